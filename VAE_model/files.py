@@ -1,0 +1,104 @@
+"""Files that are whole or absent: written beside the target, then renamed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from VAE_model.problem import Problem
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends without an error.
+
+    The temporary name keeps the suffix of the target (writers such as matplotlib choose the
+    format by it) and begins with a dot, so that no stage takes it for an input.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A parquet table, or the given columns of it.
+
+    Raises Problem where the file is no parquet table or lacks one of the columns.
+    """
+    try:
+        present = set(pq.read_schema(path).names)
+        lacking = [name for name in columns or [] if name not in present]
+        if lacking:
+            raise Problem(
+                f"{path} has no column {', '.join(lacking)}: "
+                f"it needs {len(columns or [])} columns by name, and has {len(present)}"
+            )
+        return pd.read_parquet(path, columns=columns)
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise Problem(f"{path} is no readable parquet table ({reason}): make it anew") from None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes; of a folder, that of its files' names, sizes and times."""
+    path = Path(path)
+    if path.is_dir():
+        listing = hashlib.sha256()
+        for file in list_files(path):
+            stat = file.stat()
+            line = f"{file.relative_to(path)}\t{stat.st_size}\t{stat.st_mtime_ns}\n"
+            listing.update(line.encode("utf-8", "surrogateescape"))
+        return listing.hexdigest()
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[Path]:
+    """All files below `folder` in sorted order, without hidden ones; `endings` in lower case."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and (not endings or name.lower().endswith(endings)):
+                found.append(Path(parent) / name)
+    return found
+
+
+def count_rows(path: Path) -> int | None:
+    """Rows of a table, lines of a text file, files in a folder; None where that means nothing."""
+    path = Path(path)
+    if path.is_dir():
+        return len(list_files(path))
+    if path.suffix == ".parquet":
+        return int(pq.read_metadata(path).num_rows)
+    if path.suffix in (".txt", ".csv", ".jsonl"):
+        with open(path, "rb") as stream:
+            return sum(1 for _ in stream)
+    return None

@@ -1,0 +1,52 @@
+"""A function over many items in several processes, in order, with a progress bar."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Processes are started afresh (spawn): a fork of a process with running threads may hang.
+_CONTEXT = multiprocessing.get_context("spawn")
+_FEW = 64  # items for which starting processes costs more than it gains
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int = 0,
+    label: str = "",
+    few: int = _FEW,
+) -> Iterator[Result]:
+    """`function(item)` for each item, in order; `function` must be importable.
+
+    workers: processes, 0 for one a core. Fewer than `few` items are done in this process.
+    The result does not depend on the number of workers.
+    """
+    workers = min(workers or cores(), max(1, len(items)))
+    with tqdm(total=len(items), desc=label, unit="", disable=len(items) < 2) as bar:
+        if workers == 1 or len(items) < few:
+            for item in items:
+                yield function(item)
+                bar.update()
+            return
+        chunk = max(1, min(32, len(items) // (4 * workers)))
+        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_one_thread) as pool:
+            for result in pool.map(function, items, chunksize=chunk):
+                yield result
+                bar.update()
+
+
+def _one_thread() -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"

@@ -1,0 +1,136 @@
+"""The files of a run, each spelled once, and the command that makes each.
+
+Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
+constant `run` says otherwise). A relative path means: from the root of the repository, whatever
+the working directory is, so that scripts and notebooks agree.
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# How a file comes to be: (pattern of its path under the run, command). First match counts.
+MADE_BY = [
+    ("images", "python data/simulate.py (or data/import_images.py for images of your own)"),
+    ("catalogue.parquet", "python data/simulate.py"),
+    ("truth.parquet", "python data/simulate.py"),
+    ("train.txt", "python make_datatxt.py"),
+    ("rejected.csv", "python make_datatxt.py"),
+    ("model/*", "python Galaxy_VAE_n.py"),
+    ("result/latents_*", "python analysis/extract_latents.py"),
+    ("result/classes.parquet", "python analysis/decals_1.py"),
+    ("result/questions.parquet", "python analysis/decals_1.py"),
+    ("result/matches.parquet", "python analysis/decals_2_1.py"),
+    ("result/class_latents_*", "python analysis/decals_2_2.py"),
+    ("result/outliers_*", "python analysis/decals_4.py"),
+    ("result/classification_*", "python analysis/classify.py"),
+    ("result/dimensions*", "python analysis/choose_dimension.py"),
+    ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
+]
+
+
+class Run:
+    """The folder of a run and the names of the files in it."""
+
+    def __init__(self, folder: str | Path = "data/demo") -> None:
+        self.folder = ROOT / folder
+
+    # what comes from outside
+    def images(self, survey: str = "decals") -> Path:
+        """Folder of a survey's cutouts: `decals` or `bassmzls`, or a name of your own."""
+        return self.folder / "images" / survey
+
+    @property
+    def catalogue(self) -> Path:
+        return self.folder / "catalogue.parquet"
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "truth.parquet"
+
+    # stages 1 to 3
+    @property
+    def train_txt(self) -> Path:
+        return self.folder / "train.txt"
+
+    @property
+    def rejected(self) -> Path:
+        return self.folder / "rejected.csv"
+
+    @property
+    def packed(self) -> Path:
+        """Folder of the packed copy of the images that train.txt lists."""
+        return self.folder / "packed"
+
+    def model(self, num_var: int, method: str = "") -> Path:
+        """Best model on validation: vae_40.pt, or vae_40_<method>.pt after adaptation."""
+        return self.folder / "model" / f"vae_{num_var}{'_' + method if method else ''}.pt"
+
+    def model_last(self, num_var: int, method: str = "") -> Path:
+        """Checkpoint to resume from."""
+        return self.model(num_var, method).with_name(self.model(num_var, method).stem + "_last.pt")
+
+    def model_log(self, num_var: int, method: str = "") -> Path:
+        """A JSON line an epoch."""
+        name = self.model(num_var, method).stem + "_log.jsonl"
+        return self.model(num_var, method).with_name(name)
+
+    def latents(self, num_var: int) -> Path:
+        return self.result(f"latents_{num_var}.parquet")
+
+    # the analysis
+    def result(self, name: str) -> Path:
+        return self.folder / "result" / name
+
+    def figure(self, name: str) -> Path:
+        return self.folder / "figures" / name
+
+    @property
+    def classes(self) -> Path:
+        return self.result("classes.parquet")
+
+    def class_table(self, name: str) -> Path:
+        """The FITS table of a class, for TOPCAT."""
+        return self.result(f"class_{name}.fits")
+
+    @property
+    def questions(self) -> Path:
+        return self.result("questions.parquet")
+
+    @property
+    def matches(self) -> Path:
+        return self.result("matches.parquet")
+
+    def class_latents(self, num_var: int) -> Path:
+        return self.result(f"class_latents_{num_var}.parquet")
+
+    def outliers(self, num_var: int) -> Path:
+        return self.result(f"outliers_{num_var}.parquet")
+
+    def outliers_page(self, num_var: int) -> Path:
+        return self.figure(f"outliers_{num_var}.html")
+
+    def classification(self, num_var: int, ending: str = "json") -> Path:
+        return self.result(f"classification_{num_var}.{ending}")
+
+    def dimensions(self, ending: str = "json") -> Path:
+        return self.result(f"dimensions.{ending}")
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def made_by(self, path: Path) -> str:
+        """The command that makes `path`."""
+        path = Path(path)
+        if path.is_relative_to(self.folder):
+            inside = path.relative_to(self.folder)
+            for pattern, command in MADE_BY:
+                if inside.match(pattern) or inside.parts[0] == pattern:
+                    return command
+        return "see the stage table in README.md"
+
+    def show(self, path: Path) -> str:
+        """`path` as a person types it: from the root of the repository where it lies there."""
+        path = Path(path)
+        return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

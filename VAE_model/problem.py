@@ -1,0 +1,8 @@
+"""The one error that a user is meant to read."""
+
+
+class Problem(Exception):
+    """Bad input, in one clear line: which file, what is wrong with it, what to do.
+
+    A script that meets one prints the line and ends with exit code 1, without a traceback.
+    """

@@ -1,0 +1,90 @@
+"""Positions on the sky: names from positions, positions from names, cross-matching."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import Angle
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+_POSITION_IN_NAME = re.compile(r"(\d{1,3}\.\d+)_([+-]?\d{1,2}\.\d+)")
+
+
+def iauname(ra: float, dec: float) -> str:
+    """IAU name of a position in degrees, truncated as the convention asks: J112953.88-000427.4."""
+    hours = int(np.floor(round((ra % 360.0) / 15.0 * 3600e2, 4)))  # units of 0.01 s
+    tenths = int(np.floor(round(abs(dec) * 36000.0, 4)))  # units of 0.1 arcsec
+    h, m, s = hours // 360000, hours // 6000 % 60, hours % 6000
+    d, dm, ds = tenths // 36000, tenths // 600 % 60, tenths % 600
+    sign = "-" if dec < 0 else "+"
+    return f"J{h:02d}{m:02d}{s // 100:02d}.{s % 100:02d}{sign}{d:02d}{dm:02d}{ds // 10:02d}.{ds % 10}"
+
+
+def position_of_name(path: Path | str) -> tuple[float, float]:
+    """RA and Dec in degrees from a file name like 154.7709_46.4537.fits; NaN where it has none."""
+    found = _POSITION_IN_NAME.search(Path(path).name)
+    return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
+
+
+def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
+    """Positions in degrees as (N, 3) unit vectors, in which nearest neighbours are exact."""
+    ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
+
+
+def chord(arcsec: float) -> float:
+    """Length of the chord between unit vectors that are `arcsec` apart."""
+    return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
+
+
+def separation(chords: ArrayLike) -> NDArray[np.float64]:
+    """Angle in arcsec from the chord between unit vectors."""
+    half = np.clip(np.asarray(chords, float) / 2, 0, 1)
+    return np.degrees(2 * np.arcsin(half)) * 3600
+
+
+def cross_match(
+    ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike, radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """One-to-one match of two lists of positions in degrees, within `radius` arcsec.
+
+    A pair matches where each is the other's nearest, which on a sphere takes care of cos(dec)
+    and of the wrap at RA 0. Returns the indices into the first and the second list and the
+    separations in arcsec, ordered by the first index. Positions that are NaN match nothing.
+    """
+    first, second = unit_vectors(ra1, dec1).reshape(-1, 3), unit_vectors(ra2, dec2).reshape(-1, 3)
+    rows1 = np.flatnonzero(np.isfinite(first).all(axis=1))
+    rows2 = np.flatnonzero(np.isfinite(second).all(axis=1))
+    if not len(rows1) or not len(rows2):
+        return np.empty(0, int), np.empty(0, int), np.empty(0)
+    distance, nearest2 = cKDTree(second[rows2]).query(first[rows1], workers=-1)
+    _, nearest1 = cKDTree(first[rows1]).query(second[rows2], workers=-1)
+    here = np.arange(len(rows1))
+    mutual = (nearest1[nearest2] == here) & (distance <= chord(radius))
+    return rows1[here[mutual]], rows2[nearest2[mutual]], separation(distance[mutual])
+
+
+def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.int64]:
+    """All pairs (i < j) of positions in one list within `radius` arcsec: (P, 2), sorted."""
+    vectors = unit_vectors(ra, dec).reshape(-1, 3)
+    rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    if not len(rows):
+        return np.empty((0, 2), int)
+    pairs = cKDTree(vectors[rows]).query_pairs(chord(radius), output_type="ndarray")
+    pairs = rows[pairs].reshape(-1, 2)
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def sexagesimal(ra: float, dec: float) -> str:
+    """A position in degrees as people read it: 11:29:53.88 -00:04:27.4."""
+    hours = Angle(ra, units.deg).to_string(unit=units.hour, sep=":", precision=2, pad=True)
+    degrees = Angle(dec, units.deg).to_string(sep=":", precision=1, pad=True, alwayssign=True)
+    return f"{hours} {degrees}"
+
+
+def viewer_url(ra: float, dec: float, survey: str) -> str:
+    """The Legacy Surveys' sky viewer at a position, in the layer of the survey."""
+    layer = "ls-dr9-north" if survey == "bassmzls" else "ls-dr9-south"
+    return f"https://www.legacysurvey.org/viewer?ra={ra:.5f}&dec={dec:.5f}&layer={layer}&zoom=16"

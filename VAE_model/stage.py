@@ -1,0 +1,245 @@
+"""The frame that every script of the pipeline has in common.
+
+A stage reads files that earlier stages wrote and writes its own. The frame gives it the command
+line (the dataclass `Config` at the top of the script, by tyro), `--dry-run`, the check that its
+inputs are there and not stale, the check whether there is anything to do, and beside each output
+a small JSON side-car: the config, the inputs' hashes and row counts, versions, seconds.
+
+    def main(config: Config) -> None:
+        run = Run(config.run)
+        stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=[run.classes])
+        if stage.nothing_to_do():
+            return
+        ...
+        stage.finish()
+
+    if __name__ == "__main__":
+        start(main, Config, __doc__)
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from VAE_model import __version__
+from VAE_model.files import count_rows, sha256, write_json
+from VAE_model.paths import ROOT, Run
+from VAE_model.problem import Problem
+
+__all__ = ["Problem", "Stage", "sidecar", "start"]
+
+# Constants that say where and how fast, not what: a change of them leaves outputs valid.
+_NOT_THE_RESULT = {"run", "workers", "device"}
+_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy", "pyarrow")
+
+_dry_run = False
+
+
+def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
+    """Run a script: parse the command line into its Config, call `main`, end with one line.
+
+    Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
+    2 a wrong command line (tyro); 130 interrupted.
+    """
+    global _dry_run
+    arguments = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            (
+                "config",
+                tyro.conf.OmitArgPrefixes[config],
+                dataclasses.field(default_factory=config),
+            ),
+            ("dry_run", bool, dataclasses.field(default=False)),
+        ],
+    )
+    arguments.__doc__ = doc
+    description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
+    given = tyro.cli(arguments, description=description, prog=sys.argv[0])
+    _dry_run = given.dry_run
+    try:
+        main(given.config)
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
+    except OSError as error:
+        what = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{what}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def sidecar(path: Path) -> Path:
+    """The JSON beside an output: train.txt -> train.txt.json."""
+    return path.with_name(path.name + ".json")
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(sidecar(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+class Stage:
+    """One run of one script on one run folder.
+
+    inputs, outputs: files (or folders of images) under the run.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        run: Run,
+        config: Any,
+        inputs: Iterable[Path],
+        outputs: Iterable[Path],
+    ) -> None:
+        self.script = str(Path(script).resolve().relative_to(ROOT))
+        self.run = run
+        self.config = config
+        self.inputs = [Path(path) for path in inputs]
+        self.outputs = [Path(path) for path in outputs]
+        self.began = time.monotonic()
+        self.input_hashes: dict[str, str] = {}
+
+    def nothing_to_do(self) -> bool:
+        """True, having said why, on a dry run and where the outputs are up to date.
+
+        Raises Problem where an input is missing or stale, naming the command that makes it,
+        or where the run's folder cannot be written to.
+        """
+        if _dry_run:
+            self._print_plan()
+            return True
+        self._check_inputs()
+        self.input_hashes = {self._name(path): sha256(path) for path in self.inputs}
+        if self._outputs_are_fresh():
+            names = ", ".join(self.run.show(path) for path in self.outputs)
+            print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
+            return True
+        self._check_writable()
+        print(f"{self.script}: {self._describe_inputs()}", flush=True)
+        return False
+
+    def finish(self, **numbers: Any) -> None:
+        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs."""
+        seconds = round(time.monotonic() - self.began, 1)
+        inputs = {
+            self._name(path): {
+                "sha256": self.input_hashes.get(self._name(path)) or sha256(path),
+                "rows": count_rows(path),
+            }
+            for path in self.inputs
+        }
+        for path in self.outputs:
+            if not path.exists():
+                raise Problem(f"{self.run.show(path)} was not written by {self.script}")
+            write_json(
+                sidecar(path),
+                {
+                    "script": self.script,
+                    "config": self._config(),
+                    "inputs": inputs,
+                    "output": {"sha256": sha256(path), "rows": count_rows(path)},
+                    "numbers": numbers,
+                    "versions": versions(),
+                    "seconds": seconds,
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            )
+        names = ", ".join(self.run.show(path) for path in self.outputs)
+        print(f"{self.script}: wrote {names} in {seconds:.1f} s", flush=True)
+
+    def _config(self) -> dict[str, Any]:
+        """The constants as plain JSON values, without the place of the run."""
+        values = {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.name != "run"
+        }
+        return json.loads(json.dumps(values, default=str))
+
+    def _name(self, path: Path) -> str:
+        inside = path.is_relative_to(self.run.folder)
+        return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
+
+    def _check_inputs(self) -> None:
+        for path in self.inputs:
+            command = self.run.made_by(path)
+            if not path.exists():
+                raise Problem(f"{self.run.show(path)} is missing: run {command}")
+            if not path.is_dir() and path.stat().st_size == 0:
+                raise Problem(f"{self.run.show(path)} is empty: delete it and run {command}")
+            for name, record in _read_sidecar(path).get("inputs", {}).items():
+                source = self.run.folder / name
+                if source.is_dir():  # images may come and go; make_datatxt.py looks after them
+                    continue
+                if source.exists() and sha256(source) != record.get("sha256"):
+                    raise Problem(
+                        f"{self.run.show(path)} is stale ({name} has changed since): run {command}"
+                    )
+
+    def _outputs_are_fresh(self) -> bool:
+        relevant = {k: v for k, v in self._config().items() if k not in _NOT_THE_RESULT}
+        for path in self.outputs:
+            record = _read_sidecar(path)
+            if not path.exists() or not record:
+                return False
+            before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
+            hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
+            if before != relevant or hashes != self.input_hashes:
+                return False
+            if sha256(path) != record["output"]["sha256"]:
+                print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
+        return True
+
+    def _check_writable(self) -> None:
+        for folder in {path.parent for path in self.outputs}:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise Problem(
+                    f"{self.run.show(folder)} is not writable: give yourself the right to write "
+                    "there, or choose another folder with --run"
+                )
+
+    def _describe_inputs(self) -> str:
+        parts = []
+        for path in self.inputs:
+            rows = count_rows(path)
+            parts.append(self._name(path) + (f" ({rows:,})" if rows is not None else ""))
+        return "reads " + ", ".join(parts) if parts else "starts from nothing"
+
+    def _print_plan(self) -> None:
+        print(f"{self.script} --dry-run: nothing is read or written")
+        print("config:")
+        for field in dataclasses.fields(self.config):
+            print(f"  {field.name} = {getattr(self.config, field.name)}")
+        print("inputs:")
+        for path in self.inputs:
+            count = f"{count_rows(path)} rows or files" if path.exists() else "MISSING"
+            count = "present" if count.startswith("None") else count
+            print(f"  {self.run.show(path)}: {count}")
+        print("outputs:")
+        for path in self.outputs:
+            print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the packages that decide a result."""
+    found = {"Galaxy_VAE": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        found[package] = importlib.metadata.version(package)
+    return found
