@@ -19,7 +19,9 @@ def iauname(ra: float, dec: float) -> str:
     h, m, s = hours // 360000, hours // 6000 % 60, hours % 6000
     d, dm, ds = tenths // 36000, tenths // 600 % 60, tenths % 600
     sign = "-" if dec < 0 else "+"
-    return f"J{h:02d}{m:02d}{s // 100:02d}.{s % 100:02d}{sign}{d:02d}{dm:02d}{ds // 10:02d}.{ds % 10}"
+    return (
+        f"J{h:02d}{m:02d}{s // 100:02d}.{s % 100:02d}{sign}{d:02d}{dm:02d}{ds // 10:02d}.{ds % 10}"
+    )
 
 
 def position_of_name(path: Path | str) -> tuple[float, float]:
