@@ -59,6 +59,11 @@ class Packed:
         keys = ["path", "bytes", "modified"]
         return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
 
+    @staticmethod
+    def images_of(run: Run) -> NDArray[np.float32]:
+        """The pixels alone of a packed copy that is there: for worker processes."""
+        return np.load(run.packed / _PIXELS, mmap_mode="r")
+
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())

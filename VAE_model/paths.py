@@ -16,10 +16,10 @@ MADE_BY = [
     ("truth.parquet", "python data/simulate.py"),
     ("train.txt", "python make_datatxt.py"),
     ("rejected.csv", "python make_datatxt.py"),
+    ("model/dimensions/*", "python analysis/choose_dimension.py"),
     ("model/*", "python Galaxy_VAE_n.py"),
     ("result/latents_*", "python analysis/extract_latents.py"),
     ("result/classes.parquet", "python analysis/decals_1.py"),
-    ("result/questions.parquet", "python analysis/decals_1.py"),
     ("result/matches.parquet", "python analysis/decals_2_1.py"),
     ("result/class_latents_*", "python analysis/decals_2_2.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
@@ -75,6 +75,10 @@ class Run:
         name = self.model(num_var, method).stem + "_log.jsonl"
         return self.model(num_var, method).with_name(name)
 
+    def dimension_model(self, num_var: int) -> Path:
+        """A model of choose_dimension.py: trained briefly, to compare dimensions only."""
+        return self.folder / "model" / "dimensions" / f"vae_{num_var}.pt"
+
     def latents(self, num_var: int) -> Path:
         return self.result(f"latents_{num_var}.parquet")
 
@@ -92,10 +96,6 @@ class Run:
     def class_table(self, name: str) -> Path:
         """The FITS table of a class, for TOPCAT."""
         return self.result(f"class_{name}.fits")
-
-    @property
-    def questions(self) -> Path:
-        return self.result("questions.parquet")
 
     @property
     def matches(self) -> Path:

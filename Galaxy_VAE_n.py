@@ -1,0 +1,101 @@
+"""Train the variational auto-encoder, for one or several numbers of latent variables.
+
+The same command goes on where a killed training stopped, and ends with the same weights as one
+that was not. The best model is the best on validation images.
+
+Reads:  train.txt and the images it lists (packed once into packed/)
+Writes: model/vae_40.pt (best on validation), vae_40_last.pt (to resume), vae_40_log.jsonl
+
+Example: python Galaxy_VAE_n.py --num-var 40
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from VAE_model.device import Precision, choose_device
+from VAE_model.files import sha256
+from VAE_model.packed import Packed
+from VAE_model.paths import Run
+from VAE_model.stage import Stage, start
+from VAE_model.training import Files, Recipe, Trainer
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: tuple[int, ...] = (40,)
+    """Numbers of latent variables; a model is trained for each."""
+    network: Literal["pose", "published"] = "pose"
+    """`pose`: sees each galaxy in its own frame; `published`: Xu et al. 2023."""
+    stretch: Literal["asinh", "linear"] = "asinh"
+    """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey)."""
+    loss: Literal["gaussian", "published"] = "gaussian"
+    """`published`: sum of squares + KL; `gaussian`: a sigma learned for each band."""
+    kl_weight: float = 1.0
+    """Weight of the KL term beside the reconstruction term."""
+    consistency: float = 1.0
+    """Weight of the agreement of two random views of a galaxy; 0: none, as published."""
+    epochs: int = 30
+    """Passes over the training images."""
+    batch: int = 64
+    """Images in a step."""
+    learning_rate: float = 1e-3
+    """Largest learning rate of Adam."""
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    """Learning rate against step; the published one is constant."""
+    clip: float = 1e4
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Decides the first weights, the order of the images, and every random draw."""
+    precision: Precision = "auto"
+    """`auto`: bf16 where the hardware computes in it, else float32."""
+    device: str = "auto"
+    """`auto`: CUDA when there is one, else the CPU."""
+    workers: int = 0
+    """Processes that pack the images; 0: one a core."""
+
+
+def recipe(config: Config, num_var: int) -> Recipe:
+    """The constants of this script as what decides the weights."""
+    return Recipe(
+        network=config.network,
+        num_var=num_var,
+        stretch=config.stretch,
+        loss=config.loss,
+        kl_weight=config.kl_weight,
+        consistency=config.consistency,
+        epochs=config.epochs,
+        batch=config.batch,
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        clip=config.clip,
+        seed=config.seed,
+        precision=config.precision,
+    )
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
+    stage = Stage(__file__, run, config, inputs=[run.train_txt], outputs=outputs)
+    if stage.nothing_to_do():
+        return
+    packed = Packed.of(run, config.workers)
+    device = choose_device(config.device)
+    best = {}
+    for num_var in config.num_var:
+        files = Files(run.model(num_var), run.model_last(num_var), run.model_log(num_var))
+        trainer = Trainer(packed, sha256(run.train_txt), recipe(config, num_var), files, device)
+        best[num_var] = trainer.run(f"{num_var} latents on {device}")
+        print(
+            f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "
+            f"-ELBO {best[num_var]['validation_loss']:.1f} nats an image, "
+            f"{best[num_var]['active']} active"
+        )
+    stage.finish(best=best)
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

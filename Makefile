@@ -1,0 +1,82 @@
+# Galaxy_VAE: `make run` shows a result, `make test` proves it, `make help` lists the rest.
+PYTHON ?= python3
+RUN ?= data/demo
+N ?= 2000
+
+VENV := .venv
+PY := $(VENV)/bin/python
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+
+help:  ## list every target
+	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- set-up: what is installed is remembered, so that a second call takes no time
+$(VENV)/installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or newer is needed: make run PYTHON=/path/to/python3.12'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/installed  ## create .venv and install requirements.txt
+
+# ---- the pipeline, in order
+run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=data/demo N=2000)
+	$(PY) data/simulate.py --run $(RUN) --galaxies $(N)
+	$(PY) make_datatxt.py --run $(RUN)
+	$(PY) Galaxy_VAE_n.py --run $(RUN)
+	$(PY) analysis/extract_latents.py --run $(RUN)
+	$(PY) analysis/decals_1.py --run $(RUN)
+	$(PY) analysis/decals_2_1.py --run $(RUN)
+	$(PY) analysis/decals_2_2.py --run $(RUN)
+	$(PY) analysis/decals_3.py --run $(RUN)
+	$(PY) analysis/decals_4.py --run $(RUN)
+	$(PY) analysis/classify.py --run $(RUN)
+	$(PY) analysis/choose_dimension.py --run $(RUN)
+	$(PY) analysis/report.py --run $(RUN)
+
+simulate: setup  ## 0 the simulated sky: images, catalogue, truth
+	$(PY) data/simulate.py --run $(RUN) --galaxies $(N)
+datatxt: setup  ## 1 check the images, list the good ones in train.txt
+	$(PY) make_datatxt.py --run $(RUN)
+train: setup  ## 2 train the VAE
+	$(PY) Galaxy_VAE_n.py --run $(RUN)
+latents: setup  ## 3 extract the latent variables
+	$(PY) analysis/extract_latents.py --run $(RUN)
+classes: setup  ## A1 cut the catalogue into classes and questions
+	$(PY) analysis/decals_1.py --run $(RUN)
+match: setup  ## A2.1 match the classes to the images on the sky
+	$(PY) analysis/decals_2_1.py --run $(RUN)
+take: setup  ## A2.2 take the latents of the matched galaxies
+	$(PY) analysis/decals_2_2.py --run $(RUN)
+project: setup  ## A3 PCA pair plot and map of the latent space
+	$(PY) analysis/decals_3.py --run $(RUN)
+outliers: setup  ## A4 rank the outliers, rare and broken
+	$(PY) analysis/decals_4.py --run $(RUN)
+classify: setup  ## A5 the seven questions by a forest on the latents
+	$(PY) analysis/classify.py --run $(RUN)
+dimension: setup  ## A6 quality against the number of latent variables
+	$(PY) analysis/choose_dimension.py --run $(RUN)
+report: setup  ## the page with every figure and number of the run
+	$(PY) analysis/report.py --run $(RUN)
+published: setup  ## train the published network with the published settings
+	$(PY) Galaxy_VAE_n.py --run $(RUN) --network published --stretch linear --loss published \
+	  --consistency 0 --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
+
+# ---- checks
+test: $(VENV)/installed-dev  ## the tests
+	$(PY) -m pytest -n auto
+lint: $(VENV)/installed-dev  ## ruff: rules and layout
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+clean:  ## remove the demo's run, not the installation
+	rm -rf data/demo
+
+.PHONY: help setup run simulate datatxt train latents classes match take project outliers \
+  classify dimension report published test lint clean

@@ -1,0 +1,76 @@
+"""A trained model at work: latents of images, images of latents."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from VAE_model import checkpoint, models
+from VAE_model.device import Precision, autocast, choose_device
+from VAE_model.problem import Problem
+from VAE_model.stretch import Stretch
+
+
+@dataclass(frozen=True)
+class TrainedVAE:
+    """network in evaluation mode on `device`; config: what it was trained with."""
+
+    network: nn.Module
+    stretch: Stretch
+    config: dict[str, Any]
+    device: torch.device
+    precision: Precision = "float32"
+
+    @classmethod
+    def load(
+        cls, path: Path, num_var: int, device: str = "auto", precision: Precision = "float32"
+    ) -> "TrainedVAE":
+        """A model file, which must have `num_var` latents.
+
+        Raises Problem where it is missing, corrupt, or of another dimension.
+        """
+        content = checkpoint.load(path)
+        config = content["config"]
+        found = config.get("num_var")
+        if found != num_var:
+            raise Problem(
+                f"{path} has {found} latents, not {num_var}: set num_var = {found}, or train one "
+                f"with python Galaxy_VAE_n.py --num-var {num_var}"
+            )
+        try:
+            network = models.build(config["network"], num_var)
+            network.load_state_dict(content["weights"])
+            stretch = Stretch(config["stretch"], tuple(config["softening"]))
+        except (KeyError, RuntimeError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise Problem(
+                f"{path} does not fit this version's networks ({first}): train it anew"
+            ) from None
+        where = choose_device(device)
+        network.to(where, memory_format=torch.channels_last).eval()
+        return cls(network, stretch, config, where, precision)
+
+    @torch.inference_mode()
+    def encode(self, flux: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log-variance, each float32 (N, latents), of flux (N, 3, 256, 256)."""
+        inputs, _ = self.network.prepare(self._stretched(flux))
+        with autocast(self.device, self.precision):
+            mean, log_variance = self.network.encode(inputs)
+        return mean.float(), log_variance.float()
+
+    @torch.inference_mode()
+    def reconstruct(self, flux: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, log-variance and the reconstruction of the mean: flux on the sky, nanomaggies,
+        of the same shape as `flux` (N, 3, 256, 256)."""
+        inputs, pose = self.network.prepare(self._stretched(flux))
+        with autocast(self.device, self.precision):
+            mean, log_variance = self.network.encode(inputs)
+            decoded = self.network.decode(mean)
+        sky = self.stretch.inverse(self.network.restore(decoded.float(), pose))
+        return mean.float(), log_variance.float(), sky
+
+    def _stretched(self, flux: Tensor) -> Tensor:
+        flux = flux.to(self.device, torch.float32)
+        return self.stretch(flux).contiguous(memory_format=torch.channels_last)

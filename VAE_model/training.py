@@ -1,0 +1,252 @@
+"""Training a network on a packed run: epochs, validation, checkpoints, guards.
+
+After every epoch the state goes to vae_<n>_last.pt, and to vae_<n>.pt when the validation loss is
+the best so far. What an epoch does depends on the seed and its number alone, so a training that
+was killed and started again ends with the same weights, bit for bit on the CPU.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from VAE_model import checkpoint, models
+from VAE_model.batches import batches, shuffled
+from VAE_model.device import Precision, autocast
+from VAE_model.elbo import Likelihood, kl_divergence
+from VAE_model.files import write_text
+from VAE_model.packed import Packed
+from VAE_model.problem import Problem
+from VAE_model.stretch import NOISE, Stretch
+
+_ACTIVE = 0.01  # variance of a latent's mean over galaxies from which it is active (Burda 2016)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, besides the images."""
+
+    network: str
+    num_var: int
+    stretch: Literal["linear", "asinh"]
+    loss: Literal["published", "gaussian"]
+    kl_weight: float
+    consistency: float
+    epochs: int
+    batch: int
+    learning_rate: float
+    schedule: Literal["one-cycle", "constant"]
+    clip: float
+    seed: int
+    precision: Precision
+    train_images: int = 0
+    softening: tuple[float, ...] = NOISE
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Where a training writes: the best model, the state to resume from, a JSON line an epoch."""
+
+    best: Path
+    last: Path
+    log: Path
+
+
+class Trainer:
+    """Trains one network on the `train` split of a packed run, judged on `validation`."""
+
+    def __init__(
+        self, packed: Packed, data: str, recipe: Recipe, files: Files, device: torch.device
+    ) -> None:
+        """data: hash of train.txt, so that no state is resumed on other images."""
+        self.packed, self.recipe, self.files, self.device = packed, recipe, files, device
+        self.identity = {"config": _plain(recipe), "data": data}
+        self.rows = packed.rows("train")
+        if recipe.train_images:
+            self.rows = np.sort(shuffled(self.rows, recipe.seed, 0)[: recipe.train_images])
+        self.judges = packed.rows("validation")
+        if len(self.rows) < 2 or len(self.judges) < 1:
+            raise Problem(
+                f"{len(self.rows)} training and {len(self.judges)} validation images: "
+                "at least 2 and 1 are needed; add images and rerun make_datatxt.py"
+            )
+        torch.manual_seed(recipe.seed)
+        self.stretch = Stretch(recipe.stretch, recipe.softening)
+        self.network = models.build(recipe.network, recipe.num_var).to(device)
+        self.network.to(memory_format=torch.channels_last)
+        self.likelihood = Likelihood(recipe.loss, models.BANDS).to(device)
+        self.parameters = [*self.network.parameters(), *self.likelihood.parameters()]
+        self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
+        steps = recipe.epochs * math.ceil(len(self.rows) / recipe.batch)
+        if recipe.schedule == "one-cycle":
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, recipe.learning_rate, total_steps=steps
+            )
+        else:
+            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
+        self.history: list[dict[str, Any]] = []
+
+    def run(self, label: str = "") -> dict[str, Any]:
+        """Train to the last epoch, from where a killed training stopped; the best epoch's log.
+
+        Raises Problem when the training diverges; the last good state stays on disk.
+        """
+        self._resume()
+        first = len(self.history)
+        if first:
+            print(f"  {label}: goes on after epoch {first} of {self.recipe.epochs}")
+        with tqdm(total=self.recipe.epochs, initial=first, desc=label, unit="epoch") as bar:
+            for epoch in range(first, self.recipe.epochs):
+                began = time.monotonic()
+                record = {"epoch": epoch + 1, **self._train_epoch(epoch), **self.validate()}
+                record["seconds"] = round(time.monotonic() - began, 2)
+                self._guard(record)
+                self.history.append(record)
+                self._save(record)
+                bar.set_postfix(validation=f"{record['validation_loss']:.1f}")
+                bar.update()
+        return self._best()
+
+    def step_loss(self, flux: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction, KL and consistency terms of a batch, each (N,), in nats."""
+        with torch.no_grad():
+            images = self.stretch(flux).contiguous(memory_format=torch.channels_last)
+            inputs, pose = self.network.prepare(images)
+        with autocast(self.device, self.recipe.precision):
+            mean, log_variance = self.network.encode(inputs)
+            reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
+        reconstruction_loss = self.likelihood(reconstruction, inputs)
+        return reconstruction_loss, kl_divergence(mean, log_variance).sum(dim=1), mean
+
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        recipe = self.recipe
+        torch.manual_seed(_seed(recipe.seed, epoch))
+        self.network.train()
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        skipped: list[Tensor] = []
+        order = shuffled(self.rows, recipe.seed, epoch)
+        for _, flux in batches(self.packed.images, order, recipe.batch, self.device):
+            reconstruction, kl, _ = self.step_loss(flux)
+            loss = (reconstruction + recipe.kl_weight * kl).mean()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
+            # A step whose gradient is not finite is left out, without waiting for the device.
+            finite = torch.isfinite(norm)
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad = torch.where(finite, parameter.grad, 0.0)
+            self.optimizer.step()
+            self.schedule.step()
+            skipped.append(~finite)
+            both = torch.stack([reconstruction.detach().sum(), kl.detach().sum()])
+            totals += torch.where(finite, both, 0.0)
+        count = len(order)
+        reconstruction, kl = (totals / count).tolist()
+        left_out = torch.stack(skipped).nonzero().flatten().tolist()
+        return {
+            "train_reconstruction": reconstruction,
+            "train_kl": kl,
+            "left_out_steps": left_out,
+            "steps": len(skipped),
+            "learning_rate": self.schedule.get_last_lr()[0],
+        }
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """-ELBO of the validation images in nats (one draw an image, always the same draws),
+        its two terms, the KL of each latent and the number of active ones."""
+        self.network.eval()
+        torch.manual_seed(_seed(self.recipe.seed, 0))
+        terms, means = [], []
+        for _, flux in batches(self.packed.images, self.judges, self.recipe.batch, self.device):
+            reconstruction, kl, mean = self.step_loss(flux)
+            terms.append(torch.stack([reconstruction, kl], dim=1))
+            means.append(mean.float())
+        reconstruction, kl = torch.cat(terms).mean(dim=0).tolist()
+        spread = torch.cat(means).var(dim=0, correction=0)
+        return {
+            "validation_reconstruction": reconstruction,
+            "validation_kl": kl,
+            "validation_loss": reconstruction + self.recipe.kl_weight * kl,
+            "active": int((spread > _ACTIVE).sum()),
+        }
+
+    def _guard(self, record: dict[str, Any]) -> None:
+        """Stop a training that has left the finite numbers, before it is saved."""
+        left_out = record["left_out_steps"]
+        lost = len(left_out) > 0.1 * record["steps"]
+        if lost or not math.isfinite(record["validation_loss"]):
+            why = (
+                f"{len(left_out)} of {record['steps']} steps without a finite gradient, the first "
+                f"step {left_out[0] + 1}"
+                if left_out
+                else "the validation loss is not finite"
+            )
+            raise Problem(
+                f"training diverged in epoch {record['epoch']} ({why}): lower learning_rate "
+                f"({self.recipe.learning_rate:g}), delete {self.files.last} and rerun"
+            )
+        if left_out:
+            print(f"  epoch {record['epoch']}: left out steps {left_out}, gradient not finite")
+
+    def _save(self, record: dict[str, Any]) -> None:
+        """The best model before the state to resume from: killed between the two, the epoch is
+        done again and both come out the same; the other way round, a best model could be lost."""
+        weights = {
+            "weights": self.network.state_dict(),
+            "likelihood": self.likelihood.state_dict(),
+        }
+        common = {**self.identity, **weights, "history": self.history}
+        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        if record is self._best():
+            checkpoint.save(self.files.best, common)
+        checkpoint.save(self.files.last, {**common, **state})
+        write_text(self.files.log, "".join(json.dumps(line) + "\n" for line in self.history))
+
+    def _best(self) -> dict[str, Any]:
+        return min(self.history, key=lambda record: record["validation_loss"])
+
+    def _resume(self) -> None:
+        if not self.files.last.exists():
+            return
+        state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
+        if any(state[key] != value for key, value in self.identity.items()):
+            _keep_previous(self.files.best, _difference(state, self.identity))
+            return
+        self.network.load_state_dict(state["weights"])
+        self.likelihood.load_state_dict(state["likelihood"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+
+
+def _seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values that compare equal after a round trip through a file."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    if before["data"] != now["data"]:
+        return "train.txt has changed"
+    old, new = before["config"], now["config"]
+    return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
+
+
+def _keep_previous(best: Path, why: str) -> None:
+    """A finished model is not lost when a constant changes: it moves aside."""
+    print(f"  {best.name}: trained anew ({why})")
+    if best.exists():
+        best.replace(best.with_name(f"{best.stem}_previous.pt"))
+

@@ -1,0 +1,108 @@
+"""Extract the latent variables of every image in train.txt, with how well each is reconstructed.
+
+Reads:  train.txt (its packed images), model/vae_40.pt
+Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
+        survey, split, mu_00.., logvar_00.., mse, ssim, flag_*
+
+Example: python analysis/extract_latents.py --num-var 40
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_msssim import ssim
+from tqdm import tqdm
+
+from VAE_model import parallel
+from VAE_model.batches import batches
+from VAE_model.cutouts import BANDS
+from VAE_model.defects import defect_flags
+from VAE_model.device import Precision
+from VAE_model.files import write_parquet
+from VAE_model.packed import Packed
+from VAE_model.paths import Run
+from VAE_model.stage import Stage, start
+from VAE_model.trained import TrainedVAE
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: int = 40
+    """Number of latent variables of the model."""
+    batch: int = 64
+    """Images in a batch."""
+    precision: Precision = "auto"
+    """`auto`: bf16 where the hardware computes in it, else float32."""
+    device: str = "auto"
+    """`auto`: CUDA when there is one, else the CPU."""
+    workers: int = 0
+    """Processes that look for defects; 0: one a core."""
+
+
+def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
+    """mu_*, logvar_*, mse and ssim of every packed image, in their order.
+
+    mse: mean squared error over pixels and bands in units of the image's sky variance;
+    ssim: structural similarity in nanomaggies, window 11, sigma 10, data range 1, as published.
+    """
+    rows = np.arange(len(packed.images))
+    noise = torch.from_numpy(packed.index[[f"noise_{b}" for b in BANDS]].to_numpy(np.float32))
+    noise = noise.clamp_min(1e-6).to(model.device)[:, :, None, None]
+    parts = []
+    progress = tqdm(total=len(rows), desc="extracting latents", unit="image")
+    for chunk, flux in batches(packed.images, rows, batch, model.device):
+        mean, log_variance, sky = model.reconstruct(flux)
+        error = ((sky - flux) / noise[torch.from_numpy(chunk)]).square().mean(dim=(1, 2, 3))
+        likeness = ssim(sky, flux, data_range=1, size_average=False, win_size=11, win_sigma=10)
+        parts.append(
+            torch.cat([mean, log_variance, error[:, None], likeness[:, None]], dim=1).cpu().numpy()
+        )
+        progress.update(len(chunk))
+    progress.close()
+    names = [f"{kind}_{i:02d}" for kind in ("mu", "logvar") for i in range(mean.shape[1])]
+    return pd.DataFrame(np.concatenate(parts), columns=[*names, "mse", "ssim"])
+
+
+def find_defects(packed: Packed, run: Run, workers: int) -> pd.DataFrame:
+    """The flag_* columns of every packed image, in their order."""
+    jobs = [(run, row) for row in range(len(packed.images))]
+    return pd.DataFrame(list(parallel.each(_defects_of, jobs, workers, "looking for defects")))
+
+
+def _defects_of(job: tuple[Run, int]) -> dict[str, bool]:
+    run, row = job
+    return defect_flags(np.array(Packed.images_of(run)[row]))
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    stage = Stage(
+        __file__,
+        run,
+        config,
+        inputs=[run.train_txt, run.model(config.num_var)],
+        outputs=[run.latents(config.num_var)],
+    )
+    if stage.nothing_to_do():
+        return
+    model = TrainedVAE.load(
+        run.model(config.num_var), config.num_var, config.device, config.precision
+    )
+    packed = Packed.of(run, config.workers)
+    identity = packed.index[["iauname", "ra", "dec", "path", "survey", "split"]]
+    latents = encode_all(packed, model, config.batch)
+    defects = find_defects(packed, run, config.workers)
+    table = pd.concat([identity, latents, defects], axis=1)
+    write_parquet(run.latents(config.num_var), table)
+    flagged = int(defects.any(axis=1).sum())
+    print(f"  {len(table):,} images, {flagged:,} flagged, median SSIM {table['ssim'].median():.3f}")
+    stage.finish(images=len(table), flagged=flagged, median_mse=float(table["mse"].median()))
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
