@@ -27,16 +27,15 @@ class Config:
     """Folder of the run."""
     num_var: tuple[int, ...] = (40,)
     """Numbers of latent variables; a model is trained for each."""
-    network: Literal["pose", "published"] = "pose"
-    """`pose`: sees each galaxy in its own frame; `published`: Xu et al. 2023."""
+    network: Literal["structured", "published"] = "structured"
+    """`structured`: sees each galaxy in its own frame and must predict its structure;
+    `published`: Xu et al. 2023."""
     stretch: Literal["asinh", "linear"] = "asinh"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey)."""
     loss: Literal["gaussian", "published"] = "gaussian"
-    """`published`: sum of squares + KL; `gaussian`: a sigma learned for each band."""
+    """`published`: sum of squares + KL; `gaussian`: its sigma is learned."""
     kl_weight: float = 1.0
     """Weight of the KL term beside the reconstruction term."""
-    consistency: float = 1.0
-    """Weight of the agreement of two random views of a galaxy; 0: none, as published."""
     epochs: int = 30
     """Passes over the training images."""
     batch: int = 64
@@ -50,7 +49,7 @@ class Config:
     seed: int = 0
     """Decides the first weights, the order of the images, and every random draw."""
     precision: Precision = "auto"
-    """`auto`: bf16 where the hardware computes in it, else float32."""
+    """`auto`: bf16 on a GPU that has it, else float32."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
@@ -65,7 +64,6 @@ def recipe(config: Config, num_var: int) -> Recipe:
         stretch=config.stretch,
         loss=config.loss,
         kl_weight=config.kl_weight,
-        consistency=config.consistency,
         epochs=config.epochs,
         batch=config.batch,
         learning_rate=config.learning_rate,

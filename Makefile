@@ -67,7 +67,7 @@ report: setup  ## the page with every figure and number of the run
 	$(PY) analysis/report.py --run $(RUN)
 published: setup  ## train the published network with the published settings
 	$(PY) Galaxy_VAE_n.py --run $(RUN) --network published --stretch linear --loss published \
-	  --consistency 0 --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
+	  --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests

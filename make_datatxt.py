@@ -3,13 +3,14 @@
 A file is good when it is readable, finite, 3x256x256, with signal in every band, and not a second
 image of the same position in the same survey. Every refusal has a reason in rejected.csv.
 
-Reads:  images/decals/ (or the constant `folders`)
+Reads:  images/decals/, every folder of images/ where there is none, or the constant `folders`
 Writes: train.txt (a path a line, relative to the run), rejected.csv (path, reason)
 
 Example: python make_datatxt.py --run data/demo
 """
 
 import csv
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class Config:
     run: Path = Path("data/demo")
     """Folder of the run."""
     folders: tuple[Path, ...] = ()
-    """Image folders, with all that is below them; none: images/decals under the run."""
+    """Image folders, with all that is below them; none: images/decals under the run, or, where
+    there is no such folder, all that imports brought to images/."""
     duplicate_radius: float = 1.0
     """Two images of one survey nearer than this (arcsec) show the same galaxy: the first stays."""
     workers: int = 0
@@ -55,11 +57,41 @@ def check(path: Path) -> Verdict:
     return Verdict(cutout.ra, cutout.dec, cutout.survey)
 
 
+def image_folders(config: Config, run: Run) -> list[Path]:
+    """The folders to walk. Their paths stay as they are spelled, through symbolic links too."""
+    if config.folders:
+        return [Path(os.path.abspath(ROOT / folder)) for folder in config.folders]
+    if run.images().exists() or not run.images().parent.is_dir():
+        return [run.images()]
+    return sorted(path for path in run.images().parent.iterdir() if path.is_dir()) or [run.images()]
+
+
+def name_in_list(path: Path, run: Run) -> str:
+    """How train.txt names a file: from the run's folder where it lies there."""
+    folder = os.path.abspath(run.folder)
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def fits_a_line(name: str) -> bool:
+    """Whether a name survives being a line of a UTF-8 text file."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return name.splitlines() == [name] and name == name.strip()
+
+
 def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float) -> list[str]:
     """The reason of each file, with duplicates of an earlier good file of the survey refused."""
     reasons = [verdict.reason for verdict in verdicts]
+    first_at: dict[tuple[str, float, float], int] = {}
+    for row, verdict in enumerate(verdicts):  # the very same position: no need to compare pairs
+        if not verdict.reason and np.isfinite(verdict.ra):
+            first = first_at.setdefault((verdict.survey, verdict.ra, verdict.dec), row)
+            if first != row:
+                reasons[row] = f"duplicate position: the same as {paths[first].name}"
     for survey in sorted({verdict.survey for verdict in verdicts if not verdict.reason}):
-        rows = [i for i, v in enumerate(verdicts) if v.survey == survey and not v.reason]
+        rows = [i for i, v in enumerate(verdicts) if v.survey == survey and not reasons[i]]
         ra, dec = np.array([(verdicts[i].ra, verdicts[i].dec) for i in rows]).T
         for first, second in close_pairs(ra, dec, radius):
             if not reasons[rows[first]]:
@@ -69,13 +101,14 @@ def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float)
 
 def main(config: Config) -> None:
     run = Run(config.run)
-    folders = [(ROOT / folder).resolve() for folder in config.folders] or [run.images()]
+    folders = image_folders(config, run)
     outputs = [run.train_txt, run.rejected]
     stage = Stage(__file__, run, config, inputs=folders, outputs=outputs)
     if stage.nothing_to_do():
         return
-    paths = [path for folder in folders for path in list_files(folder, ENDINGS)]
-    others = [p for folder in folders for p in list_files(folder) if p not in set(paths)]
+    files = list(dict.fromkeys(path for folder in folders for path in list_files(folder)))
+    paths = [path for path in files if path.name.lower().endswith(ENDINGS)]
+    others = [path for path in files if not path.name.lower().endswith(ENDINGS)]
     if not paths:
         where = ", ".join(run.show(folder) for folder in folders)
         raise Problem(
@@ -83,15 +116,21 @@ def main(config: Config) -> None:
             "sizes into cutouts with python data/import_images.py"
         )
     verdicts = list(parallel.each(check, paths, config.workers, "checking images"))
+    names = [name_in_list(path, run) for path in paths]
+    for row, name in enumerate(names):
+        if not fits_a_line(name):
+            verdicts[row] = Verdict(reason="unreadable: its name does not fit on a line of text")
     reasons = refuse_duplicates(verdicts, paths, config.duplicate_radius)
-    names = [str(p.relative_to(run.folder)) if p.is_relative_to(run.folder) else str(p)
-             for p in paths]  # fmt: skip
     good = [name for name, reason in zip(names, reasons, strict=True) if not reason]
     refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
-    refused += [(str(path), "not an image: the name does not end in .fits") for path in others]
-    with atomic(run.rejected) as temporary, open(temporary, "w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerows([("path", "reason"), *refused])
+    refused += [
+        (name_in_list(path, run), "not an image: the name does not end in .fits") for path in others
+    ]
+    with (
+        atomic(run.rejected) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
+        csv.writer(stream).writerows([("path", "reason"), *refused])
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
         print(f"  refused {count:,}: {reason}")
     surveys = Counter(v.survey for v, r in zip(verdicts, reasons, strict=True) if not r)

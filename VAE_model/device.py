@@ -16,13 +16,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:
-    """Mixed precision in bf16 where asked for, or, for `auto`, where the hardware has it."""
+    """Mixed precision in bf16 where asked for, or, for `auto`, on a GPU that has it."""
     if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported()
-        else:
-            capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-            fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16" if fast else "float32"
     if precision == "float32":
         return contextlib.nullcontext()

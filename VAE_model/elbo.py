@@ -9,31 +9,35 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-LOSSES = ("published", "gaussian")
-
 
 class Likelihood(nn.Module):
-    """-log p(x | z), summed over pixels and bands: (N,) from two tensors (N, bands, y, x).
+    """-log p(x | z) in nats, summed over the target: (N,) from two tensors (N, D).
 
     published: sum of squared errors, as Xu et al. 2023 (a Gaussian of fixed sigma 1/sqrt(2),
     without its constant);
-    gaussian: a Gaussian whose sigma is learned for each band (Rybkin et al. 2021, sigma-VAE), so
-    that the balance with the KL term is found and not set.
+    gaussian: a Gaussian whose sigma is learned (Rybkin et al. 2021, sigma-VAE), so that the
+    balance with the KL term is found and not set.
     """
 
-    def __init__(self, kind: Literal["published", "gaussian"], bands: int) -> None:
+    def __init__(self, kind: Literal["published", "gaussian"]) -> None:
         super().__init__()
         self.kind = kind
         if kind == "gaussian":
-            self.log_sigma = nn.Parameter(torch.zeros(bands))
+            self.log_sigma = nn.Parameter(torch.zeros(()))
+
+    @torch.no_grad()
+    def initialise(self, reconstruction: Tensor, target: Tensor) -> None:
+        """Start from the sigma that fits: the root mean square error."""
+        if self.kind == "gaussian":
+            error = (reconstruction.float() - target.float()).square().mean().clamp_min(1e-12)
+            self.log_sigma.copy_(0.5 * error.log())
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        squares = (reconstruction.float() - target.float()).square().sum(dim=(2, 3))
+        squares = (reconstruction.float() - target.float()).square().sum(dim=1)
         if self.kind == "published":
-            return squares.sum(dim=1)
-        pixels = target.shape[2] * target.shape[3]
+            return squares
         constant = self.log_sigma + 0.5 * math.log(2 * math.pi)
-        return (0.5 * squares * torch.exp(-2 * self.log_sigma) + pixels * constant).sum(dim=1)
+        return 0.5 * squares * torch.exp(-2 * self.log_sigma) + target.shape[1] * constant
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -48,14 +48,16 @@ CLASS_STYLES = {
     "diskWeakBar": ClassStyle("disc, weak bar", "#44AA99", "s"),
     "diskStrongBar": ClassStyle("disc, strong bar", "#117733", "s"),
     "merger": ClassStyle("merger", "#111111", "^"),
-    NO_CLASS: ClassStyle("in no class", "#CFCFCF", "."),
+    NO_CLASS: ClassStyle("in no class", "#C4C4C4", "o"),
 }
 
 
-def first_class(table: pd.DataFrame) -> NDArray[np.str_]:
-    """The first class of each row, in the order of galaxy_zoo.CLASSES, or "none": (N,)."""
+def shown_class(table: pd.DataFrame) -> NDArray[np.str_]:
+    """The one class that a galaxy is drawn as, (N,): merger where it is one, as most mergers are
+    in another class too, else the first it is in by the order of galaxy_zoo.CLASSES, else none."""
     names = np.full(len(table), NO_CLASS, dtype="<U20")
-    for name in reversed([name for name in CLASSES if name in table]):
+    present = [name for name in CLASSES if name in table]
+    for name in sorted(reversed(present), key=lambda name: name == "merger"):
         names[table[name].to_numpy(bool)] = name
     return names
 
@@ -68,7 +70,7 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 
 def use_style() -> None:
     """Draw from now on in the project's style (notebooks that use pyplot call it too)."""
-    mpl.style.use(STYLE)
+    matplotlib.style.use(STYLE)
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
@@ -84,15 +86,14 @@ def thumbnail(
     """A small colour image, (size, size, 3), north up, from one cutout (3, y, x).
 
     flux: nanomaggies, shown by the Legacy Survey's recipe; or, where `display`, an imported 8-bit
-    image in its own units, shown as it is;
+    image, brightness from 0 to 1, shown as it is;
     crop: only the central `crop` pixels of the cutout, 0 for all of it.
     """
     if crop:
         first = (flux.shape[-1] - crop) // 2
         flux = flux[:, first : first + crop, first : first + crop]
     if display:
-        scaled = np.clip(flux / max(float(np.max(flux)), 1e-9), 0, 1)
-        colours = scaled[::-1].transpose(1, 2, 0)[::-1]
+        colours = np.clip(flux, 0, 1)[::-1].transpose(1, 2, 0)[::-1]
     else:
         colours = survey_colours(flux)
     image = Image.fromarray(np.round(colours * 255).astype(np.uint8))
@@ -125,4 +126,4 @@ def contact_sheet(
     for axes, colours, title in zip(panels, images, titles, strict=False):
         axes.axis("on")
         show_image(axes, colours, edge)
-        axes.set_title(title, fontsize=8, fontweight="normal", loc="center", pad=3, linespacing=1.25)
+        axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)

@@ -1,13 +1,22 @@
 """The networks: convolutional variational auto-encoders of 3x256x256 images.
 
-Every network has one interface. `prepare` turns stretched images into what the encoder sees and
-remembers how (the pose); `encode` gives the posterior's mean and log-variance; `decode` gives the
-reconstruction of what the encoder saw; `restore` puts it back on the sky. For the published
-network `prepare` and `restore` do nothing.
+Every network has one interface, so that training, extraction and everything after need not know
+which one it is:
+
+    prepare(images)  stretched images -> what the encoder sees, and the pose taken out of it
+    target(inputs)   what the decoder must reconstruct, flat: (N, D)
+    encode(inputs)   mean and log-variance of the posterior, each (N, num_var)
+    decode(latent)   the reconstruction of the target, (N, D)
+    restore(decoded, pose)  the reconstruction as stretched images on the sky
+    initialise(inputs)      a look at training images before training begins
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from VAE_model import pose, structure
+from VAE_model.pose import Pose
 
 BANDS = 3
 SIZE = 256
@@ -18,6 +27,8 @@ class Published(nn.Module):
 
     Its final ReLU is left out: the sky goes negative, and a ReLU could never fit it.
     """
+
+    CACHED = False  # what the encoder sees is the image itself
 
     def __init__(self, num_var: int) -> None:
         super().__init__()
@@ -48,28 +59,175 @@ class Published(nn.Module):
             nn.Conv2d(32, BANDS, 3, 1, 1),
         )
 
+    def initialise(self, inputs: Tensor) -> None:
+        """Nothing: the published network starts from random weights."""
+
     def prepare(self, images: Tensor) -> tuple[Tensor, None]:
         return images, None
 
-    def restore(self, reconstruction: Tensor, pose: None) -> Tensor:
-        return reconstruction
+    def target(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.encoder(inputs)
+        features = self.encoder(inputs.contiguous(memory_format=torch.channels_last))
         return self.mean(features), self.log_variance(features)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return self.decoder(latent)
+        return self.decoder(latent).flatten(1)
+
+    def restore(self, decoded: Tensor, _: None) -> Tensor:
+        return decoded.unflatten(1, (BANDS, SIZE, SIZE))
 
 
-NETWORKS = {"published": Published}
+class Structured(nn.Module):
+    """Sees each galaxy in its own frame, and must predict its structure as well as its pixels.
+
+    The pose (centre, direction of the major axis) is measured and taken out before the encoder
+    and put back after the decoder, so that no latent is spent on it. Beside the turned image the
+    network sees, and its latents must reconstruct, the structure vector of structure.py.
+
+    Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
+    zero. The linear maps are the probabilistic PCA of the training images (Tipping & Bishop 1999,
+    J. R. Stat. Soc. B 61, 611), the optimum of a linear VAE (Lucas et al. 2019): training begins
+    where PCA ends, and the networks learn what a linear map cannot do.
+    """
+
+    CACHED = True  # measuring pose and structure costs more than an epoch of training
+    SIDE = 64  # pixels of the galaxy's own frame
+    HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
+    IMAGE_SHARE = 0.25  # of the target's variance; the rest is the structure vector's
+
+    def __init__(self, num_var: int, width: int = 16) -> None:
+        super().__init__()
+        self.pixels = BANDS * self.SIDE**2
+        self.numbers = structure.length(self.SIDE)
+        size = self.pixels + self.numbers
+        corner = 4 * width * 4 * 4
+        self.register_buffer("bank", structure.wavelets(self.SIDE), persistent=False)
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("linear_encoder", torch.zeros(num_var, size))
+        self.register_buffer("linear_decoder", torch.zeros(size, num_var))
+        self.image_encoder = nn.Sequential(
+            nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * BANDS, width, 3, 2, 1),
+            Residual(width),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            Residual(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 3, 2, 1),
+            Residual(4 * width),
+            nn.Flatten(),
+            nn.SiLU(),
+            _zero(nn.Linear(corner, 2 * num_var)),
+        )
+        self.structure_encoder = nn.Sequential(
+            nn.Linear(self.numbers, 256), nn.SiLU(), _zero(nn.Linear(256, 2 * num_var))
+        )
+        self.image_decoder = nn.Sequential(
+            nn.Linear(num_var, corner),
+            nn.Unflatten(1, (4 * width, 4, 4)),
+            Residual(4 * width),
+            *_double(4 * width, 2 * width),
+            Residual(2 * width),
+            *_double(2 * width, width),
+            Residual(width),
+            *_double(width, width),
+            nn.SiLU(),
+            _zero(nn.Conv2d(width, 4 * BANDS, 3, 1, 1)),
+            nn.PixelShuffle(2),
+            nn.Flatten(),
+        )
+        self.structure_decoder = nn.Sequential(
+            nn.Linear(num_var, 256), nn.SiLU(), _zero(nn.Linear(256, self.numbers))
+        )
+
+    @torch.no_grad()
+    def initialise(self, inputs: Tensor) -> None:
+        """Scale the target, and make the linear maps the probabilistic PCA of `inputs` (N, D).
+
+        Each pixel keeps its variance, each number of the structure vector is standardised; then
+        image and structure get their shares. Latents beyond the rank of the sample, or with less
+        variance than the noise, are left to the networks.
+        """
+        count, size = inputs.shape
+        self.centre.copy_(inputs.mean(dim=0))
+        image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
+        share = self.IMAGE_SHARE * size / image.square().mean(dim=0).sum().clamp_min(1e-12)
+        spread = numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6))
+        part = (1 - self.IMAGE_SHARE) * size / self.numbers
+        self.scale[: self.pixels] = share.sqrt()
+        self.scale[self.pixels :] = part**0.5 / spread
+        target = self.target(inputs)
+        num_var = len(self.linear_encoder)
+        rank = min(num_var, count - 1)
+        _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
+        variance = (singular**2 / (count - 1))[:rank]
+        rest = (target.square().sum() / (count - 1) - variance.sum()).clamp_min(1e-6 * size)
+        noise = rest / (size - rank)
+        gain = (variance - noise).clamp_min(0).sqrt()  # Tipping & Bishop, eqs. 6 to 8
+        self.linear_encoder[:rank] = (gain / variance)[:, None] * axes.T[:rank]
+        self.linear_decoder[:, :rank] = axes[:, :rank] * gain
+        self.structure_encoder[-1].bias[num_var : num_var + rank] = (noise / variance).log()
+
+    def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
+        where = pose.measure(images)
+        frames = pose.turn(images, where, self.HALF_WIDTH, self.SIDE)
+        numbers = structure.describe(frames, self.bank)
+        return torch.cat([frames.flatten(1), numbers], dim=1), where
+
+    def target(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.centre) * self.scale
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        target = self.target(inputs)
+        image, numbers = target.split([self.pixels, self.numbers], dim=1)
+        bent = self.image_encoder(image) + self.structure_encoder(numbers)
+        mean, log_variance = bent.chunk(2, dim=1)
+        return mean + F.linear(target, self.linear_encoder), log_variance.clamp(-12, 4)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        bent = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
+        return bent + F.linear(latent, self.linear_decoder)
+
+    def restore(self, decoded: Tensor, where: Pose) -> Tensor:
+        """On the sky; zero, which is empty sky, outside the frame."""
+        inputs = decoded / self.scale + self.centre
+        frames = inputs[:, : self.pixels].unflatten(1, (BANDS, self.SIDE, self.SIDE))
+        return pose.turn_back(frames, where, self.HALF_WIDTH, SIZE)
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions, normalised over groups (no batch statistics)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
+        )  # fmt: skip
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs + self.block(inputs)
+
+
+def _double(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
+    """Twice the resolution, without the checkerboard of a transposed convolution."""
+    return nn.Conv2d(channels, 4 * out, 1), nn.PixelShuffle(2)
+
+
+def _zero(layer: nn.Module) -> nn.Module:
+    """A last layer that adds nothing until it has learned something."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+NETWORKS = {"published": Published, "structured": Structured}
 
 
 def build(network: str, num_var: int) -> nn.Module:
-    """A new network by its name in NETWORKS.
-
-    Raises KeyError for an unknown name.
-    """
+    """A new network by its name in NETWORKS. Raises KeyError for an unknown name."""
     return NETWORKS[network](num_var)
 
 

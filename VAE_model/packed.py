@@ -27,12 +27,13 @@ _INDEX = "index.parquet"
 
 @dataclass(frozen=True)
 class Packed:
-    """images: float32 (N, 3, 256, 256), nanomaggies, memory-mapped, read-only;
+    """folder: where it lies; images: float32 (N, 3, 256, 256), nanomaggies, memory-mapped;
     index: a row an image in train.txt's order: path, iauname, ra, dec, survey, release, display,
     split, noise_g, noise_r, noise_z (sky sigma, nanomaggies), size and time of the file."""
 
     images: NDArray[np.float32]
     index: pd.DataFrame
+    folder: Path
 
     @classmethod
     def of(cls, run: Run, workers: int = 0) -> "Packed":
@@ -53,7 +54,7 @@ class Packed:
             images = np.load(folder / _PIXELS, mmap_mode="r")
         except (OSError, ValueError, Problem):
             return None
-        return cls(images, index) if images.shape == (len(index), *SHAPE) else None
+        return cls(images, index, folder) if images.shape == (len(index), *SHAPE) else None
 
     def _agrees_with(self, listed: pd.DataFrame) -> bool:
         keys = ["path", "bytes", "modified"]

@@ -14,6 +14,7 @@ MADE_BY = [
     ("images", "python data/simulate.py (or data/import_images.py for images of your own)"),
     ("catalogue.parquet", "python data/simulate.py"),
     ("truth.parquet", "python data/simulate.py"),
+    ("labels.parquet", "python data/import_images.py"),
     ("train.txt", "python make_datatxt.py"),
     ("rejected.csv", "python make_datatxt.py"),
     ("model/dimensions/*", "python analysis/choose_dimension.py"),
@@ -22,9 +23,11 @@ MADE_BY = [
     ("result/classes.parquet", "python analysis/decals_1.py"),
     ("result/matches.parquet", "python analysis/decals_2_1.py"),
     ("result/class_latents_*", "python analysis/decals_2_2.py"),
+    ("result/map_*", "python analysis/decals_3.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
+    ("figures/network_*", "python outline/network_diagram.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
 
@@ -47,6 +50,15 @@ class Run:
     @property
     def truth(self) -> Path:
         return self.folder / "truth.parquet"
+
+    @property
+    def labels(self) -> Path:
+        """What the tables of imported images say: path, iauname, ra, dec, their columns."""
+        return self.folder / "labels.parquet"
+
+    def import_refused(self, name: str) -> Path:
+        """Files that an import refused, with the reason: images/<name>.refused.csv."""
+        return self.folder / "images" / f"{name}.refused.csv"
 
     # stages 1 to 3
     @property
@@ -103,6 +115,10 @@ class Run:
 
     def class_latents(self, num_var: int) -> Path:
         return self.result(f"class_latents_{num_var}.parquet")
+
+    def map(self, num_var: int) -> Path:
+        """Where each galaxy lies on the two-dimensional map of the latent space."""
+        return self.result(f"map_{num_var}.parquet")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # Pixel noise of DECaLS coadds in g, r, z: medians, nanomaggies.
 NOISE = (0.0031, 0.0044, 0.0117)
+# Where arcsinh turns from linear to logarithmic: three sigma, so that noise stays small.
+SOFTENING = tuple(3 * sigma for sigma in NOISE)
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Stretch:
     softening: nanomaggies a band, (g, r, z)."""
 
     kind: Literal["linear", "asinh"] = "asinh"
-    softening: tuple[float, ...] = NOISE
+    softening: tuple[float, ...] = SOFTENING
 
     def __call__(self, flux: Tensor) -> Tensor:
         """Stretch flux (..., 3, y, x) in nanomaggies."""

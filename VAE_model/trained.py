@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from VAE_model import checkpoint, models
 from VAE_model.device import Precision, autocast, choose_device
+from VAE_model.pose import Pose
 from VAE_model.problem import Problem
 from VAE_model.stretch import Stretch
 
@@ -56,21 +57,29 @@ class TrainedVAE:
     def encode(self, flux: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance, each float32 (N, latents), of flux (N, 3, 256, 256)."""
         inputs, _ = self.network.prepare(self._stretched(flux))
-        with autocast(self.device, self.precision):
-            mean, log_variance = self.network.encode(inputs)
-        return mean.float(), log_variance.float()
+        return self.encode_inputs(inputs)
 
     @torch.inference_mode()
     def reconstruct(self, flux: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, log-variance and the reconstruction of the mean: flux on the sky, nanomaggies,
         of the same shape as `flux` (N, 3, 256, 256)."""
-        inputs, pose = self.network.prepare(self._stretched(flux))
+        inputs, where = self.network.prepare(self._stretched(flux))
+        mean, log_variance = self.encode_inputs(inputs)
+        return mean, log_variance, self.decode(mean, where)
+
+    @torch.inference_mode()
+    def encode_inputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """As `encode`, of inputs that are prepared already (prepared.py)."""
         with autocast(self.device, self.precision):
             mean, log_variance = self.network.encode(inputs)
-            decoded = self.network.decode(mean)
-        sky = self.stretch.inverse(self.network.restore(decoded.float(), pose))
-        return mean.float(), log_variance.float(), sky
+        return mean.float(), log_variance.float()
+
+    @torch.inference_mode()
+    def decode(self, latent: Tensor, where: Pose | None) -> Tensor:
+        """Flux on the sky (N, 3, 256, 256), nanomaggies, of latents (N, latents) at a pose."""
+        with autocast(self.device, self.precision):
+            decoded = self.network.decode(latent)
+        return self.stretch.inverse(self.network.restore(decoded.float(), where))
 
     def _stretched(self, flux: Tensor) -> Tensor:
-        flux = flux.to(self.device, torch.float32)
-        return self.stretch(flux).contiguous(memory_format=torch.channels_last)
+        return self.stretch(flux.to(self.device, torch.float32))

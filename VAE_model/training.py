@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from VAE_model import checkpoint, models
-from VAE_model.batches import batches, shuffled
+from VAE_model.batches import shuffled
 from VAE_model.device import Precision, autocast
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.files import write_text
 from VAE_model.packed import Packed
+from VAE_model.prepared import Prepared
 from VAE_model.problem import Problem
-from VAE_model.stretch import NOISE, Stretch
+from VAE_model.stretch import SOFTENING, Stretch
 
+_LOOK = 4096  # training images that a network is initialised from
 _ACTIVE = 0.01  # variance of a latent's mean over galaxies from which it is active (Burda 2016)
 
 
@@ -38,7 +40,6 @@ class Recipe:
     stretch: Literal["linear", "asinh"]
     loss: Literal["published", "gaussian"]
     kl_weight: float
-    consistency: float
     epochs: int
     batch: int
     learning_rate: float
@@ -47,7 +48,7 @@ class Recipe:
     seed: int
     precision: Precision
     train_images: int = 0
-    softening: tuple[float, ...] = NOISE
+    softening: tuple[float, ...] = SOFTENING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Trainer:
         self.stretch = Stretch(recipe.stretch, recipe.softening)
         self.network = models.build(recipe.network, recipe.num_var).to(device)
         self.network.to(memory_format=torch.channels_last)
-        self.likelihood = Likelihood(recipe.loss, models.BANDS).to(device)
+        self.likelihood = Likelihood(recipe.loss).to(device)
+        self.inputs = Prepared(packed, self.network, self.stretch, device)
         self.parameters = [*self.network.parameters(), *self.likelihood.parameters()]
         self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
         steps = recipe.epochs * math.ceil(len(self.rows) / recipe.batch)
@@ -93,12 +95,24 @@ class Trainer:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
         self.history: list[dict[str, Any]] = []
 
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """A look at some training images: where the network and sigma start from."""
+        first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:_LOOK])
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
+        self.network.initialise(inputs)
+        some = inputs[: self.recipe.batch]
+        self.likelihood.initialise(
+            self.network.decode(self.network.encode(some)[0]), self.network.target(some)
+        )
+
     def run(self, label: str = "") -> dict[str, Any]:
         """Train to the last epoch, from where a killed training stopped; the best epoch's log.
 
         Raises Problem when the training diverges; the last good state stays on disk.
         """
-        self._resume()
+        if not self._resume():
+            self._initialise()
         first = len(self.history)
         if first:
             print(f"  {label}: goes on after epoch {first} of {self.recipe.epochs}")
@@ -114,15 +128,12 @@ class Trainer:
                 bar.update()
         return self._best()
 
-    def step_loss(self, flux: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction, KL and consistency terms of a batch, each (N,), in nats."""
-        with torch.no_grad():
-            images = self.stretch(flux).contiguous(memory_format=torch.channels_last)
-            inputs, pose = self.network.prepare(images)
+    def step_loss(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruction and KL terms of a batch in nats, each (N,), and the mean (N, num_var)."""
         with autocast(self.device, self.recipe.precision):
             mean, log_variance = self.network.encode(inputs)
             reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
-        reconstruction_loss = self.likelihood(reconstruction, inputs)
+        reconstruction_loss = self.likelihood(reconstruction, self.network.target(inputs))
         return reconstruction_loss, kl_divergence(mean, log_variance).sum(dim=1), mean
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
@@ -132,8 +143,8 @@ class Trainer:
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         skipped: list[Tensor] = []
         order = shuffled(self.rows, recipe.seed, epoch)
-        for _, flux in batches(self.packed.images, order, recipe.batch, self.device):
-            reconstruction, kl, _ = self.step_loss(flux)
+        for _, inputs, _ in self.inputs.batches(order, recipe.batch):
+            reconstruction, kl, _ = self.step_loss(inputs)
             loss = (reconstruction + recipe.kl_weight * kl).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -166,8 +177,8 @@ class Trainer:
         self.network.eval()
         torch.manual_seed(_seed(self.recipe.seed, 0))
         terms, means = [], []
-        for _, flux in batches(self.packed.images, self.judges, self.recipe.batch, self.device):
-            reconstruction, kl, mean = self.step_loss(flux)
+        for _, inputs, _ in self.inputs.batches(self.judges, self.recipe.batch):
+            reconstruction, kl, mean = self.step_loss(inputs)
             terms.append(torch.stack([reconstruction, kl], dim=1))
             means.append(mean.float())
         reconstruction, kl = torch.cat(terms).mean(dim=0).tolist()
@@ -214,18 +225,20 @@ class Trainer:
     def _best(self) -> dict[str, Any]:
         return min(self.history, key=lambda record: record["validation_loss"])
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Take up the state of a killed training with the same constants and images, if any."""
         if not self.files.last.exists():
-            return
+            return False
         state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
         if any(state[key] != value for key, value in self.identity.items()):
             _keep_previous(self.files.best, _difference(state, self.identity))
-            return
+            return False
         self.network.load_state_dict(state["weights"])
         self.likelihood.load_state_dict(state["likelihood"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.history = state["history"]
+        return True
 
 
 def _seed(seed: int, epoch: int) -> int:
@@ -249,4 +262,3 @@ def _keep_previous(best: Path, why: str) -> None:
     print(f"  {best.name}: trained anew ({why})")
     if best.exists():
         best.replace(best.with_name(f"{best.stem}_previous.pt"))
-

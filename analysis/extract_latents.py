@@ -2,7 +2,8 @@
 
 Reads:  train.txt (its packed images), model/vae_40.pt
 Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
-        survey, split, mu_00.., logvar_00.., mse, ssim, flag_*
+        survey, split, mu_00.., logvar_00.., mse, ssim, pose_* (where the network takes the pose
+        out: angle in radians, x, y and size in half-frames, ratio of the axes), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
 """
@@ -24,6 +25,8 @@ from VAE_model.device import Precision
 from VAE_model.files import write_parquet
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.pose import Pose
+from VAE_model.prepared import Prepared
 from VAE_model.stage import Stage, start
 from VAE_model.trained import TrainedVAE
 
@@ -37,7 +40,7 @@ class Config:
     batch: int = 64
     """Images in a batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 where the hardware computes in it, else float32."""
+    """`auto`: bf16 on a GPU that has it, else float32."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
@@ -45,27 +48,35 @@ class Config:
 
 
 def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
-    """mu_*, logvar_*, mse and ssim of every packed image, in their order.
+    """mu_*, logvar_*, mse, ssim and pose_* of every packed image, in their order.
 
     mse: mean squared error over pixels and bands in units of the image's sky variance;
     ssim: structural similarity in nanomaggies, window 11, sigma 10, data range 1, as published.
     """
     rows = np.arange(len(packed.images))
-    noise = torch.from_numpy(packed.index[[f"noise_{b}" for b in BANDS]].to_numpy(np.float32))
-    noise = noise.clamp_min(1e-6).to(model.device)[:, :, None, None]
+    sigma = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
+    prepared = Prepared(packed, model.network, model.stretch, model.device)
     parts = []
     progress = tqdm(total=len(rows), desc="extracting latents", unit="image")
-    for chunk, flux in batches(packed.images, rows, batch, model.device):
-        mean, log_variance, sky = model.reconstruct(flux)
-        error = ((sky - flux) / noise[torch.from_numpy(chunk)]).square().mean(dim=(1, 2, 3))
+    for (chunk, flux), (_, inputs, where) in zip(
+        batches(packed.images, rows, batch, model.device),
+        prepared.batches(rows, batch),
+        strict=True,
+    ):
+        mean, log_variance = model.encode_inputs(inputs)
+        sky = model.decode(mean, where)
+        noise = flux.new_tensor(sigma[chunk]).clamp_min(1e-6)[:, :, None, None]
+        error = ((sky - flux) / noise).square().mean(dim=(1, 2, 3))
         likeness = ssim(sky, flux, data_range=1, size_average=False, win_size=11, win_sigma=10)
-        parts.append(
-            torch.cat([mean, log_variance, error[:, None], likeness[:, None]], dim=1).cpu().numpy()
-        )
+        found = [mean, log_variance, error[:, None], likeness[:, None]]
+        found += [torch.stack(where, dim=1)] if where is not None else []
+        parts.append(torch.cat(found, dim=1).cpu().numpy())
         progress.update(len(chunk))
     progress.close()
     names = [f"{kind}_{i:02d}" for kind in ("mu", "logvar") for i in range(mean.shape[1])]
-    return pd.DataFrame(np.concatenate(parts), columns=[*names, "mse", "ssim"])
+    names += ["mse", "ssim"]
+    names += [f"pose_{name}" for name in Pose._fields] if where is not None else []
+    return pd.DataFrame(np.concatenate(parts), columns=names)
 
 
 def find_defects(packed: Packed, run: Run, workers: int) -> pd.DataFrame:

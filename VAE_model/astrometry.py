@@ -1,0 +1,125 @@
+"""Where a pixel lies on the sky: positions and tangent planes out of FITS headers.
+
+Pixel coordinates here count from 1 at the centre of the first pixel, as in FITS headers.
+"""
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import ArrayLike, NDArray
+
+_NOWHERE = (float("nan"), float("nan"))
+
+
+def position_at(header: fits.Header, x: float, y: float) -> tuple[float, float]:
+    """RA and Dec (ICRS, degrees) of a pixel; NaN where the header has no usable WCS."""
+    if _centred_there(header, x, y):
+        ra, dec = number_on_card(header, "CRVAL1"), number_on_card(header, "CRVAL2")
+    else:
+        sky = _sky(header, [x], [y])
+        ra, dec = (sky.ra.deg[0], sky.dec.deg[0]) if sky is not None else _NOWHERE
+    return checked_position(ra, dec)
+
+
+def checked_position(ra: float, dec: float) -> tuple[float, float]:
+    """RA in [0, 360) and Dec in degrees, NaN for both where they are not on the sky."""
+    if not (np.isfinite(ra) and np.isfinite(dec) and -360 <= ra <= 360 and -90 <= dec <= 90):
+        return _NOWHERE
+    return float(ra) % 360.0, float(dec)
+
+
+def local_tangent_plane(
+    header: fits.Header, x: float, y: float, step: float, size: int
+) -> dict[str, str | float]:
+    """WCS cards of `size` pixels a side around pixel (x, y), each `step` old pixels wide.
+
+    The CD matrix is measured on the sky a quarter frame to each side of the centre, so any
+    projection, rotation or distortion of the old header is followed; over the arcminutes of a
+    cutout a tangent plane follows it to a small fraction of a pixel. Handedness stays as it was.
+    Empty where the header has no usable WCS.
+    """
+    reach = step * size / 4
+    sky = _sky(
+        header,
+        x + reach * np.array([0, -1, 1, 0, 0]),
+        y + reach * np.array([0, 0, 0, -1, 1]),
+    )
+    if sky is None:
+        return {}
+    ra, dec = checked_position(sky.ra.deg[0], sky.dec.deg[0])
+    xi, eta = _project(sky.ra.deg, sky.dec.deg, ra, dec)
+    cd = np.array([[xi[2] - xi[1], xi[4] - xi[3]], [eta[2] - eta[1], eta[4] - eta[3]]]) * 2 / size
+    if not (np.isfinite(cd).all() and abs(np.linalg.det(cd)) > 0):
+        return {}
+    return {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": ra,
+        "CRVAL2": dec,
+        "CRPIX1": (size + 1) / 2,
+        "CRPIX2": (size + 1) / 2,
+        **{f"CD{i + 1}_{j + 1}": float(cd[i, j]) for i in range(2) for j in range(2)},
+    }
+
+
+def pixel_scale(header: fits.Header, x: float, y: float) -> float:
+    """Arcsec per pixel around a pixel; NaN where the header has no usable WCS."""
+    cards = local_tangent_plane(header, x, y, step=1, size=4)
+    return 3600 * float(np.sqrt(abs(handedness(cards)))) if cards else float("nan")
+
+
+def handedness(cards: Mapping[str, str | float]) -> float:
+    """Determinant of the CD matrix: negative on the sky as seen, positive where it is mirrored."""
+    return float(cards["CD1_1"] * cards["CD2_2"] - cards["CD1_2"] * cards["CD2_1"])
+
+
+def number_on_card(header: fits.Header, keyword: str) -> float:
+    """The number on a header card; NaN where there is no such card, or none that can be read."""
+    value = _on_card(header, keyword)
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _on_card(header: fits.Header, keyword: str) -> str | int | float | None:
+    try:
+        return header.get(keyword)
+    except (fits.VerifyError, ValueError):  # the card is mangled
+        return None
+
+
+def _centred_there(header: fits.Header, x: float, y: float) -> bool:
+    """The header's own reference pixel is (x, y): nothing to compute, as in most cutouts."""
+    return (
+        (number_on_card(header, "CRPIX1"), number_on_card(header, "CRPIX2")) == (x, y)
+        and (_on_card(header, "CTYPE1"), _on_card(header, "CTYPE2")) == ("RA---TAN", "DEC--TAN")
+        and not any(keyword in header for keyword in ("CUNIT1", "RADESYS", "EQUINOX"))
+    )
+
+
+def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
+    """Positions of pixels in ICRS; None where the header has no usable celestial WCS."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            wcs = WCS(header).celestial
+            if wcs.naxis != 2:
+                return None
+            sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
+        except Exception:  # on a mangled header astropy and wcslib raise nearly anything
+            return None
+    on_the_sky = np.isfinite(sky.ra.deg).all() and np.isfinite(sky.dec.deg).all()
+    return sky if on_the_sky else None
+
+
+def _project(
+    ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gnomonic projection about (ra0, dec0): xi (east) and eta (north), all in degrees."""
+    a, d, d0 = np.radians(ra - ra0), np.radians(dec), np.radians(dec0)
+    depth = np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a)
+    xi = np.cos(d) * np.sin(a) / depth
+    eta = (np.cos(d0) * np.sin(d) - np.sin(d0) * np.cos(d) * np.cos(a)) / depth
+    return np.degrees(xi), np.degrees(eta)

@@ -1,0 +1,238 @@
+"""The report's chapters: what each stage of the pipeline is for, in the pipeline's order.
+
+A chapter is data: a title, one sentence for a student, the scripts that make it, the function that
+tells its numbers. A stage without a chapter is shown under its own name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from VAE_model import run_tables
+from VAE_model.material import Material
+from VAE_model.page import Html
+from VAE_model.run_tables import percent
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """scripts: any of them makes the chapter; command: what to run when none has."""
+
+    title: str
+    sentence: str
+    scripts: tuple[str, ...]
+    command: str
+    tables: Callable[[Material], list[Html]]
+
+    def outputs(self, material: Material) -> dict[Path, dict[str, Any]]:
+        """The side-cars of what its scripts wrote."""
+        return {p: r for p, r in material.records.items() if r["script"] in self.scripts}
+
+    def figures(self, material: Material) -> list[Path]:
+        """Its pictures, in the order of CAPTIONS."""
+        order = [*CAPTIONS, ""]
+        pictures = [path for path in self.outputs(material) if path.suffix == ".png"]
+        return sorted(pictures, key=lambda path: order.index(begins_with(path)))
+
+
+CHAPTERS = [
+    Chapter(
+        "The sky",
+        "Where the images come from. On the simulated sky the truth about every galaxy is known, "
+        "so that every claim below can be checked against it.",
+        ("data/simulate.py", "data/download.py", "data/import_images.py"),
+        "python data/simulate.py",
+        run_tables.sky,
+    ),
+    Chapter(
+        "1 Which images are good",
+        "Every file is opened and checked; what is unreadable, of the wrong shape or without "
+        "signal in a band never reaches the network, and is listed with the reason.",
+        ("make_datatxt.py",),
+        "python make_datatxt.py",
+        run_tables.refusals,
+    ),
+    Chapter(
+        "2 Training the network",
+        "A variational auto-encoder squeezes each image through a few numbers, the latent "
+        "variables, and learns to draw the galaxy again from them alone: what survives is what "
+        "galaxies differ in.",
+        ("Galaxy_VAE_n.py", "outline/network_diagram.py"),
+        "python Galaxy_VAE_n.py",
+        run_tables.training,
+    ),
+    Chapter(
+        "3 The latent variables",
+        "The trained network reads every image once: its latent variables are from now on the "
+        "galaxy's description, and how well it draws the image again says how far to trust them.",
+        ("analysis/extract_latents.py",),
+        "python analysis/extract_latents.py",
+        run_tables.latents,
+    ),
+    Chapter(
+        "A1 Classes from the catalogue",
+        "Galaxy Zoo asked people what they see; a galaxy belongs to a class where enough of them "
+        "agree. The network has never seen these labels: they only test what it found.",
+        ("analysis/decals_1.py",),
+        "python analysis/decals_1.py",
+        run_tables.classes,
+    ),
+    Chapter(
+        "A2 From the catalogue to the images",
+        "A galaxy of the catalogue and an image belong together where they lie at the same "
+        "position on the sky, each the other's nearest.",
+        ("analysis/decals_2_1.py", "analysis/decals_2_2.py"),
+        "python analysis/decals_2_1.py",
+        run_tables.matches,
+    ),
+    Chapter(
+        "A3 The map of the latent space",
+        "Forty numbers cannot be drawn, two can: galaxies that lie close together here look "
+        "alike to the network. Do the classes keep together?",
+        ("analysis/decals_3.py",),
+        "python analysis/decals_3.py",
+        lambda _: [],
+    ),
+    Chapter(
+        "A4 Outliers, rare and broken",
+        "The galaxies that are least like all others are either discoveries or damaged frames; "
+        "the defect flags tell the two apart.",
+        ("analysis/decals_4.py",),
+        "python analysis/decals_4.py",
+        run_tables.outliers,
+    ),
+    Chapter(
+        "A5 Seven questions",
+        "A random forest learns the volunteers' answers from the latent variables of the training "
+        "galaxies and is asked about galaxies that neither it nor the network has seen. PCA at the "
+        "same dimension is what the latents have to beat; the majority rate is what guessing "
+        "gives.",
+        ("analysis/classify.py",),
+        "python analysis/classify.py",
+        run_tables.classification,
+    ),
+    Chapter(
+        "A6 How many latent variables",
+        "Too few lose the arms, too many store the noise: quality against dimension shows a knee.",
+        ("analysis/choose_dimension.py",),
+        "python analysis/choose_dimension.py",
+        run_tables.dimensions,
+    ),
+]
+
+
+# file name of a figure begins with: (caption, what it shows for those who cannot see it)
+CAPTIONS = {
+    "sky": (
+        "Simulated galaxies in survey colours.",
+        "colour images of simulated galaxies of all kinds",
+    ),
+    "network": (
+        "The network, drawn from the model itself: blocks as high as the root of their image's "
+        "side and as wide as that of its channels; below each what comes out of it, its layers "
+        "and its parameters.",
+        "blocks of the encoder, the latent variables and the decoder",
+    ),
+    "separations": (
+        "How far the image's centre lies from the catalogue's position. A second hump far from "
+        "zero would mean wrong matches.",
+        "histogram of separations in arcsec",
+    ),
+    "classification": (
+        "Each question with its 95 % interval: the latents, as many principal components, and the "
+        "majority answer. Intervals that overlap much tell little.",
+        "balanced accuracy of each question for latents, PCA and the majority answer",
+    ),
+    "confusion": (
+        "What the forest says (columns) of galaxies with each label (rows): the diagonal is right.",
+        "confusion matrix of each question",
+    ),
+    "pca_pairs": (
+        "The directions in which the latents vary most, against each other, by class; on the "
+        "diagonal how each class is spread along one of them.",
+        "scatter plots of principal components by class",
+    ),
+    "map": (
+        "Every galaxy at its place: neighbours are alike to the network. Distances between far "
+        "ones, and the axes, mean nothing.",
+        "map of the latent space in two dimensions by class",
+    ),
+    "map_thumbnails": (
+        "The same map in images: wander through it and see what changes.",
+        "colour images of galaxies at their places on the map",
+    ),
+    "outliers": (
+        "The most unusual galaxies: above those without a defect flag, below those with one.",
+        "colour images of rare galaxies and of broken frames",
+    ),
+    "dimensions": (
+        "Quality against the number of latent variables, on validation images.",
+        "quality measures against the number of latent variables",
+    ),
+}
+
+
+def begins_with(figure: Path) -> str:
+    """The entry of CAPTIONS that a figure belongs to; empty where there is none."""
+    return max((name for name in CAPTIONS if figure.stem.startswith(name)), key=len, default="")
+
+
+def caption(figure: Path) -> tuple[str, str]:
+    """Caption and alternative text of a figure; of an unknown one its name."""
+    beginning = begins_with(figure)
+    if beginning:
+        return CAPTIONS[beginning]
+    name = figure.stem.replace("_", " ")
+    return name, f"figure: {name}"
+
+
+def key_numbers(material: Material) -> list[tuple[str, str, str]]:
+    """The handful that matters: what it is, the number, what it rests on."""
+    run, n = material.run, material.num_var
+    found = scores_of(material.json(run.classification(n)), n)
+    recovery = material.json(run.result(f"outliers_{n}.json")).get("recovery")
+    if recovery:
+        injected, clean = recovery["injected"], recovery["clean"]
+        low, high = injected["interval_95"]
+        interval = f"95 % interval {percent(low)} to {percent(high)}"
+        note = f"{interval}; {clean['flagged']:,} of {clean['n']:,} clean images flagged"
+        found.append(("Injected defects found", f"{injected['either']} of {injected['n']}", note))
+    table = material.parquet(run.latents(n), ["split", "ssim", "mse"])
+    test = None if table is None else table[table["split"] == "test"]
+    if test is not None and len(test):
+        likeness, error = test["ssim"].median(), test["mse"].median()
+        note = f"median of {len(test):,} test images; squared error {error:.2f} sky variances"
+        found.append(("SSIM of reconstructions", f"{likeness:.3f}", note))
+    history = material.history(run.model_log(n))
+    if history:
+        best = min(history, key=lambda line: line["validation_loss"])
+        note = f"nats an image, validation, best of {len(history)} epochs"
+        found.append(("−ELBO", f"{best['validation_loss']:,.0f}", note))
+    good, refused = (material.numbers(run.train_txt).get(name) for name in ("good", "refused"))
+    if good is not None:
+        found.append(("Good images", f"{good:,}", f"{refused:,} refused"))
+    return found
+
+
+def scores_of(content: dict[str, Any], num_var: int) -> list[tuple[str, str, str]]:
+    """The forest on the latents beside PCA and the majority, mean over the scored questions."""
+    mean = content.get("mean")
+    if not mean:
+        return []
+    scored = [q for q in content["questions"] if q["question"] in content["mean_of"]]
+    tested = sorted(sum(q["n_test"][a] for a in q["answers"]) for q in scored)
+    chance = sum(1 / len(q["answers"]) for q in scored) / len(scored)
+    what = f"mean of {len(scored)} questions with {tested[0]:,} to {tested[-1]:,} test galaxies"
+    rows = {
+        f"Forest on {num_var} latents": (mean["after"], f"balanced accuracy, {what}"),
+        f"Forest on PCA-{num_var}": (mean["before"], "balanced accuracy, the same galaxies"),
+        "Latents minus PCA": (mean["difference"], "paired on the same galaxies"),
+    }
+    found = []
+    for name, (of, note) in rows.items():
+        value, interval = run_tables.estimate(of, sign=of is mean["difference"]).split(" ", 1)
+        if of is mean["difference"] and of["low"] <= 0 <= of["high"]:
+            note += "; it crosses zero: no difference shown"
+        found.append((name, value, f"95 % interval {interval}, {note}"))
+    return [*found, ("Majority answer", f"{chance:.3f}", "balanced accuracy")]

@@ -1,0 +1,84 @@
+"""Whether the bytes of a FITS file keep what its headers promise, before anything trusts them.
+
+A header that promises two billion axes, or a billion pixels that are not there, costs a reader
+that believes it hours or all memory. Source: FITS Standard 4.0, sections 3 and 4.4.1.
+"""
+
+import math
+
+BLOCK = 2880  # bytes
+MOST_HDUS = 64  # that are looked at
+
+_CARD = 80
+_MOST_BLOCKS = 200  # of one header: 7,200 cards
+_MOST_AXES = 999  # and columns of a table, by the standard
+_COUNTED = {"NAXIS", "ZNAXIS", "TFIELDS"}
+_SIZES = {"BITPIX", "PCOUNT", "GCOUNT"}
+_BITS = {8, 16, 32, 64, -32, -64}
+
+
+class BadStructure(Exception):
+    """A file that does not keep its promises; the message is `kind: detail`."""
+
+
+def check_structure(content: bytes) -> None:
+    """Walk through the headers of a FITS file that begins with SIMPLE.
+
+    Raises BadStructure, `truncated` where data or a header end early, `unreadable` where the
+    numbers that say how long the data are make no sense.
+    """
+    at = 0
+    for _ in range(MOST_HDUS):
+        cards, at = _header(content, at)
+        promised, held = _data_bytes(cards), len(content) - at
+        if promised > held:
+            raise BadStructure(f"truncated: {held:,} of {promised:,} bytes of data are there")
+        at += math.ceil(promised / BLOCK) * BLOCK
+        if content[at : at + 8] != b"XTENSION":
+            return
+
+
+def _header(content: bytes, start: int) -> tuple[dict[str, str], int]:
+    """The cards that count, the first of each keyword, and where the data begin."""
+    cards: dict[str, str] = {}
+    for block in range(start, start + _MOST_BLOCKS * BLOCK, BLOCK):
+        if block + BLOCK > len(content):
+            raise BadStructure("truncated: the file ends in a header")
+        for at in range(block, block + BLOCK, _CARD):
+            keyword, _, value = content[at : at + _CARD].partition(b"=")
+            name = keyword.strip().upper().decode("ascii", "replace")
+            if name == "END":
+                return cards, block + BLOCK
+            if name in _COUNTED and _number(name, value.decode("ascii", "replace")) > _MOST_AXES:
+                raise BadStructure(f"unreadable: {name} is more than {_MOST_AXES}")
+            if name in _COUNTED | _SIZES or name.startswith("NAXIS") or name == "GROUPS":
+                cards.setdefault(name, value.decode("ascii", "replace"))
+    raise BadStructure("unreadable: a header has no end")
+
+
+def _data_bytes(cards: dict[str, str]) -> int:
+    """Length of the data after a header, without padding."""
+
+    def number(name: str, default: str) -> int:
+        return _number(name, cards.get(name, default))
+
+    axes = [number(f"NAXIS{axis + 1}", "") for axis in range(number("NAXIS", ""))]
+    bits = number("BITPIX", "")
+    if bits not in _BITS:
+        raise BadStructure(f"unreadable: BITPIX is {bits}")
+    if not axes:
+        return 0
+    if axes[0] == 0 and "GROUPS" in cards:  # random groups, of which nothing is read
+        axes = axes[1:]
+    return abs(bits) // 8 * number("GCOUNT", "1") * (number("PCOUNT", "0") + math.prod(axes))
+
+
+def _number(name: str, text: str) -> int:
+    """The whole number on a card; only BITPIX may be negative."""
+    try:
+        value = int(text.partition("/")[0])
+    except ValueError:
+        raise BadStructure(f"unreadable: {name} is not a whole number") from None
+    if value < 0 and name != "BITPIX":
+        raise BadStructure(f"unreadable: {name} is negative")
+    return value

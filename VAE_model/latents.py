@@ -1,0 +1,42 @@
+"""The latent variables in a table: the columns mu_00, mu_01 and so on, as one array."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from VAE_model.files import read_parquet
+from VAE_model.paths import Run
+from VAE_model.problem import Problem
+
+
+def read_means(
+    run: Run, path: Path, num_var: int, optional: tuple[str, ...] = ()
+) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """The table's other columns, and the means of the latent variables, (N, num_var).
+
+    Columns: iauname, ra, dec, path, split, and those whose names begin with one of `optional`.
+    Raises Problem where the table has no rows, a column is missing, a latent variable is not
+    finite, or their number is not `num_var`.
+    """
+    needed = ["iauname", "ra", "dec", "path", "split"]
+    read_parquet(path, needed[:1])  # says in one line where the file is no table
+    present = pq.read_schema(path).names
+    found = [name for name in present if name.startswith("mu_")]
+    means = [f"mu_{number:02d}" for number in range(num_var)]
+    again = f"delete it and run {run.made_by(path)} --num-var {num_var}"
+    if found != means:
+        raise Problem(
+            f"{run.show(path)} holds {len(found)} latent variables, not {num_var}: {again}"
+        )
+    others = [name for name in present if name.startswith(optional) and name not in needed]
+    table = read_parquet(path, [*needed, *others, *means])
+    latents = table[means].to_numpy(np.float32)
+    if not len(table):
+        raise Problem(f"{run.show(path)} has no rows: {again}")
+    bad = int(np.count_nonzero(~np.isfinite(latents).all(axis=1)))
+    if bad:
+        raise Problem(f"{run.show(path)} has {bad:,} rows with latents that are no number: {again}")
+    return table.drop(columns=means), latents

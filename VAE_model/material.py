@@ -1,0 +1,73 @@
+"""What a run has so far: the outputs of its stages, with the side-car of each."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from VAE_model.files import read_parquet
+from VAE_model.paths import Run
+from VAE_model.splits import SHARES
+
+_FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
+
+
+@dataclass(frozen=True)
+class Material:
+    """records: the side-car of each output that is there, by its path, oldest first."""
+
+    run: Run
+    num_var: int
+    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, num_var: int) -> "Material":
+        """Every output of every stage, but for the report itself."""
+        found = {}
+        for folder in _FOLDERS:
+            for path in sorted((run.folder / folder).glob("*.json")):
+                output = path.with_suffix("")
+                if output.exists() and output != run.report:
+                    found[output] = _read_json(path)
+        found = {path: record for path, record in found.items() if "script" in record}
+        order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
+        return cls(run, num_var, {path: found[path] for path in order})
+
+    def numbers(self, path: Path) -> dict[str, Any]:
+        """What the stage that wrote `path` wanted remembered."""
+        return self.records.get(path, {}).get("numbers", {})
+
+    def splits(self) -> dict[str, int]:
+        """Images in each split."""
+        table = self.parquet(self.run.latents(self.num_var), ["split"])
+        if table is None:
+            table = self.parquet(self.run.packed / "index.parquet", ["split"])
+        counts = {} if table is None else table["split"].value_counts().to_dict()
+        return {split: counts[split] for split in SHARES if split in counts}
+
+    def history(self, log: Path) -> list[dict[str, Any]]:
+        """The epochs of a training, from its JSON lines; none where there is no log."""
+        if not log.exists():
+            return []
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    def json(self, path: Path) -> dict[str, Any]:
+        """A result that is JSON; empty where it is not there."""
+        return _read_json(path)
+
+    def parquet(self, path: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+        return read_parquet(path, columns) if path.exists() else None
+
+    def csv(self, path: Path) -> pd.DataFrame | None:
+        """A table that is there, as it is written: text."""
+        return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

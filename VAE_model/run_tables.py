@@ -1,0 +1,271 @@
+"""The tables of a report: what each stage left in a run, as people want to read it.
+
+Each function turns the material of one stage into tables, and gives none where there is nothing.
+"""
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from VAE_model import galaxy_zoo
+from VAE_model.defects import FLAGS
+from VAE_model.figures import new_figure
+from VAE_model.material import Material
+from VAE_model.page import Html, details, element, join, picture, table
+from VAE_model.sky import sexagesimal, viewer_url
+
+_SHOWN = 12  # rows of a long list
+_MEAN = ("before", "after", "difference")  # PCA, latents, and the one minus the other
+
+
+def sky(material: Material) -> list[Html]:
+    folders = {path: r for path, r in material.records.items() if path.parent.name == "images"}
+    rows = [(f"images/{path.name}", r["output"]["rows"]) for path, r in folders.items()]
+    parts = [table(["folder", "images"], rows)] if rows else []
+    truth = material.parquet(material.run.truth)
+    if truth is None:
+        return parts
+    surveys = [name for name in truth if name.startswith("defect_")]
+    counts = {name: Counter(kind for kind in truth[name].dropna() if kind) for name in surveys}
+    kinds = sorted(set().union(*counts.values()))
+    defects = [[kind.replace("_", " "), *(counts[s][kind] for s in surveys)] for kind in kinds]
+    defects.append(["all", *(sum(counts[s].values()) for s in surveys)])
+    head = ["defect put in on purpose", *(s.removeprefix("defect_") for s in surveys)]
+    return [*parts, table(head, defects, total=True)] if surveys else parts
+
+
+def refusals(material: Material) -> list[Html]:
+    run, parts = material.run, []
+    numbers = material.numbers(run.train_txt)
+    surveys = [(f"good, {name}", count) for name, count in numbers.get("surveys", {}).items()]
+    sums = [("refused", numbers.get("refused")), ("good, all", numbers.get("good"))]
+    parts.append(table(["images", "number"], [*surveys, *sums], total=True))
+    refused = material.csv(run.rejected)
+    if refused is not None and len(refused):
+        reason = refused["reason"].astype(str).str.split(":", n=1).str[0]
+        rows = [
+            (kind, len(group), group["path"].iloc[0], group["reason"].iloc[0])
+            for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
+        ]
+        head = ["reason of refusal", "files", "for example", "what was found in it"]
+        parts.append(table(head, rows))
+    return parts
+
+
+def training(material: Material) -> list[Html]:
+    run, n = material.run, material.num_var
+    rows, history = [], material.history(run.model_log(n))
+    logs = [path for path in material.records if path.name.endswith("_log.jsonl")]
+    for log in logs:
+        epochs = material.history(log)
+        best = min(epochs, key=lambda line: line["validation_loss"])
+        terms = [best[f"validation_{term}"] for term in ("loss", "reconstruction", "kl")]
+        name = log.name.removesuffix("_log.jsonl")
+        seconds = sum(line["seconds"] for line in epochs)
+        rows.append((name, f"{best['epoch']} of {len(epochs)}", *terms, best["active"], seconds))
+    head = ["model", "best epoch", "−ELBO", "reconstruction", "KL", "active latents", "seconds"]
+    words = "On validation images after the best epoch, in nats an image."
+    parts = [table(head, rows, words)] if rows else []
+    if not history:
+        return parts
+    names = [name for name, value in history[0].items() if not isinstance(value, list)]
+    epochs = [[line.get(name) for name in names] for line in history]
+    head = [name.replace("_", " ") for name in names]
+    return [*parts, learning_curve(history), details("Every epoch", table(head, epochs))]
+
+
+def learning_curve(history: list[dict[str, Any]]) -> Html:
+    """The loss against the epoch, on the images that are learned from and on those that are not."""
+    figure = new_figure(8, 3.2)
+    axes = figure.subplots()
+    epochs = [line["epoch"] for line in history]
+    learned = [line["train_reconstruction"] + line["train_kl"] for line in history]
+    axes.plot(epochs, learned, "o-", markersize=3, label="training images")
+    judged = [line["validation_loss"] for line in history]
+    axes.plot(epochs, judged, "o-", markersize=3, label="validation images")
+    axes.set(xlabel="epoch", ylabel="−ELBO (nats an image)")
+    # The first epoch begins with a network that knows nothing: its mean would hide the rest.
+    seen = judged + learned[1:]
+    margin = 0.08 * (max(seen) - min(seen)) or 1.0
+    axes.set_ylim(min(seen) - margin, max(seen) + margin)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    words = (
+        "How the network learned. Where the two part, it begins to know its training images by "
+        "heart; the model of the best validation epoch is the one that is kept."
+    )
+    return picture(stream, words, "loss against epoch for training and validation images")
+
+
+def latents(material: Material) -> list[Html]:
+    found = material.parquet(material.run.latents(material.num_var))
+    if found is None:
+        return []
+    rows = [
+        (split, survey, len(group), f"{group['mse'].median():.2f}", f"{group['ssim'].median():.3f}")
+        for (split, survey), group in found.groupby(["split", "survey"])
+    ]
+    head = ["split", "survey", "images", "median squared error", "median SSIM"]
+    words = "Squared error a pixel in units of the sky's variance: 1 is nothing but noise."
+    flags = [name for name in found if name.startswith("flag_")]
+    defects = [
+        (FLAGS.get(name, name.removeprefix("flag_")), int(found[name].sum())) for name in flags
+    ]
+    defects.append(("any of them", int(found[flags].any(axis=1).sum())))
+    return [table(head, rows, words), table(["flagged", "images"], defects, total=True)]
+
+
+def classes(material: Material) -> list[Html]:
+    found = material.parquet(material.run.classes)
+    if found is None:
+        return []
+    names = [name for name in galaxy_zoo.CLASSES if name in found]
+    both = {a: {b: int((found[a] & found[b]).sum()) for b in names} for a in names}
+    overlaps = [
+        ", ".join(f"{b} {n:,}" for b, n in both[a].items() if n and b != a) or "none" for a in names
+    ]
+    rows = [(a, both[a][a], also) for a, also in zip(names, overlaps, strict=True)]
+    numbers = material.numbers(material.run.classes)
+    questions = [
+        (question, sum(counts.values()), ", ".join(f"{a} {n:,}" for a, n in counts.items()))
+        for question, counts in numbers.get("answers", {}).items()
+    ]
+    return [
+        element("p", f"Labels: {numbers.get('labels', 'unknown')}.", class_="notice"),
+        table(["class", "galaxies", "also in"], rows),
+        table(["question", "galaxies", "answers"], questions),
+    ]
+
+
+def matches(material: Material) -> list[Html]:
+    found = material.parquet(material.run.matches)
+    if found is None:
+        return []
+    numbers = material.numbers(material.run.matches)
+    dropped, refused = numbers.get("dropped", {}), numbers.get("refused", {})
+    rows = [("kept: matched to an image", len(found))]
+    rows += [(f"dropped: {reason}", count) for reason, count in dropped.items()]
+    rows += [(f"– of these {reason}", count) for reason, count in refused.items()]
+    parts = [table(["galaxies of the classes", "number"], rows)]
+    levels = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
+    apart = found["separation"].quantile(list(levels.values()))
+    row = ["separation, arcsec", *(f"{value:.3f}" for value in apart)]
+    return [*parts, table(["", *levels], [row])]
+
+
+def outliers(material: Material) -> list[Html]:
+    run, n = material.run, material.num_var
+    found = material.parquet(run.outliers(n))
+    if found is None:
+        return []
+    content = material.json(run.result(f"outliers_{n}.json"))
+    kinds = table(["kind", "images"], content.get("kinds", {}).items())
+    parts = [kinds, *recovered(content.get("recovery", {}))]
+    rows = []
+    for row in found[found["kind"] == "rare"].nsmallest(_SHOWN, "rank").itertuples():
+        name, place = row.iauname, ""
+        if math.isfinite(row.ra) and math.isfinite(row.dec):
+            name = element("a", name, href=viewer_url(row.ra, row.dec, row.survey))
+            place = sexagesimal(row.ra, row.dec)
+        rows.append((row.rank, name, place, row.survey, row.split, row.distance, row.mse))
+    head = ["rank", "galaxy", "position", "survey", "split", "distance", "squared error"]
+    words = f"The first {len(rows)} of the rare; a name leads to the survey's own viewer."
+    return [*parts, table(head, rows, words)] if rows else parts
+
+
+def recovered(recovery: dict[str, Any]) -> list[Html]:
+    """Which of the defects that were put in on purpose have been found, and how."""
+    if not recovery:
+        return []
+    lines = {**recovery["by_kind"], "all": recovery["injected"]}
+    rows = []
+    for kind, line in lines.items():
+        low, high = line["interval_95"]
+        interval = f"{percent(low)} to {percent(high)}"
+        counts = [line[name] for name in ("n", "top_ranked", "flagged", "either")]
+        share = percent(line["share"]) if line["n"] else "–"
+        rows.append((kind.replace("_", " "), *counts, share, interval))
+    head = ["injected defect", "images", "top-ranked", "flagged", "found", "share", "95 % interval"]
+    clean, refused = recovery["clean"], sum(recovery["not_in_train_txt"].values())
+    words = (
+        f"Top-ranked: among the {recovery['injected']['n']:,} most unusual images; found: that, or "
+        f"flagged. Of {clean['n']:,} clean images {clean['flagged']:,} are flagged. {refused:,} "
+        "more frames with a defect were refused before, or their galaxy is not in this survey."
+    )
+    return [table(head, rows, words, total=True)]
+
+
+def classification(material: Material) -> list[Html]:
+    content = material.json(material.run.classification(material.num_var))
+    questions = {q["question"]: q for q in content.get("questions", [])}
+    rows = []
+    for name, q in questions.items():
+        tested = sum(q["n_test"].values())
+        if "latents" not in q:
+            rows.append((name, tested, "–", "–", "–", "–", "–", "–", q["no_score_because"]))
+            continue
+        scores = [q[of]["balanced_accuracy"] for of in ("pca", "latents", "difference")]
+        shown = [_in_two_lines(score, sign=i == 2) for i, score in enumerate(scores)]
+        chance, p = 1 / len(q["answers"]), q["mcnemar"]["p"]
+        rows.append((name, tested, f"{q['majority']:.3f}", f"{chance:.3f}", *shown, f"{p:.2g}",
+                     q["verdict"]))  # fmt: skip
+    mean = content.get("mean")
+    if mean:
+        shown = [_in_two_lines(mean[of], sign=of == "difference") for of in _MEAN]
+        name = f"mean of {len(content['mean_of'])}"
+        rows.append((name, "–", "–", "–", *shown, "–", mean.get("verdict", "")))
+    if not rows:
+        return []
+    n = content.get("dimension", material.num_var)
+    head = ["question", "test galaxies", "majority accuracy", "chance", f"PCA-{n}", f"latents-{n}",
+            "latents − PCA", "McNemar p", "verdict"]  # fmt: skip
+    words = (
+        "Balanced accuracy on test galaxies with 95 % intervals of resampled test galaxies; chance "
+        "is that of the majority answer. The difference is paired on the same galaxies."
+    )
+    labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
+    everything = details("Every number of each question", *facts(questions))
+    return [labels, table(head, rows, words, total=bool(mean)), everything]
+
+
+def estimate(of: dict[str, float], sign: bool = False) -> str:
+    """A value and its 95 % interval: 0.712 [0.650, 0.770]."""
+    value, low, high = (f"{of[key]:{'+' if sign else ''}.3f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]".replace("-", "−")
+
+
+def dimensions(material: Material) -> list[Html]:
+    found = material.csv(material.run.dimensions("csv"))
+    if found is None:
+        return []
+    names = [name.replace("_", " ") for name in found]
+    knee = material.json(material.run.dimensions()).get("knee") or {}
+    return [table(names, found.itertuples(index=False)), *facts({"knee": knee})]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _in_two_lines(of: dict[str, float], sign: bool) -> Html:
+    value, interval = estimate(of, sign).split(" ", 1)
+    return join([value, element("small", interval)])
+
+
+def facts(numbers: dict[str, Any], head: tuple[str, str] = ("", "number")) -> list[Html]:
+    """Whatever numbers a stage wanted remembered, by name."""
+    rows = list(_flat(numbers))
+    return [table(head, rows)] if rows else []
+
+
+def _flat(numbers: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in numbers.items():
+        words = f"{before}{name}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{words}, ")
+        else:
+            yield words, ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -1,0 +1,178 @@
+"""The sky of one cutout: the galaxy, what disturbs it, and the field around it."""
+
+import galsim
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.simulation.discs import Frame, add_disc, smooth_noise
+from VAE_model.simulation.population import Galaxy
+from VAE_model.simulation.scene import GRID, MIDDLE, Scene, nanomaggies, spectrum
+
+BRIGHT_STAR = 14.5  # r magnitude from which a star spoils its surroundings
+_AREA = (GRID * PIXEL_SCALE / 60) ** 2  # square arcmin
+_STARS = 2.6  # a square arcmin, to r = 23.5
+_GALAXIES = 25.0  # a square arcmin, to r = 25
+_SATURATED_MAG = (8.0, 10.5)
+
+
+def draw_scene(galaxy: Galaxy, rng: np.random.Generator) -> Scene:
+    """The galaxy and its companion, without the field."""
+    scene = Scene()
+    _add_galaxy(scene, galaxy, rng)
+    if galaxy.companion is not None:
+        _add_galaxy(scene, galaxy.companion, rng)
+    return scene
+
+
+def _add_galaxy(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
+    if galaxy.kind == "smooth":
+        _add_smooth(scene, galaxy)
+    else:
+        add_disc(scene, galaxy, rng)
+    if galaxy.tails:
+        _add_tails(scene, galaxy, rng)
+    if galaxy.disturbance in ("major-disturbance", "merger"):
+        _add_debris(scene, galaxy, rng)
+    if galaxy.shells:
+        _add_shells(scene, galaxy, rng)
+
+
+def _add_smooth(scene: Scene, galaxy: Galaxy) -> None:
+    """A red core and a bluer, rounder and somewhat turned envelope."""
+    flux = float(nanomaggies(galaxy.mag_r))
+    n = round(2 * galaxy.sersic_n) / 2
+    angle = (90 + galaxy.position_angle) * galsim.degrees
+    q, size = galaxy.axis_ratio, galaxy.half_light_radius
+    core = galsim.Sersic(n, half_light_radius=0.78 * size).shear(q=q, beta=angle)
+    turned = angle + galaxy.twist * galsim.degrees
+    envelope = galsim.Exponential(half_light_radius=1.6 * size)
+    envelope = envelope.shear(q=min(1.0, q * 1.06), beta=turned)
+    x, y = galaxy.x_offset, galaxy.y_offset
+    g_r, r_z = galaxy.g_r_old, galaxy.r_z_old
+    scene.add_profile(core, spectrum(0.75 * flux, g_r + 0.02, r_z + 0.02), x, y)
+    scene.add_profile(envelope, spectrum(0.25 * flux, g_r - 0.07, r_z - 0.07), x, y)
+
+
+_TAIL_LIGHT = {"minor-disturbance": 0.11, "major-disturbance": 0.2, "merger": 0.2}
+
+
+def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
+    """Curved tidal tails, widening and fading outwards; the second opposite the first."""
+    size = galaxy.half_light_radius
+    start, sense = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
+    if galaxy.kind == "disc":  # the ends of a disc are what is drawn out
+        start = np.radians(90 + galaxy.position_angle) + rng.choice([0, np.pi])
+    along = np.linspace(0, 1, 120)
+    for number in range(galaxy.tails):
+        bend = sense * rng.uniform(0.7, 2.2)
+        distance = size * (0.7 + rng.uniform(1.8, 4.0) * along)
+        direction = start + number * np.pi + rng.normal(0, 0.4) + bend * along**0.8
+        x = MIDDLE + (galaxy.x_offset + distance * np.cos(direction)) / PIXEL_SCALE
+        y = MIDDLE + (galaxy.y_offset + distance * np.sin(direction)) / PIXEL_SCALE
+        clumps = np.exp(rng.standard_normal(len(along)).cumsum() / 9)
+        light = (
+            np.minimum(along / 0.2, 1)
+            * (1.02 - along) ** 1.1
+            * clumps
+            * (abs(x - MIDDLE) < GRID / 2 - 8)
+        )
+        light *= abs(y - MIDDLE) < GRID / 2 - 8
+        flux = _TAIL_LIGHT[galaxy.disturbance] * rng.uniform(0.7, 1.4)
+        blue = rng.uniform(0.05, 0.25)
+        colours = galaxy.g_r_old - blue, galaxy.r_z_old - blue
+        light = spectrum(flux * float(nanomaggies(galaxy.mag_r)) * light / clumps.sum(), *colours)
+        for part, width in zip(np.split(np.arange(len(along)), 4), (0.12, 0.18, 0.27, 0.40),
+                               strict=True):  # fmt: skip
+            blur = max(width * size / PIXEL_SCALE, 1.5)
+            scene.add_points(light[:, part], x[part], y[part], blur)
+
+
+def _add_debris(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
+    """Broad faint clouds of stars to one side, which a collision has thrown out."""
+    flux = rng.uniform(0.02, 0.05, 3) * float(nanomaggies(galaxy.mag_r))
+    side = rng.uniform(0, 2 * np.pi)
+    for light in flux:
+        away, angle = galaxy.half_light_radius * rng.uniform(0.6, 2.0), rng.normal(side, 0.7)
+        cloud = galsim.Exponential(half_light_radius=galaxy.half_light_radius * rng.uniform(0.4, 1))
+        cloud = cloud.shear(q=rng.uniform(0.4, 0.9), beta=rng.uniform(0, 180) * galsim.degrees)
+        x = galaxy.x_offset + away * np.cos(angle)
+        y = galaxy.y_offset + away * np.sin(angle)
+        colour = spectrum(light, galaxy.g_r_old - 0.12, galaxy.r_z_old - 0.12)
+        scene.add_profile(cloud, colour, x, y)
+
+
+def _add_shells(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
+    """Arcs of stars on alternate sides, as a swallowed galaxy leaves them."""
+    size = galaxy.half_light_radius
+    frame = Frame.around(galaxy, rng, 5 * size, max(galaxy.axis_ratio, 0.5))
+    axis = rng.choice([0, np.pi])
+    light = np.zeros_like(frame.radius)
+    for number in range(int(rng.integers(2, 5))):
+        edge = size * rng.uniform(1.3, 3.6)
+        ramp = np.clip(1 - (edge - frame.radius) / (0.35 * edge), 0, 1) ** 2
+        ramp *= expit((edge - frame.radius) / 0.25)
+        sector = np.exp((np.cos(frame.angle - axis - number * np.pi) - 1) / 0.35)
+        light += ramp * sector / edge
+    flux = rng.uniform(0.05, 0.11) * float(nanomaggies(galaxy.mag_r))
+    light *= np.exp(0.2 * smooth_noise(rng, light.shape, 6))
+    red = spectrum(flux, galaxy.g_r_old - 0.1, galaxy.r_z_old - 0.1)
+    scene.add_map(light.astype(np.float32), red, frame.corner)
+
+
+def _magnitudes(rng: np.random.Generator, n: int, low: float, high: float, slope: float) -> NDArray:
+    """Magnitudes between limits, counts rising by `slope` dex a magnitude."""
+    span = 10 ** (slope * (high - low))
+    return low + np.log10(1 + rng.random(n) * (span - 1)) / slope
+
+
+def add_field(scene: Scene, rng: np.random.Generator, saturated: bool) -> dict[str, object]:
+    """Stars and background galaxies; returns their truth.
+
+    saturated: put a star into the frame that no survey's detectors can bear.
+    """
+    stars = int(rng.poisson(_STARS * _AREA))
+    mags = _magnitudes(rng, stars, 12.8, 23.5, 0.15)
+    red = rng.random(stars) < np.interp(mags, [15, 21], [0.08, 0.6])
+    warm = np.where(rng.random(stars) < 0.35, rng.uniform(0.6, 1.3, stars),
+                    rng.normal(0.48, 0.12, stars))  # fmt: skip
+    g_r = np.where(red, rng.normal(1.45, 0.08, stars), warm)
+    r_z = np.where(red, rng.uniform(0.9, 2.0, stars), 0.70 * g_r - 0.09)
+    x, y = rng.uniform(0, GRID, (2, stars))
+    if saturated:
+        mags = np.append(mags, rng.uniform(*_SATURATED_MAG))
+        g_r, r_z = np.append(g_r, rng.normal(0.6, 0.15)), np.append(r_z, rng.normal(0.3, 0.1))
+        away, angle = rng.uniform(45, 115), rng.uniform(0, 2 * np.pi)
+        x = np.append(x, MIDDLE + away * np.cos(angle))
+        y = np.append(y, MIDDLE + away * np.sin(angle))
+    scene.add_points(spectrum(nanomaggies(mags), g_r, r_z), x, y)
+    bright = mags < BRIGHT_STAR
+    brightest = int(np.argmin(mags)) if len(mags) else -1
+    count = _add_background(scene, rng)
+    return {
+        "stars": len(mags),
+        "background_galaxies": count,
+        "bright_star": bool(bright.any()),
+        "brightest_star_mag_r": float(mags[brightest]) if brightest >= 0 else np.nan,
+        "brightest_star_x": float(x[brightest]) if brightest >= 0 else np.nan,
+        "brightest_star_y": float(y[brightest]) if brightest >= 0 else np.nan,
+    }
+
+
+def _add_background(scene: Scene, rng: np.random.Generator) -> int:
+    """Faint galaxies: red ones at every distance, blue ones, reddened with faintness."""
+    n = int(rng.poisson(_GALAXIES * _AREA))
+    mags = _magnitudes(rng, n, 17.0, 25.0, 0.32)
+    red = rng.random(n) < 0.4
+    g_r = np.where(red, rng.normal(1.25, 0.3, n), rng.normal(0.55, 0.22, n))
+    r_z = 0.15 + 0.65 * g_r + rng.normal(0, 0.14, n)
+    size = 10 ** (-0.04 - 0.075 * (mags - 20) + rng.normal(0, 0.13, n))  # half light, arcsec
+    scale = np.clip(size / 1.678 / PIXEL_SCALE, 0.4, 6.0)
+    x, y = rng.uniform(0, GRID, (2, n))
+    q, angle = rng.uniform(0.25, 1.0, n), rng.uniform(0, np.pi, n)
+    flux = spectrum(nanomaggies(mags), g_r, r_z)
+    large = scale > 2.2
+    for some, half in ((large, 34), (~large, 11)):
+        scene.add_blobs(flux[:, some], x[some], y[some], scale[some], q[some], angle[some], half)
+    return n

@@ -1,0 +1,199 @@
+"""Cut the Galaxy Zoo catalogue into eight classes, and into the answers to seven questions.
+
+The cuts are the table in VAE_model/galaxy_zoo.py: classes may overlap, answers to one question
+exclude each other.
+
+Reads:  catalogue.parquet
+Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, a boolean
+        column a class, a text column a question by scores.answer_column),
+        result/class_<name>.fits (one a class, with the fractions it is cut on, for TOPCAT)
+
+Example: python analysis/decals_1.py --min-volunteers-asked 0.5 --drop-wrong-size
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from astropy.table import Table
+
+from VAE_model.files import atomic, read_parquet, write_parquet
+from VAE_model.galaxy_zoo import (
+    CLASSES,
+    IDENTITY,
+    Cut,
+    asked,
+    columns_needed,
+    questions,
+)
+from VAE_model.paths import Run
+from VAE_model.scores import answer_column
+from VAE_model.stage import Problem, Stage, start
+
+_WRONG_SIZE = "wrong_size_warning"
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    gate: float = 0.5
+    """Fraction that the answers leading to one of the seven questions must exceed."""
+    answer: float = 0.6
+    """Fraction that an answer must exceed to be a galaxy's answer; from 0.5 on answers exclude
+    each other. (The thresholds of the eight classes stand in VAE_model/galaxy_zoo.py.)"""
+    min_volunteers_asked: float = 0.0
+    """Share of volunteers who must have been asked every question of a cut; 0: no such gate."""
+    drop_wrong_size: bool = False
+    """Leave out galaxies whose catalogue size is wrong (wrong_size_warning)."""
+    labels: str = ""
+    """What the fractions are, said wherever they serve as labels; empty: by the catalogue itself
+    (simulated votes beside a truth.parquet, a network's posteriors beside concentrations)."""
+
+
+def describe_labels(config: Config, run: Run) -> str:
+    """What the labels are: votes, simulated votes, or what a network predicts."""
+    if config.labels:
+        return config.labels
+    if run.truth.exists():
+        return "simulated votes, drawn from the truth of the simulated sky"
+    if any(name.endswith("_concentration") for name in pq.read_schema(run.catalogue).names):
+        return "posteriors of a network (Walmsley et al. 2022), not votes of volunteers"
+    return "fractions that the catalogue does not describe: votes, or what a network predicts"
+
+
+def read_catalogue(config: Config, run: Run, cuts: list[Cut]) -> pd.DataFrame:
+    """The columns of the catalogue that the cuts need, as numbers.
+
+    Raises Problem naming the file and the column that is missing, or holds no numbers.
+    """
+    columns = columns_needed(cuts)
+    if config.min_volunteers_asked > 0:
+        columns += sorted({asked(question) for cut in cuts for question in _questions_of(cut)})
+    if config.drop_wrong_size:
+        columns.append(_WRONG_SIZE)
+    catalogue = read_parquet(run.catalogue, columns)
+    if catalogue.empty:
+        raise Problem(f"{run.show(run.catalogue)} has no rows: make it anew")
+    for name in columns:
+        if name == IDENTITY[0]:
+            catalogue[name] = catalogue[name].astype("str")
+            continue
+        try:
+            values = pd.to_numeric(catalogue[name])
+            # float32 stays float32: as float64 a fraction of 0.6 would exceed the threshold 0.6
+            single = values.dtype == np.float32
+            catalogue[name] = values if single else values.astype(float)
+        except (TypeError, ValueError) as error:
+            raise Problem(
+                f"{run.show(run.catalogue)}: column {name} does not hold numbers ({error})"
+            ) from None
+    return catalogue
+
+
+def select(catalogue: pd.DataFrame, cut: Cut, config: Config) -> np.ndarray:
+    """Boolean array (N,): the galaxies that pass a cut and the gates of the constants."""
+    chosen = cut.select(catalogue)
+    if config.min_volunteers_asked > 0:
+        for question in _questions_of(cut):
+            chosen &= (catalogue[asked(question)] > config.min_volunteers_asked).to_numpy()
+    if config.drop_wrong_size:
+        chosen &= ~(catalogue[_WRONG_SIZE] > 0).to_numpy()
+    return chosen
+
+
+def _questions_of(cut: Cut) -> set[str]:
+    return {question for question, _, _ in cut.all_of + cut.any_of}
+
+
+def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Config) -> pd.Series:
+    """The answer of each galaxy to one question: text, null where it has none or more than one."""
+    passed = pd.DataFrame({name: select(catalogue, cut, config) for name, cut in answers.items()})
+    answer = pd.Series(pd.NA, index=catalogue.index, dtype="string")
+    for name in answers:
+        answer[passed[name] & (passed.sum(axis=1) == 1)] = name
+    return answer
+
+
+def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> None:
+    """One class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
+    table = Table.from_pandas(galaxies)
+    table["iauname"] = galaxies["iauname"].to_numpy(dtype="U32")
+    table["ra"].unit = table["dec"].unit = "deg"
+    cut = CLASSES[name]
+    lines = [f"{question} {answer} > {threshold}" for question, answer, threshold in cut.all_of]
+    either = [f"{question} {answer} > {threshold}" for question, answer, threshold in cut.any_of]
+    lines += [" or ".join(either)] if either else []
+    table.meta = {"EXTNAME": name, "comments": [*lines, f"labels: {labels}"]}
+    with atomic(path) as temporary:
+        table.write(temporary, format="fits", overwrite=True)
+
+
+def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut]]) -> None:
+    """How many galaxies are in each class, in each two of them, and give each answer."""
+    members = classes[list(CLASSES)].to_numpy(int)
+    overlap = pd.DataFrame(
+        members.T @ members, index=list(CLASSES), columns=[str(i + 1) for i in range(len(CLASSES))]
+    )
+    overlap.index = [f"{i + 1} {name}" for i, name in enumerate(CLASSES)]
+    print("  galaxies in each class (diagonal) and in each two of them:")
+    print("   ", overlap.to_string().replace("\n", "\n    "))
+    for name, answers in asked_questions.items():
+        counts = classes[answer_column(name)].value_counts()
+        shown = ", ".join(f"{answer} {counts.get(answer, 0):,}" for answer in answers)
+        print(f"  {name}: {shown}")
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    tables = {name: run.class_table(name) for name in CLASSES}
+    outputs = [run.classes, *tables.values()]
+    if run.catalogue.exists():
+        read_parquet(run.catalogue, [])  # a file of another kind is refused in one line
+    stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=outputs)
+    if stage.nothing_to_do():
+        return
+    if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
+        raise Problem(
+            f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "
+            "answer from 0.5 to 1, so that answers exclude each other"
+        )
+    asked_questions = questions(config.gate, config.answer)
+    cuts = [
+        *CLASSES.values(),
+        *(c for answers in asked_questions.values() for c in answers.values()),
+    ]
+    catalogue = read_catalogue(config, run, cuts)
+    labels = describe_labels(config, run)
+    classes = catalogue[IDENTITY].copy()
+    for name, cut in CLASSES.items():
+        classes[name] = select(catalogue, cut, config)
+    for name, answers in asked_questions.items():
+        classes[answer_column(name)] = take_answers(catalogue, answers, config)
+    for name, path in tables.items():
+        columns = [*IDENTITY, *sorted(CLASSES[name].columns())]
+        write_class(path, name, catalogue.loc[classes[name], columns], labels)
+    answered = classes[[answer_column(name) for name in asked_questions]].notna().any(axis=1)
+    kept = classes[list(CLASSES)].any(axis=1) | answered
+    classes = classes[kept].reset_index(drop=True)
+    classes.attrs["labels"] = labels
+    print(f"  labels: {labels}")
+    print(f"  kept {len(classes):,} of {len(catalogue):,} galaxies: in a class or with an answer")
+    if classes.empty:
+        raise Problem(f"{run.show(run.catalogue)}: no galaxy passes a cut: lower the thresholds")
+    print_counts(classes, asked_questions)
+    write_parquet(run.classes, classes)
+    stage.finish(
+        labels=labels,
+        galaxies=len(classes),
+        classes={name: int(classes[name].sum()) for name in CLASSES},
+        answers={
+            name: classes[answer_column(name)].value_counts().to_dict() for name in asked_questions
+        },
+    )
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

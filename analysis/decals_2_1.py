@@ -1,0 +1,138 @@
+"""Match the galaxies of the classes to the images, by position on the sky.
+
+A galaxy and an image match where each is the other's nearest within the radius, so that the match
+is one to one.
+
+Reads:  result/classes.parquet, train.txt (its packed images), rejected.csv where there is one
+Writes: result/matches.parquet: class_row (row of classes.parquet), iauname, image_row (row of
+        train.txt), path, separation (arcsec); figures/separations.png
+
+Example: python analysis/decals_2_1.py --radius 1
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+
+from VAE_model.figures import new_figure, save_figure
+from VAE_model.files import read_parquet, write_parquet
+from VAE_model.galaxy_zoo import IDENTITY
+from VAE_model.packed import Packed
+from VAE_model.paths import Run
+from VAE_model.sky import cross_match, position_of_name, separation, unit_vectors
+from VAE_model.stage import Problem, Stage, start
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    radius: float = 1.0
+    """Farthest that an image's centre may lie from the catalogue's position (arcsec)."""
+    workers: int = 0
+    """Processes that pack images where that is not done yet; 0: one a core."""
+
+
+def nearest(
+    ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Separation in arcsec (infinite where there is none) and index of the nearest of the second
+    list, for each position of the first; degrees. Several may have the same nearest."""
+    first, second = unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)
+    known1, known2 = np.isfinite(first).all(axis=1), np.isfinite(second).all(axis=1)
+    distance, index = np.full(len(first), np.inf), np.full(len(first), -1)
+    if known1.any() and known2.any():
+        chords, rows = cKDTree(second[known2]).query(first[known1], workers=-1)
+        distance[known1], index[known1] = separation(chords), np.flatnonzero(known2)[rows]
+    return distance, index
+
+
+def why_dropped(
+    dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
+) -> tuple[Counter[str], Counter[str]]:
+    """Why galaxies of the classes have no image: counts of what happened, and among the refused
+    images counts of the reasons of their refusal."""
+    taken = nearest(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
+    refused = np.zeros(len(dropped), bool)
+    reasons: Counter[str] = Counter()
+    if run.rejected.exists() and len(dropped):
+        rejected = pd.read_csv(run.rejected, dtype=str, keep_default_na=False)
+        ra, dec = np.array([position_of_name(path) for path in rejected["path"]]).reshape(-1, 2).T
+        # A name gives the position to four decimals: up to 0.3 arcsec off.
+        distance, row = nearest(dropped["ra"], dropped["dec"], ra, dec)
+        refused = (distance <= radius + 0.3) & ~taken
+        reasons.update(rejected["reason"].iloc[row[refused]].str.split(":").str[0])
+    what = Counter(
+        {
+            "its image was refused (rejected.csv)": int(refused.sum()),
+            "its image is nearer to another galaxy": int(taken.sum()),
+            f"no image within {radius:g} arcsec": int((~taken & ~refused).sum()),
+        }
+    )
+    return what, reasons
+
+
+def draw_separations(separations: NDArray[np.float64], radius: float, path: Path) -> None:
+    figure = new_figure(7, 4)
+    axes = figure.subplots()
+    axes.hist(separations, bins=np.linspace(0, radius, 51), color="#332288")
+    median = float(np.median(separations))
+    axes.axvline(median, color="#CC6677", label=f"median {median:.3f} arcsec")
+    axes.axvline(radius, color="#888888", linestyle="--", label=f"radius {radius:g} arcsec")
+    axes.set(xlabel="separation of catalogue and image (arcsec)", ylabel="matches")
+    axes.set_title(f"{len(separations):,} galaxies matched to their images")
+    axes.legend()
+    save_figure(figure, path)
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    inputs = [run.classes, run.train_txt, *([run.rejected] if run.rejected.exists() else [])]
+    figure = run.figure("separations.png")
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.matches, figure])
+    if stage.nothing_to_do():
+        return
+    if not config.radius > 0:
+        raise Problem(f"radius = {config.radius} arcsec: it must be greater than 0")
+    classes = read_parquet(run.classes, IDENTITY)
+    index = Packed.of(run, config.workers).index
+    sky = (classes["ra"], classes["dec"], index["ra"], index["dec"])
+    class_row, image_row, separations = cross_match(*sky, config.radius)
+    if not len(class_row):
+        closest = float(nearest(*sky)[0].min(initial=np.inf))
+        raise Problem(
+            f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "
+            f"within {config.radius:g} arcsec (the nearest is {closest:.4g} arcsec away): "
+            "take a catalogue of the same sky, or a greater radius"
+        )
+    matches = pd.DataFrame(
+        {
+            "class_row": class_row,
+            "iauname": classes["iauname"].to_numpy()[class_row],
+            "image_row": image_row,
+            "path": index["path"].to_numpy()[image_row],
+            "separation": separations,
+        }
+    )
+    dropped = classes.drop(index=class_row)
+    what, reasons = why_dropped(dropped, index, run, config.radius)
+    print(f"  kept {len(matches):,} of {len(classes):,} galaxies, dropped {len(dropped):,}:")
+    for reason, count in what.items():
+        print(f"    {count:,}: {reason}")
+    for reason, count in reasons.most_common():
+        print(f"      refused as {reason}: {count:,}")
+    print(f"  images in no class: {len(index) - len(matches):,} of {len(index):,}")
+    median = float(np.median(separations))
+    print(f"  separation: median {median:.3f}, largest {separations.max():.3f} arcsec")
+    draw_separations(separations, config.radius, figure)
+    write_parquet(run.matches, matches)
+    stage.finish(matched=len(matches), dropped=dict(what), refused=dict(reasons), median=median)
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

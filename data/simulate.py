@@ -1,0 +1,82 @@
+"""Draw the embedded sky: galaxies as two surveys see them, what volunteers say, and the truth.
+
+Stage 0. Each galaxy is drawn from its own random numbers, so the files depend on the seed and on
+no other thing. DECaLS sees every galaxy, BASS+MzLS those of the strip around Dec 32.375 deg.
+
+Reads: nothing.
+Writes: images/decals/, images/bassmzls/ ({ra}_{dec}.fits), catalogue.parquet, truth.parquet and
+figures/sky.png, under the run.
+
+Example: python data/simulate.py --galaxies 200 --overlap 50
+"""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from VAE_model.files import write_parquet
+from VAE_model.parallel import each
+from VAE_model.paths import Run
+from VAE_model.simulation import Purpose, random_stream
+from VAE_model.simulation.population import draw_positions
+from VAE_model.simulation.sheet import contact_sheet
+from VAE_model.simulation.sky import simulate_galaxy
+from VAE_model.stage import Problem, Stage, start
+
+
+@dataclass(frozen=True)
+class Config:
+    run: str = "data/demo"
+    """Folder that everything is written under."""
+    galaxies: int = 2000
+    """Galaxies that DECaLS sees."""
+    overlap: int = 450
+    """Those of them that lie in the strip that BASS+MzLS sees too."""
+    seed: int = 1
+    """Another seed, another sky."""
+    workers: int = 0
+    """Processes; 0 for one a core. The files do not depend on it."""
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    images = [run.images("decals"), run.images("bassmzls")]
+    tables = [run.catalogue, run.truth]
+    figure = run.figure("sky.png")
+    stage = Stage(__file__, run, config, inputs=[], outputs=[*tables, figure, *images])
+    if config.galaxies < 1 or not 0 <= config.overlap <= config.galaxies:
+        raise Problem(
+            f"galaxies = {config.galaxies}, overlap = {config.overlap}: there must be at least "
+            "one galaxy, and no more in the overlap than in all"
+        )
+    if stage.nothing_to_do():
+        return
+    for folder in images:  # files of another sky would be taken for galaxies of this one
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    catalogue, truth = simulate(config, run)
+    write_parquet(run.catalogue, catalogue)
+    write_parquet(run.truth, truth)
+    contact_sheet(figure, run, truth)
+    defects = {name: int((truth[f"defect_{name}"] > "").sum()) for name in ("decals", "bassmzls")}
+    print(
+        f"{len(truth):,} galaxies in DECaLS ({defects['decals']} frames with a defect), "
+        f"{config.overlap:,} of them in BASS+MzLS ({defects['bassmzls']})"
+    )
+    stage.finish(galaxies=len(truth), overlap=config.overlap, defects=defects)
+
+
+def simulate(config: Config, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write the images; return the catalogue and the truth, a row a galaxy."""
+    positions = random_stream(config.seed, 0, Purpose.POSITIONS)
+    ra, dec = draw_positions(positions, config.galaxies, config.overlap)
+    task = partial(simulate_galaxy, seed=config.seed, overlap=config.overlap, run=run)
+    items = list(zip(range(config.galaxies), ra.tolist(), dec.tolist(), strict=True))
+    rows = list(each(task, items, config.workers, "galaxies"))
+    return pd.DataFrame([row[0] for row in rows]), pd.DataFrame([row[1] for row in rows])
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

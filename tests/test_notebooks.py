@@ -1,0 +1,95 @@
+"""The notebooks run from top to bottom on a tiny run, and are committed executed and small."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from VAE_model.files import sha256
+from VAE_model.packed import Packed
+from VAE_model.paths import ROOT, Run
+from VAE_model.training import Files, Trainer
+
+NOTEBOOKS = sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")])
+LARGEST = 1_000_000  # bytes
+
+
+def train(run: Run, num_var: int, best: Path) -> None:
+    """A model of the published network after one epoch, in the given place."""
+    spec = importlib.util.spec_from_file_location("galaxy_vae_n", ROOT / "Galaxy_VAE_n.py")
+    galaxy_vae_n = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(galaxy_vae_n)
+    config = galaxy_vae_n.Config(network="published", epochs=1, batch=8)
+    recipe = dataclasses.replace(galaxy_vae_n.recipe(config, num_var), train_images=16)
+    files = Files(best, best.with_name("last.pt"), best.with_name("log.jsonl"))
+    files.last.unlink(missing_ok=True)
+    Trainer(Packed.of(run), sha256(run.train_txt), recipe, files, torch.device("cpu")).run()
+
+
+@pytest.fixture(scope="module")
+def reconstructing_run(
+    make_tiny_run: Callable[..., Run], script: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run with classes, a main model of 40 latents and brief ones of 4 and 8; its train.txt has
+    gone astray."""
+    run = make_tiny_run(tmp_path_factory.mktemp("notebooks") / "run", count=42)
+    for stage in ("make_datatxt.py", "analysis/decals_1.py"):
+        done = script(stage, run)
+        assert done.returncode == 0, done.stderr
+    train(run, 40, run.model(40))
+    for num_var in (4, 8):
+        train(run, num_var, run.dimension_model(num_var))
+    run.train_txt.unlink()
+    return run
+
+
+def execute(path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> nbformat.NotebookNode:
+    monkeypatch.setenv("GALAXY_VAE_RUN", str(run.folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    notebook = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(notebook, timeout=600, startup_timeout=300, resources=place).execute()
+    return notebook
+
+
+def written(notebook: nbformat.NotebookNode) -> str:
+    """All text in the outputs of a notebook."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    plain = [output.get("data", {}).get("text/plain", "") for output in outputs]
+    return "\n".join([*(output.get("text", "") for output in outputs), *plain])
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return sum(any(k.startswith("image/") for k in o.get("data", {})) for o in outputs)
+
+
+def test_visualization_shows_galaxies_and_their_reconstructions(reconstructing_run, monkeypatch):
+    path = ROOT / "outline" / "visualization.ipynb"
+    notebook = execute(path, reconstructing_run, monkeypatch)
+    text = written(notebook)
+    assert pictures(notebook) == 3
+    assert "train.txt is missing: running python make_datatxt.py" in text
+    for name in ("4 latents", "8 latents", "40, trained in full", "mean SSIM", "merger"):
+        assert name in text, name
+    assert len(nbformat.writes(notebook)) < LARGEST
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_committed_executed_small_and_without_a_trace_of_a_machine(path):
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {output.output_type for cell in cells for output in cell.outputs}
+    assert kinds and "error" not in kinds
+    assert pictures(notebook)
+    assert len(text.encode()) < LARGEST
+    for trace in ("/home/", "/root/", "/tmp/", "/Users/", "Traceback", "Warning"):
+        assert trace not in written(notebook), trace

@@ -1,0 +1,166 @@
+"""The project against survey data that it did not make.
+
+The data are not part of the repository: they lie at ../shared/real from its root, or where the
+environment variable GALAXY_VAE_REAL says. Without them these tests are skipped.
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from PIL import Image
+
+from VAE_model.cutouts import SIZE, read_cutout
+from VAE_model.defects import defect_flags
+from VAE_model.frames import read_frame
+from VAE_model.paths import ROOT, Run
+
+REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
+
+pytestmark = pytest.mark.skipif(
+    not (REAL / "cutouts").is_dir(),
+    reason="real cutouts are absent: set GALAXY_VAE_REAL to the folder that holds cutouts/",
+)
+
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Run:
+    """All of cutouts/ imported and listed by make_datatxt.py, for every test of this file.
+
+    Stages that come after it (a short training, extract_latents.py) are fixtures that take it.
+    """
+    run = Run(tmp_path_factory.mktemp("real") / "run")
+    arguments = ("--folder", str(REAL / "cutouts"), "--name", "cutouts")
+    done = script("data/import_images.py", run, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "imported 14 of 16 images" in done.stdout
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def reasons(path: Path) -> dict[str, str]:
+    with open(path, newline="") as stream:
+        return {Path(name).name: reason for name, reason in list(csv.reader(stream))[1:]}
+
+
+def pairs(run: Run) -> list[tuple[Path, Path]]:
+    """Each imported cutout and the file that it was made of."""
+    return [
+        (path, REAL / "cutouts" / path.name) for path in sorted(run.images("cutouts").iterdir())
+    ]
+
+
+def test_the_truncated_file_and_the_psf_are_refused_with_their_reasons(real_run):
+    refused = reasons(real_run.import_refused("cutouts"))
+    assert refused == {
+        "decals_example_incomplete.fits": (
+            "truncated: 1,386,164 of 2,157,312 bytes of data are there"
+        ),
+        "decals_59.1067_-30.4848_psf.fits": (
+            "not a cutout: planes of 63 x 63 pixels, smaller than a galaxy frame"
+        ),
+    }
+
+
+def test_make_datatxt_lists_one_image_a_galaxy(real_run):
+    listed = [Path(line).name for line in real_run.train_txt.read_text().splitlines()]
+    assert len(listed) == 12 and "decals_example_bad_pix.fits" in listed
+    assert reasons(real_run.rejected) == {  # the same two galaxies in other releases
+        "decals_example_d.fits": "duplicate position: the same as decals_example_bad_pix.fits",
+        "decals_small_native.fits": "duplicate position: the same as decals_example_a.fits",
+    }
+
+
+def test_originals_of_the_right_size_need_no_import(tmp_path, script):
+    run = Run(tmp_path / "run")
+    shutil.copytree(REAL / "cutouts", run.images())
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0 and "good 3 of 16" in done.stdout, done.stderr
+    refused = reasons(run.rejected)
+    assert refused["decals_small_native.fits"] == "wrong shape: 3 x 225 x 225, not 3 x 256 x 256"
+    assert refused["decals_example_incomplete.fits"].startswith("truncated: ")
+    assert refused["decals_59.1067_-30.4848_psf.fits"].startswith("wrong shape: 3 x 63 x 63")
+
+
+def test_north_and_south_are_told_apart_by_version(real_run):
+    for path, original in pairs(real_run):
+        north = path.name.startswith("bassmzls")
+        assert read_cutout(path).survey == ("bassmzls" if north else "decals")
+        assert read_frame(original).survey == "DECaLS"  # in the north too
+
+
+def test_flux_is_conserved(real_run):
+    for path, original in pairs(real_run):
+        before = read_frame(original).flux.sum((1, 2), dtype=float)
+        after = read_cutout(path).flux.sum((1, 2), dtype=float)
+        np.testing.assert_allclose(after, before, rtol=1e-5, err_msg=path.name)
+
+
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
+def test_the_sky_is_where_it_was_to_a_tenth_of_a_pixel(real_run):
+    x, y = (axis.ravel() for axis in np.meshgrid([1, 64, 128.5, 256], [1, 128.5, 200, 256]))
+    for path, original in pairs(real_run):
+        frame = read_frame(original)
+        step = frame.flux.shape[-1] / SIZE
+        new, old = WCS(fits.getheader(path)).celestial, WCS(frame.header).celestial
+        there = old.all_world2pix(*new.all_pix2world(x, y, 1), 1)
+        expected = (x - 0.5) * step + 0.5, (y - 0.5) * step + 0.5
+        off = np.hypot(there[0] - expected[0], there[1] - expected[1]) / step
+        assert off.max() < 0.1, path.name
+
+
+def test_the_half_empty_frame_is_imported_and_flagged(real_run):
+    path = real_run.images("cutouts") / "decals_example_bad_pix.fits"
+    pixels = read_cutout(path).flux
+    assert ((pixels[:2] == 0).mean((1, 2)) > 0.7).all() and (pixels[2] != 0).all()
+    assert defect_flags(pixels)["flag_empty"]
+    whole = read_cutout(real_run.images("cutouts") / "decals_example_d.fits").flux
+    assert not defect_flags(whole)["flag_empty"]
+
+
+def test_pictures_are_imported_with_their_labels(tmp_path, script):
+    folder, run = tmp_path / "mine", Run(tmp_path / "run")
+    labels = pd.read_csv(REAL / "gz2_spiral" / "labels.csv", dtype={"file": str})[:30]
+    for name in labels["file"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REAL / "gz2_spiral" / "images" / name, folder / name)
+    arguments = ("--folder", str(folder), "--table", str(REAL / "gz2_spiral" / "labels.csv"))
+    done = script("data/import_images.py", run, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "30 rows have an image, 1,970 have none; 0 images have no row" in done.stdout
+    imported = pd.read_parquet(run.labels).set_index("file")
+    assert imported.loc[labels["file"], ["label", "split"]].to_numpy().tolist() == (
+        labels[["label", "split"]].to_numpy().tolist()
+    )
+    assert script("make_datatxt.py", run).returncode == 0
+    assert len(run.train_txt.read_text().splitlines()) == 30
+    for name in labels["file"][:5]:
+        cutout = read_cutout(run.folder / imported.loc[name, "path"])
+        shown = cutout.flux[::-1].transpose(1, 2, 0)[::-1] * 255
+        same = Image.open(folder / name).resize((SIZE, SIZE), Image.Resampling.BOX)
+        assert cutout.display and np.abs(shown - np.asarray(same)).mean() < 2
+
+
+def test_ring_images_have_the_positions_of_their_table(tmp_path, script):
+    folder, run = tmp_path / "mine", Run(tmp_path / "run")
+    folder.mkdir()
+    for path in sorted((REAL / "gzdecals_ring" / "images").iterdir())[:20]:
+        shutil.copy(path, folder)
+    table = REAL / "gzdecals_ring" / "labels.csv"
+    done = script("data/import_images.py", run, "--folder", str(folder), "--table", str(table))
+    assert done.returncode == 0 and "imported 20 of 20" in done.stdout, done.stderr
+    labels = pd.read_parquet(run.labels)
+    assert labels["ra"].notna().all() and labels["ring"].isin([0, 1]).all()
+    cutout = read_cutout(run.folder / labels["path"][0])
+    assert (cutout.ra, cutout.dec) == (labels["ra"][0], labels["dec"][0])
