@@ -36,7 +36,7 @@ class Config:
     """`published`: sum of squares + KL; `gaussian`: its sigma is learned."""
     kl_weight: float = 1.0
     """Weight of the KL term beside the reconstruction term."""
-    epochs: int = 30
+    epochs: int = 15
     """Passes over the training images."""
     batch: int = 64
     """Images in a step."""

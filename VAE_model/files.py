@@ -97,7 +97,10 @@ def count_rows(path: Path) -> int | None:
     if path.is_dir():
         return len(list_files(path))
     if path.suffix == ".parquet":
-        return int(pq.read_metadata(path).num_rows)
+        try:
+            return int(pq.read_metadata(path).num_rows)
+        except (OSError, ValueError):
+            return None  # whoever reads it says what is wrong with it
     if path.suffix in (".txt", ".csv", ".jsonl"):
         with open(path, "rb") as stream:
             return sum(1 for _ in stream)

@@ -18,7 +18,7 @@ SMALLEST_CLASS = 30  # training members below which a class has no covariance of
 _FOLDS = 5
 _BLOCK = 65_536  # rows scored at a time
 _FIT_ROWS = 100_000  # rows that a covariance is fitted to at most: more change no digit that counts
-_TRIM = 0.05  # share of the farthest rows that the second fit of a covariance leaves out
+_TRIM = 0.05  # share of the farthest rows that the later fits of a covariance leave out
 _SEED = 20230308
 
 
@@ -27,8 +27,8 @@ def mahalanobis(latents: NDArray[np.floating], train: NDArray[np.bool_]) -> NDAr
 
     latents: (N, D), means of the latent variables; train: (N,), True for training galaxies.
     The covariance is shrunk (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365), so that it stays
-    invertible for few galaxies and for latents that the network does not use, and fitted twice,
-    the second time without the farthest 5 per cent, so that outliers do not widen it.
+    invertible for few galaxies and for latents that the network does not use, and fitted again
+    without the farthest 5 per cent, twice, so that outliers do not widen it.
     """
     scores = np.full(len(latents), np.nan)
     for fitted, scored in _cross_fit(np.flatnonzero(train), np.flatnonzero(~train)):
@@ -121,8 +121,9 @@ def _fit_cloud(latents: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
     fit = LedoitWolf().fit(latents)
     kept = round(len(latents) * (1 - _TRIM))
     if kept > 2 * latents.shape[1]:  # a trimmed small sample would lose more than it gains
-        distance = _distance(latents, fit.location_, fit.precision_)
-        fit = LedoitWolf().fit(latents[np.argpartition(distance, kept)[:kept]])
+        for _ in range(2):
+            distance = _distance(latents, fit.location_, fit.precision_)
+            fit = LedoitWolf().fit(latents[np.argpartition(distance, kept)[:kept]])
     return fit.location_, fit.precision_
 
 

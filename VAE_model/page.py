@@ -127,7 +127,8 @@ def embed(source: Path | BinaryIO, widest: int = 1600) -> tuple[str, int, int]:
     with Image.open(source) as opened:
         per_inch = float(opened.info.get("dpi", (96.0, 96.0))[0]) or 96.0
         image = opened.convert("RGBA")
-    width, height = (round(side * 96 / per_inch) for side in image.size)
+    width = min(round(image.width * 96 / per_inch), widest)
+    height = round(image.height * width / image.width)
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if image.width > widest:
         size = (widest, round(image.height * widest / image.width))

@@ -17,6 +17,7 @@ from VAE_model.page import Html, details, element, join, picture, table
 from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list
+_LONGEST = 200  # rows of a table that is not known to be short
 _MEAN = ("before", "after", "difference")  # PCA, latents, and the one minus the other
 
 
@@ -206,30 +207,35 @@ def classification(material: Material) -> list[Html]:
     for name, q in questions.items():
         tested = sum(q["n_test"].values())
         if "latents" not in q:
-            rows.append((name, tested, "–", "–", "–", "–", "–", "–", q["no_score_because"]))
+            rows.append((name, tested, "–", "–", "–", "–", "–", q["no_score_because"]))
             continue
         scores = [q[of]["balanced_accuracy"] for of in ("pca", "latents", "difference")]
         shown = [_in_two_lines(score, sign=i == 2) for i, score in enumerate(scores)]
-        chance, p = 1 / len(q["answers"]), q["mcnemar"]["p"]
-        rows.append((name, tested, f"{q['majority']:.3f}", f"{chance:.3f}", *shown, f"{p:.2g}",
-                     q["verdict"]))  # fmt: skip
+        chance = element("small", f"accuracy {q['majority']:.3f}")
+        majority = join([f"{1 / len(q['answers']):.3f}", chance])
+        rows.append((name, tested, majority, *shown, f"{q['mcnemar']['p']:.2g}", _verdict(q)))
     mean = content.get("mean")
     if mean:
         shown = [_in_two_lines(mean[of], sign=of == "difference") for of in _MEAN]
         name = f"mean of {len(content['mean_of'])}"
-        rows.append((name, "–", "–", "–", *shown, "–", mean.get("verdict", "")))
+        rows.append((name, "–", "–", *shown, "–", _verdict(mean)))
     if not rows:
         return []
     n = content.get("dimension", material.num_var)
-    head = ["question", "test galaxies", "majority accuracy", "chance", f"PCA-{n}", f"latents-{n}",
+    head = ["question", "test galaxies", "majority", f"PCA-{n}", f"latents-{n}",
             "latents − PCA", "McNemar p", "verdict"]  # fmt: skip
     words = (
-        "Balanced accuracy on test galaxies with 95 % intervals of resampled test galaxies; chance "
-        "is that of the majority answer. The difference is paired on the same galaxies."
+        "Balanced accuracy on test galaxies, with 95 % intervals of resampled test galaxies. "
+        "Majority: always the commonest answer. The difference is paired on the same galaxies; "
+        "undecided: its interval crosses zero."
     )
     labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
     everything = details("Every number of each question", *facts(questions))
     return [labels, table(head, rows, words, total=bool(mean)), everything]
+
+
+def _verdict(of: dict[str, Any]) -> str:
+    return str(of.get("verdict", "")).split(":")[0]
 
 
 def estimate(of: dict[str, float], sign: bool = False) -> str:
@@ -239,21 +245,42 @@ def estimate(of: dict[str, float], sign: bool = False) -> str:
 
 
 def dimensions(material: Material) -> list[Html]:
-    found = material.csv(material.run.dimensions("csv"))
-    if found is None:
+    content = material.json(material.run.dimensions())
+    rows = content.get("dimensions", [])
+    if not rows:
         return []
-    names = [name.replace("_", " ") for name in found]
-    knee = material.json(material.run.dimensions()).get("knee") or {}
-    return [table(names, found.itertuples(index=False)), *facts({"knee": knee})]
+    names = [name for name, value in rows[0].items() if not isinstance(value, list)]
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    found = table([name.replace("_", " ") for name in names], cells, "On validation images.")
+    return [found, *facts({"knee": content.get("knee") or {}})]
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def anything(material: Material, script: str) -> list[Html]:
+    """The numbers and the short tables of a stage that nobody has foreseen."""
+    parts, seen = [], []
+    for path, record in material.records.items():
+        if record["script"] != script:
+            continue
+        if (numbers := record.get("numbers")) and numbers not in seen:
+            parts += facts(numbers)
+            seen.append(numbers)
+        if path.suffix == ".csv" and (found := material.csv(path)) is not None:
+            parts.append(table(list(found), found.head(_LONGEST).itertuples(index=False)))
+    return parts
+
+
+def _cell(value: object) -> object:
+    is_estimate = isinstance(value, dict) and {"value", "low", "high"} <= set(value)
+    return _in_two_lines(value, sign=False) if is_estimate else value
 
 
 def _in_two_lines(of: dict[str, float], sign: bool) -> Html:
     value, interval = estimate(of, sign).split(" ", 1)
     return join([value, element("small", interval)])
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def facts(numbers: dict[str, Any], head: tuple[str, str] = ("", "number")) -> list[Html]:

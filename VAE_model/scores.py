@@ -2,8 +2,8 @@
 
 Features are fitted on the galaxies of one split and scored on those of another. Scores come with
 bootstrap intervals over the test galaxies (percentiles, Efron & Tibshirani 1993, chapter 13);
-differences are paired on the same galaxies. An interval says how the score would scatter with
-other test galaxies, not with another training sample.
+differences are paired on the same galaxies. Intervals hold the scatter of other test galaxies,
+not that of another training sample.
 """
 
 from collections.abc import Callable, Sequence
@@ -107,13 +107,12 @@ def set_question(
 
 
 def forest_predict(
-    train_x: NDArray, train_y: NDArray, test_x: NDArray, seeds: Sequence[int], trees: int = 300
+    train_x: NDArray, train_y: NDArray, test_x: NDArray, seeds: Sequence[int], trees: int = 200
 ) -> tuple[NDArray[np.float64], NDArray]:
     """Probabilities (M, K) of the K classes for test_x (M, d), and the classes (K,), sorted.
 
-    A random forest with balanced class weights for each of `seeds`; their probabilities are
-    averaged, as the luck of one forest of 300 trees moves a score by some 0.02.
-    train_x: (N, d), train_y: (N,).
+    train_x: (N, d), train_y: (N,). Random forests with balanced class weights, averaged over
+    `seeds`, as the luck of one of some hundred trees moves a score by some 0.02.
     """
     parts = []
     for seed in seeds:
@@ -126,7 +125,7 @@ def forest_predict(
 
 
 def answer(
-    question: Question, features: NDArray, seeds: Sequence[int], trees: int = 300
+    question: Question, features: NDArray, seeds: Sequence[int], trees: int = 200
 ) -> NDArray[np.int64]:
     """The forest's answer to each test galaxy of the question, as codes (M,).
 
@@ -253,7 +252,7 @@ def compare_features(
     before: NDArray,
     after: NDArray,
     seeds: Sequence[int],
-    trees: int = 300,
+    trees: int = 200,
     draws: int = 1000,
     seed: int = 0,
 ) -> Result:

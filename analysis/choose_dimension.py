@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pytorch_msssim import ssim
 
 from VAE_model import checkpoint, galaxy_zoo, scores
 from VAE_model.batches import batches
@@ -28,6 +27,7 @@ from VAE_model.cutouts import BANDS
 from VAE_model.device import choose_device
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic, read_parquet, sha256, write_json
+from VAE_model.likeness import ssim
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.prepared import Prepared
@@ -44,9 +44,9 @@ class Config:
     """Numbers of latent variables to compare."""
     like: int = 40
     """The constants are those of the model in model/ with this number of latent variables."""
-    epochs: int = 3
+    epochs: int = 2
     """Passes over the training images."""
-    train_images: int = 1000
+    train_images: int = 600
     """Training images, the same for all dimensions; 0: all."""
     batch: int = 64
     """Images in a step; 0: as the model in model/."""
@@ -83,8 +83,7 @@ def reconstruction(packed: Packed, model: TrainedVAE, batch: int) -> dict[str, f
         _, _, sky = model.reconstruct(flux)
         sigma = flux.new_tensor(noise[rows]).clamp_min(1e-6)[:, :, None, None]
         errors.append(((sky - flux) / sigma).square().mean(dim=(1, 2, 3)).cpu().numpy())
-        likeness = ssim(sky, flux, data_range=1, size_average=False, win_size=11, win_sigma=10)
-        likenesses.append(likeness.cpu().numpy())
+        likenesses.append(ssim(sky, flux).cpu().numpy())
     return {
         "mse": float(np.median(np.concatenate(errors))),
         "ssim": float(np.median(np.concatenate(likenesses))),

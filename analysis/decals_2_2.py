@@ -4,7 +4,7 @@ Joined by the path of the image, never by the order of rows.
 
 Reads:  result/classes.parquet, result/matches.parquet, result/latents_40.parquet
 Writes: result/class_latents_40.parquet: the columns of classes.parquet, then image_row, path,
-        separation, survey, split, mu_00.., flag_*
+        separation, survey, split, mu_00.., logvar_00.., flag_*
 
 Example: python analysis/decals_2_2.py --num-var 40
 """
@@ -29,13 +29,14 @@ class Config:
 
 
 def read_latents(run: Run, num_var: int) -> pd.DataFrame:
-    """path, survey, split, mu_00.., flag_*: a row an image."""
+    """path, survey, split, mu_00.., logvar_00.., flag_*: a row an image."""
     path = run.latents(num_var)
     means = [f"mu_{i:02d}" for i in range(num_var)]
     needed = ["path", "survey", "split", *means]
     read_parquet(path, needed[:1])  # says in one line where the file is no table
-    flags = [name for name in pq.read_schema(path).names if name.startswith("flag_")]
-    return read_parquet(path, needed + flags)
+    others = ("logvar_", "flag_")
+    found = [name for name in pq.read_schema(path).names if name.startswith(others)]
+    return read_parquet(path, needed + found)
 
 
 def check_unique(table: pd.DataFrame, column: str, shown: str, command: str) -> None:

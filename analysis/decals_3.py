@@ -95,10 +95,24 @@ def scatter(axes: Axes, x: NDArray, y: NDArray, classes: NDArray[np.str_], size:
             )  # fmt: skip
 
 
+def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Width of each latent's posterior, (latents,), averaged over galaxies; 1 where unknown.
+
+    The prior gives every latent the same variance, the data do not determine all equally well.
+    In units of its posterior's width a latent varies the more, the more it says of a galaxy.
+    """
+    names = sorted(name for name in table if name.startswith("logvar_"))
+    if not names:
+        return np.ones(1, np.float32)
+    return np.sqrt(np.exp(table[names].to_numpy(np.float64)).mean(axis=0)).astype(np.float32)
+
+
 def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], components: int) -> Figure:
     """Principal components against each other, below the diagonal; on it, each one's density."""
     model = PCA(components, random_state=0).fit(latents)
     points, shares = model.transform(latents), model.explained_variance_ratio_
+    limits = central_range(points)
+    beyond = int(((points < limits[0]) | (points > limits[1])).any(axis=1).sum())
     figure = new_figure(2.9 * components, 2.75 * components, layout="constrained")
     panels = figure.subplots(components, components, squeeze=False, sharex="col")
     for row in range(components):
@@ -107,21 +121,23 @@ def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], component
             if column > row:
                 axes.set_axis_off()
             elif column == row:
-                densities(axes, points[:, row], classes)
+                densities(axes, points[:, row], classes, limits[:, row])
             else:
                 scatter(axes, points[:, column], points[:, row], classes, 9)
                 axes.axhline(0, color="#DDDDDD", linewidth=0.6, zorder=0)
                 axes.axvline(0, color="#DDDDDD", linewidth=0.6, zorder=0)
+                axes.set_ylim(limits[:, row])
         panels[row, 0].set_ylabel(component_name(row, shares) if row else "density")
-        panels[-1, row].set_xlabel(component_name(row, shares))
+        panels[-1, row].set(xlabel=component_name(row, shares), xlim=limits[:, row])
         for column in range(1, row):
             panels[row, column].sharey(panels[row, 0])
             panels[row, column].tick_params(labelleft=False)
     figure.suptitle(
-        f"Principal components\nof {latents.shape[1]} latent variables",
+        f"Principal components of {latents.shape[1]} latent variables,"
+        "\neach in units of its posterior width",
         x=0.6, y=0.985, ha="left", fontsize=15, fontweight="bold",
     )  # fmt: skip
-    title = f"{len(classes):,} galaxies"
+    title = f"{len(classes):,} galaxies" + (f", {beyond:,} beyond the axes" if beyond else "")
     add_legend(figure, classes, title, loc="upper left", bbox_to_anchor=(0.59, 0.94))
     return figure
 
@@ -130,9 +146,16 @@ def component_name(number: int, shares: NDArray) -> str:
     return f"PC {number + 1}  ({shares[number]:.0%} of variance)"
 
 
-def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_]) -> None:
+def central_range(points: NDArray) -> NDArray:
+    """Limits of axes that hold 99 per cent of the points in each column, and a margin: (2, C)."""
+    low, high = np.percentile(points, [0.5, 99.5], axis=0)
+    margin = 0.15 * (high - low) + 1e-6
+    return np.stack([low - margin, high + margin])
+
+
+def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: NDArray) -> None:
     """A smoothed histogram a class, each of the same area."""
-    grid = np.linspace(values.min(), values.max(), 300)
+    grid = np.linspace(*limits, 300)
     for name, style in CLASS_STYLES.items():
         own = values[classes == name]
         if name == NO_CLASS or len(own) < FEWEST:
@@ -214,7 +237,8 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=outputs)
     if stage.nothing_to_do():
         return
-    table, latents = read_means(run, source, number, tuple(CLASSES))
+    table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
+    latents = latents / posterior_widths(table)
     if len(table) < FEWEST:
         raise Problem(
             f"{run.show(source)} has {len(table)} galaxies, and a map needs {FEWEST}: "

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_msssim import ssim
 from tqdm import tqdm
 
 from VAE_model import parallel
@@ -23,6 +22,7 @@ from VAE_model.cutouts import BANDS
 from VAE_model.defects import defect_flags
 from VAE_model.device import Precision
 from VAE_model.files import write_parquet
+from VAE_model.likeness import ssim
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pose import Pose
@@ -67,8 +67,7 @@ def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
         sky = model.decode(mean, where)
         noise = flux.new_tensor(sigma[chunk]).clamp_min(1e-6)[:, :, None, None]
         error = ((sky - flux) / noise).square().mean(dim=(1, 2, 3))
-        likeness = ssim(sky, flux, data_range=1, size_average=False, win_size=11, win_sigma=10)
-        found = [mean, log_variance, error[:, None], likeness[:, None]]
+        found = [mean, log_variance, error[:, None], ssim(sky, flux)[:, None]]
         found += [torch.stack(where, dim=1)] if where is not None else []
         parts.append(torch.cat(found, dim=1).cpu().numpy())
         progress.update(len(chunk))
@@ -81,13 +80,14 @@ def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
 
 def find_defects(packed: Packed, run: Run, workers: int) -> pd.DataFrame:
     """The flag_* columns of every packed image, in their order."""
-    jobs = [(run, row) for row in range(len(packed.images))]
+    display = packed.index["display"].to_numpy(bool)
+    jobs = [(run, row, bool(display[row])) for row in range(len(packed.images))]
     return pd.DataFrame(list(parallel.each(_defects_of, jobs, workers, "looking for defects")))
 
 
-def _defects_of(job: tuple[Run, int]) -> dict[str, bool]:
-    run, row = job
-    return defect_flags(np.array(Packed.images_of(run)[row]))
+def _defects_of(job: tuple[Run, int, bool]) -> dict[str, bool]:
+    run, row, display = job
+    return defect_flags(np.array(Packed.images_of(run)[row]), display=display)
 
 
 def main(config: Config) -> None:

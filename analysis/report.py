@@ -10,6 +10,7 @@ Example: python analysis/report.py --run data/demo
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from VAE_model.files import write_text
 from VAE_model.material import Material
 from VAE_model.page import Html, element, join
 from VAE_model.paths import Run
-from VAE_model.run_tables import facts
+from VAE_model.run_tables import anything, facts
 from VAE_model.stage import Problem, Stage, start
 
 
@@ -80,7 +81,7 @@ def unforeseen(material: Material) -> list[Chapter]:
     known = {script for chapter in CHAPTERS for script in chapter.scripts}
     scripts = dict.fromkeys(record["script"] for record in material.records.values())
     return [
-        Chapter(script, "", (script,), f"python {script}", lambda _: [])
+        Chapter(script, "", (script,), f"python {script}", partial(anything, script=script))
         for script in scripts
         if script not in known
     ]
@@ -120,7 +121,8 @@ def opening(material: Material) -> list[Html]:
 def section(chapter: Chapter, name: str, material: Material, widest: int) -> Html:
     """A stage: why, what it read and wrote, its tables, its figures, its constants."""
     outputs = chapter.outputs(material)
-    why = [element("h2", chapter.title), element("p", chapter.sentence)]
+    why = [element("h2", chapter.title)]
+    why += [element("p", chapter.sentence)] if chapter.sentence else []
     if not outputs:
         missing = element("p", "Not run yet: ", element("code", chapter.command), class_="notice")
         return element("section", *why, missing, id=name)

@@ -1,6 +1,6 @@
 """Draw a network from the model itself: send one image through it, draw what it went through.
 
-Reads:  nothing (the network is built anew: its weights do not matter)
+Reads:  VAE_model/models.py (the network is built anew: its weights do not matter)
 Writes: figures/network_<network>.png and .svg
 
 Example: python outline/network_diagram.py --network published --num-var 40
@@ -30,7 +30,7 @@ from VAE_model.stage import Problem, Stage, start
 class Config:
     run: Path = Path("data/demo")
     """Folder of the run."""
-    network: str = "published"
+    network: str = "structured"
     """A name in VAE_model.models.NETWORKS."""
     num_var: int = 40
     """Number of latent variables."""
@@ -129,7 +129,7 @@ def main(config: Config) -> None:
             f"{', '.join(models.NETWORKS)}"
         )
     outputs = [run.figure(f"network_{config.network}.{ending}") for ending in ("png", "svg")]
-    stage = Stage(__file__, run, config, inputs=[], outputs=outputs)
+    stage = Stage(__file__, run, config, inputs=[Path(models.__file__)], outputs=outputs)
     if stage.nothing_to_do():
         return
     network = models.build(config.network, config.num_var)

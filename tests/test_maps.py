@@ -14,6 +14,7 @@ from VAE_model import figures
 from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.paths import Run
+from VAE_model.problem import Problem
 
 STAGE = "analysis/decals_3.py"
 ARGUMENTS = ("--num-var", str(NUM_VAR))
@@ -42,7 +43,7 @@ def test_a_thumbnail_stands_upright_and_is_not_mirrored():
     for display in (False, True):
         small = figures.thumbnail(flux, 64, display=display)
         assert small.shape == (64, 64, 3) and small.dtype == np.uint8
-        assert small[1, 5].min() > 200 and small[-2, 5].max() < 60 and small[1, -5].max() < 60
+        assert small[1, 5].min() > 150 and small[-2, 5].max() < 60 and small[1, -5].max() < 60
     assert figures.thumbnail(flux, 64, crop=128).max() < 60
 
 
@@ -108,10 +109,9 @@ def test_a_second_run_does_nothing(whole):
     assert done.returncode == 0 and "nothing to do" in done.stdout
 
 
-def test_of_many_galaxies_a_sample_is_drawn_and_its_number_said(copy):
-    done = run_script(STAGE, copy, *ARGUMENTS, "--most", "20")
-    assert done.returncode == 0, done.stderr
-    assert "20 of 48 galaxies, a random sample" in done.stdout
+def test_of_many_galaxies_a_sample_is_drawn_and_its_number_said(copy, capsys):
+    decals_3.main(decals_3.Config(copy.folder, NUM_VAR, most=20))
+    assert "20 of 48 galaxies, a random sample" in capsys.readouterr().out
     assert len(read_parquet(copy.map(NUM_VAR))) == 20
 
 
@@ -124,31 +124,31 @@ def test_missing_class_latents_name_the_command(copy):
 def test_class_latents_of_another_dimension_are_named(copy):
     table = read_parquet(copy.class_latents(NUM_VAR))
     write_parquet(copy.class_latents(NUM_VAR), table.assign(mu_05=np.float32(0)))
-    line = says_one_line(run_script(STAGE, copy, *ARGUMENTS))
-    assert "holds 6 latent variables, not 5" in line
+    with pytest.raises(Problem, match="holds 6 latent variables, not 5"):
+        decals_3.main(decals_3.Config(copy.folder, NUM_VAR))
 
 
 def test_an_image_that_is_not_listed_is_named(copy):
     table = read_parquet(copy.class_latents(NUM_VAR))
     table.loc[0, "path"] = "images/decals/gone.fits"
     write_parquet(copy.class_latents(NUM_VAR), table)
-    line = says_one_line(run_script(STAGE, copy, *ARGUMENTS))
-    assert "names images/decals/gone.fits, which is not in" in line
+    with pytest.raises(Problem, match=r"names images/decals/gone.fits, which is not in"):
+        decals_3.main(decals_3.Config(copy.folder, NUM_VAR))
 
 
 def test_too_few_galaxies_are_said(copy):
     table = read_parquet(copy.class_latents(NUM_VAR))
     write_parquet(copy.class_latents(NUM_VAR), table.head(4))
-    line = says_one_line(run_script(STAGE, copy, *ARGUMENTS))
-    assert "has 4 galaxies, and a map needs 10" in line
+    with pytest.raises(Problem, match="has 4 galaxies, and a map needs 10"):
+        decals_3.main(decals_3.Config(copy.folder, NUM_VAR))
 
 
 def test_one_latent_variable_makes_a_map(copy):
     table = read_parquet(copy.class_latents(NUM_VAR))
     others = [f"mu_{number:02d}" for number in range(1, NUM_VAR)]
     write_parquet(copy.class_latents(1), table.drop(columns=others))
-    done = run_script(STAGE, copy, "--num-var", "1")
-    assert done.returncode == 0, done.stderr
+    decals_3.main(decals_3.Config(copy.folder, 1))
+    assert read_parquet(copy.map(1))[["x", "y"]].notna().all(axis=None)
 
 
 def test_colours_follow_the_flux():

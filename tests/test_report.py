@@ -16,6 +16,7 @@ from VAE_model.paths import Run
 from VAE_model.stage import sidecar
 
 HOSTILE = '"><script>alert(1)</script><img src=http://example.org/x.png onerror=alert(2)>&amp;.fits'
+ESTIMATE = {"value": 0.712, "low": 0.65, "high": 0.77}
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 
 
@@ -87,9 +88,24 @@ def a_figure(path: Path, size: tuple[int, int] = (300, 200), noise: bool = False
     Image.fromarray(pixels if noise else pixels * 0).save(path)
 
 
+def classification() -> dict[str, object]:
+    """Of two questions, one with too few galaxies for a score."""
+    scores = {name: {"balanced_accuracy": ESTIMATE} for name in ("pca", "latents", "difference")}
+    bar = {
+        "question": "bar", "answers": ["strong", "no"], "majority": 0.53, "mcnemar": {"p": 0.03},
+        "n_train": {"strong": 90, "no": 95}, "n_test": {"strong": 40, "no": 45},
+        "verdict": "<b>undecided</b>", "no_score_because": "", **scores,
+    }  # fmt: skip
+    merger = {"question": "merger", "n_test": {"merger": 3}, "no_score_because": "3 are too few"}
+    difference = {"value": 0.044, "low": -0.01, "high": 0.09}
+    mean = {"before": ESTIMATE | {"value": 0.668}, "after": ESTIMATE, "difference": difference}
+    questions = [bar, merger]
+    return {"labels": "simulated", "mean": mean, "mean_of": ["bar"], "questions": questions}
+
+
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Stages 1, 2, A5 and a stage that nobody has foreseen, as they would leave their files."""
+    """Stages 1 to 3, A5, A6 and one that nobody has foreseen, as they would leave their files."""
     run = Run(tmp_path_factory.mktemp("report") / "small <run>")
     write_text(run.train_txt, "images/decals/a.fits\nimages/decals/b.fits\n")
     wrote(run, run.train_txt, "make_datatxt.py", good=2, refused=2, surveys={"decals": 2})
@@ -108,26 +124,14 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
               "ssim": [0.7771, 0.7773], "flag_trail": [True, False]}  # fmt: skip
     write_parquet(run.latents(40), pd.DataFrame(images))
     wrote(run, run.latents(40), "analysis/extract_latents.py")
-    estimate = {"value": 0.712, "low": 0.65, "high": 0.77}
-    question = {"question": "bar", "answers": ["strong", "no"], "n_train": {"strong": 90, "no": 95},
-                "n_test": {"strong": 40, "no": 45}, "majority": 0.53}  # fmt: skip
-    mean = {"before": estimate | {"value": 0.668}, "after": estimate,
-            "difference": {"value": 0.044, "low": -0.01, "high": 0.09}}  # fmt: skip
-    scored = {
-        "labels": "simulated votes",
-        "mean": mean,
-        "mean_of": ["bar"],
-        "questions": [question],
-    }
-    write_json(run.classification(40), scored)
-    write_text(run.classification(40, "csv"), "question,verdict\nbar,<b>no</b> difference\n")
+    write_json(run.classification(40), classification())
     a_figure(run.figure("confusion_40.png"))
-    for path in (
-        run.classification(40),
-        run.classification(40, "csv"),
-        run.figure("confusion_40.png"),
-    ):
+    for path in (run.classification(40), run.figure("confusion_40.png")):
         wrote(run, path, "analysis/classify.py")
+    write_json(run.dimensions(), {"dimensions": [{"num_var": 5, "forest": ESTIMATE}], "knee": {}})
+    wrote(run, run.dimensions(), "analysis/choose_dimension.py")
+    write_text(run.result("novelty.csv"), "galaxy,strangeness\nHoag,0.875\n")
+    wrote(run, run.result("novelty.csv"), "analysis/novelty.py", looked_at=77)
     a_figure(run.figure("novelty.png"))
     wrote(run, run.figure("novelty.png"), "analysis/novelty.py")
     return run
@@ -153,7 +157,8 @@ def test_report_shows_the_numbers_of_the_run_and_prints_the_few_that_matter(smal
         assert number in words, number
         assert number in printed, number
     assert "85 to 85 test galaxies" in words
-    for found in ("simulated votes", "best of 2 epochs", "truncated", "analysis/novelty.py"):
+    others = ("Labels: simulated", "best of 2 epochs", "truncated", "3 are too few")
+    for found in (*others, "analysis/novelty.py", "Hoag", "looked at", "0.712[0.650, 0.770]"):
         assert found in words, found
     lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert 5 <= len(lines) <= 9
@@ -162,7 +167,7 @@ def test_report_shows_the_numbers_of_the_run_and_prints_the_few_that_matter(smal
 
 def test_hostile_names_stay_text(small_run, printed):
     text = small_run.report.read_text(encoding="utf-8")
-    assert "<script" not in text and "<b>no</b>" not in text
+    assert "<script" not in text and "<b>" not in text
     read = Page(text)
     assert HOSTILE in read.words
     assert "small <run>" in read.words
@@ -172,7 +177,7 @@ def test_hostile_names_stay_text(small_run, printed):
 def test_stages_that_have_not_run_are_named_with_their_command(small_run, printed):
     words = Page(small_run.report.read_text(encoding="utf-8")).words
     ran = {"make_datatxt.py", "Galaxy_VAE_n.py", "analysis/extract_latents.py",
-           "analysis/classify.py"}  # fmt: skip
+           "analysis/classify.py", "analysis/choose_dimension.py"}  # fmt: skip
     for chapter in CHAPTERS:
         missing = f"Not run yet: {chapter.command}" in words
         assert missing is not bool(ran & set(chapter.scripts)), chapter.title

@@ -1,0 +1,194 @@
+"""Claims about the networks, the pose, the structure vector and the losses."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from VAE_model import checkpoint, models, pose, structure
+from VAE_model.elbo import Likelihood, kl_divergence
+from VAE_model.problem import Problem
+from VAE_model.stretch import NOISE, Stretch
+
+
+def ellipse(angle: float, x: float = 0.0, y: float = 0.0, ratio: float = 0.4) -> torch.Tensor:
+    """A Gaussian of sigma 0.15 half-frames along `angle`, (1, 3, 256, 256)."""
+    axis = (torch.arange(256) + 0.5) / 128 - 1
+    grid_y, grid_x = torch.meshgrid(axis, axis, indexing="ij")
+    along = (grid_x - x) * math.cos(angle) + (grid_y - y) * math.sin(angle)
+    across = (grid_y - y) * math.cos(angle) - (grid_x - x) * math.sin(angle)
+    light = 5 * torch.exp(-0.5 * ((along / 0.15) ** 2 + (across / (0.15 * ratio)) ** 2))
+    return light.expand(1, 3, 256, 256)
+
+
+def spiral(hand: int, turned: float = 0.0) -> torch.Tensor:
+    """A two-armed logarithmic spiral in a round disc, (1, 3, 256, 256); hand: +1 or -1."""
+    axis = (torch.arange(256) + 0.5) / 128 - 1
+    grid_y, grid_x = torch.meshgrid(axis, axis, indexing="ij")
+    radius = (grid_x**2 + grid_y**2).sqrt().clamp_min(1e-3)
+    azimuth = torch.atan2(grid_y, grid_x) - turned
+    arms = 1 + 0.8 * torch.cos(2 * azimuth - hand * 5 * radius.log())
+    return (4 * torch.exp(-radius / 0.15) * arms).expand(1, 3, 256, 256)
+
+
+@pytest.fixture(params=sorted(models.NETWORKS))
+def network(request: pytest.FixtureRequest) -> torch.nn.Module:
+    torch.manual_seed(0)
+    built = models.build(request.param, 6)
+    galaxies = torch.cat([ellipse(0.2 * i, ratio=0.2 + 0.08 * i) for i in range(10)])
+    built.initialise(built.prepare(galaxies)[0])
+    return built
+
+
+def test_published_network_has_the_published_number_of_parameters():
+    assert sum(p.numel() for p in models.build("published", 40).parameters()) == 443_507
+
+
+@pytest.mark.parametrize("name", sorted(models.NETWORKS))
+@pytest.mark.parametrize("num_var", [1, 7, 40])
+def test_any_number_of_latents(name: str, num_var: int):
+    built = models.build(name, num_var)
+    inputs, where = built.prepare(ellipse(0.3))
+    mean, log_variance = built.encode(inputs)
+    assert mean.shape == log_variance.shape == (1, num_var)
+    decoded = built.decode(mean)
+    assert decoded.shape == built.target(inputs).shape
+    assert built.restore(decoded, where).shape == (1, 3, 256, 256)
+
+
+@pytest.mark.parametrize("name", sorted(models.NETWORKS))
+def test_second_vae_in_a_process_is_like_the_first(name: str):
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(models.build(name, 5).state_dict())
+    assert list(states[0]) == list(states[1])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_negative_sky_can_be_reconstructed(network: torch.nn.Module):
+    """A final ReLU could not: the decoder gives negative values, and learns a negative sky."""
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    images = -0.5 + 0.1 * ellipse(0.0)
+    inputs, where = network.prepare(images)
+    target = network.target(inputs)
+    for _ in range(30):
+        loss = (network.decode(network.encode(inputs)[0]) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    sky = network.restore(network.decode(network.encode(inputs)[0]), where)
+    assert float(sky[0, :, 128, 100].max()) < -0.1
+
+
+def test_nothing_is_mirrored_or_transposed_on_the_way_through(network: torch.nn.Module):
+    """prepare, then restore without encoding: what comes back lies where it lay."""
+    images = ellipse(0.7, x=0.05, y=-0.03) * torch.tensor([1.0, 0.5, 0.25])[:, None, None]
+    inputs, where = network.prepare(images)
+    back = network.restore(network.target(inputs), where)
+    assert float((back - images).abs().max()) < 0.12 * float(images.max())
+    for other in (images.flip(2), images.flip(3), images.transpose(2, 3), images.flip(1)):
+        assert float((back - other).abs().max()) > 0.5 * float(images.max()) * 0.5
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 1.4, 2.8])
+def test_pose_finds_angle_centre_and_axis_ratio(angle: float):
+    found = pose.measure(ellipse(angle, 0.04, -0.06))
+    off = (float(found.angle) - angle + math.pi / 2) % math.pi - math.pi / 2
+    assert abs(off) < 0.01
+    assert abs(float(found.x) - 0.04) < 2e-3
+    assert abs(float(found.y) + 0.06) < 2e-3
+    assert abs(float(found.ratio) - 0.4) < 0.03
+
+
+def test_a_companion_does_not_turn_the_frame():
+    alone = pose.measure(ellipse(0.5))
+    small = torch.zeros(1, 3, 256, 256)
+    small[:, :, 40:52, 200:212] = 5.0
+    assert abs(float(pose.measure(ellipse(0.5) + small).angle - alone.angle)) < 0.02
+
+
+def test_turning_a_galaxy_moves_its_inputs_little_and_its_kind_much():
+    built = models.build("structured", 4)
+    still, turned = (built.prepare(ellipse(a))[0] for a in (0.3, 1.5))
+    other = built.prepare(ellipse(0.3, ratio=0.8))[0]
+    assert float((still - turned).norm()) < 0.1 * float((still - other).norm())
+
+
+def test_handedness_stays_in_the_structure_vector():
+    bank = structure.wavelets(64)
+    frame = torch.nn.functional.avg_pool2d(spiral(1), 4)
+    right = structure.describe(frame, bank)
+    left = structure.describe(frame.flip(3), bank)
+    again = structure.describe(torch.nn.functional.avg_pool2d(spiral(1, 0.8), 4), bank)
+    assert float((right - left).norm()) > 5 * float((right - again).norm())
+
+
+def test_an_empty_image_goes_through(network: torch.nn.Module):
+    inputs, where = network.prepare(torch.zeros(2, 3, 256, 256))
+    mean, _ = network.encode(inputs)
+    assert torch.isfinite(mean).all()
+    assert torch.isfinite(network.restore(network.decode(mean), where)).all()
+
+
+def test_structured_network_begins_as_probabilistic_pca():
+    torch.manual_seed(0)
+    built = models.build("structured", 3)
+    count, size = 60, built.pixels + built.numbers
+    hidden = torch.randn(count, 3) * torch.tensor([30.0, 10.0, 3.0])
+    inputs = hidden @ torch.linalg.qr(torch.randn(size, 3))[0].T * 100 + torch.randn(count, size)
+    built.initialise(inputs)
+    with torch.no_grad():
+        mean, log_variance = built.encode(inputs)
+        target, decoded = built.target(inputs), built.decode(mean)
+    from sklearn.decomposition import PCA
+
+    pca = PCA(3).fit(target.numpy())
+    best = pca.inverse_transform(pca.transform(target.numpy()))
+    ours, theirs = ((d - target.numpy()) ** 2 for d in (decoded.numpy(), best))
+    assert ours.mean() < 1.02 * theirs.mean()
+    # Tipping & Bishop: the posterior variance of a latent is noise / eigenvalue.
+    noise = pca.noise_variance_
+    expected = np.log(noise / pca.explained_variance_)
+    assert np.allclose(log_variance.mean(dim=0).numpy(), expected, atol=0.2)
+
+
+def test_kl_of_known_gaussians():
+    mean, log_variance = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, math.log(0.25)]])
+    expected = [0.0, 0.5 * (4 + 0.25 - 1 - math.log(0.25))]
+    assert torch.allclose(kl_divergence(mean, log_variance), torch.tensor([expected]))
+
+
+def test_published_loss_is_the_sum_of_squares():
+    x, y = torch.zeros(2, 10), torch.full((2, 10), 0.5)
+    assert torch.allclose(Likelihood("published")(x, y), torch.tensor([2.5, 2.5]))
+
+
+def test_gaussian_likelihood_is_that_of_a_normal_distribution():
+    likelihood = Likelihood("gaussian")
+    x, y = torch.randn(4, 50), torch.randn(4, 50)
+    likelihood.initialise(x, y)
+    normal = torch.distributions.Normal(x, likelihood.log_sigma.exp())
+    assert torch.allclose(likelihood(x, y), -normal.log_prob(y).sum(dim=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["asinh", "linear"])
+def test_stretch_is_inverted_exactly_and_clips_nothing(kind: str):
+    flux = torch.linspace(-0.05, 30, 3 * 64).reshape(1, 3, 8, 8)
+    stretch = Stretch(kind)
+    assert torch.allclose(stretch.inverse(stretch(flux)), flux, rtol=1e-4, atol=1e-6)
+    assert float(stretch(flux).min()) < 0
+    assert stretch.softening[0] == pytest.approx(3 * NOISE[0])
+
+
+class _Harm:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+def test_a_model_file_that_holds_code_is_refused(tmp_path, capsys):
+    torch.save({"format": checkpoint.FORMAT, "config": {}, "weights": _Harm()}, tmp_path / "m.pt")
+    with pytest.raises(Problem, match="corrupt, or holds more than tensors"):
+        checkpoint.load(tmp_path / "m.pt")
+    assert "this ran" not in capsys.readouterr().out

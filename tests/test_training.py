@@ -1,0 +1,190 @@
+"""Claims about training: resuming, best on validation, guards, packed images, splits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from VAE_model import checkpoint, splits
+from VAE_model.packed import Packed
+from VAE_model.paths import ROOT, Run
+from VAE_model.stage import Problem
+from VAE_model.training import Files, Recipe, Trainer
+
+QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch", "16")
+
+
+def recipe(**changes) -> Recipe:
+    standard = dict(
+        network="published", num_var=3, stretch="asinh", loss="gaussian", kl_weight=1.0, epochs=2,
+        batch=16, learning_rate=1e-3, schedule="one-cycle", clip=1e4, seed=0, precision="float32",
+    )  # fmt: skip
+    return Recipe(**{**standard, **changes})
+
+
+def files(folder) -> Files:
+    return Files(folder / "best.pt", folder / "last.pt", folder / "log.jsonl")
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path)["weights"]
+
+
+def same(one: dict, two: dict) -> bool:
+    return list(one) == list(two) and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_killed_and_resumed_training_ends_with_identical_weights(
+    copy_of_tiny_run: Run, script, tmp_path
+):
+    """SIGKILL in the middle, the same command again: bit for bit the weights of one go."""
+    whole = Files(*(tmp_path / name for name in ("best.pt", "last.pt", "log.jsonl")))
+    settings = recipe(epochs=6)
+    torch.set_num_threads(1)
+    packed = Packed.of(copy_of_tiny_run)
+    Trainer(packed, _data(copy_of_tiny_run), settings, whole, torch.device("cpu")).run()
+    run = copy_of_tiny_run
+    command = [
+        sys.executable, str(ROOT / "Galaxy_VAE_n.py"), "--run", str(run.folder), "--num-var", "3",
+        "--network", "published", "--epochs", "6", "--batch", "16",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as killed:
+        deadline = time.monotonic() + 120
+        while not run.model_log(3).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        killed.send_signal(signal.SIGKILL)
+    epochs = len(run.model_log(3).read_text().splitlines())
+    assert 1 <= epochs < 6, "killed before the first or after the last epoch"
+    done = script("Galaxy_VAE_n.py", run, *command[4:], OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert "goes on after epoch" in done.stdout
+    assert same(weights(whole.last), weights(run.model_last(3)))
+    assert same(weights(whole.best), weights(run.model(3)))
+
+
+def _data(run: Run) -> str:
+    from VAE_model.files import sha256
+
+    return sha256(run.train_txt)
+
+
+def test_best_model_is_the_best_on_validation(tiny_run: Run, tmp_path):
+    trainer = Trainer(
+        Packed.of(tiny_run), "x", recipe(epochs=4), files(tmp_path), torch.device("cpu")
+    )
+    best = trainer.run()
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert best["validation_loss"] == min(line["validation_loss"] for line in log)
+    saved = checkpoint.load(tmp_path / "best.pt")
+    assert len(saved["history"]) == best["epoch"]
+
+
+def test_validation_images_have_no_part_in_the_training(tiny_run: Run, tmp_path):
+    """Other validation images, the same weights."""
+    packed = Packed.of(tiny_run)
+    trainer = Trainer(packed, "x", recipe(), files(tmp_path / "a"), torch.device("cpu"))
+    trainer.run()
+    other = Trainer(packed, "x", recipe(), files(tmp_path / "b"), torch.device("cpu"))
+    other.judges = packed.rows("test")
+    other.run()
+    assert same(weights(tmp_path / "a" / "last.pt"), weights(tmp_path / "b" / "last.pt"))
+
+
+def test_changed_constant_trains_anew_and_keeps_the_model_before(tiny_run: Run, tmp_path, capsys):
+    packed, device = Packed.of(tiny_run), torch.device("cpu")
+    Trainer(packed, "x", recipe(), files(tmp_path), device).run()
+    before = weights(tmp_path / "best.pt")
+    Trainer(packed, "x", recipe(learning_rate=1e-4), files(tmp_path), device).run()
+    assert "learning_rate: 0.001 -> 0.0001" in capsys.readouterr().out
+    assert same(before, weights(tmp_path / "best_previous.pt"))
+    assert not same(before, weights(tmp_path / "best.pt"))
+
+
+def test_diverging_training_stops_and_saves_nothing_that_is_not_finite(tiny_run: Run, tmp_path):
+    settings = recipe(learning_rate=1e12, clip=1e30, schedule="constant", epochs=4)
+    trainer = Trainer(Packed.of(tiny_run), "x", settings, files(tmp_path), torch.device("cpu"))
+    with pytest.raises(Problem, match=r"diverged in epoch .*lower learning_rate"):
+        trainer.run()
+    for path in tmp_path.glob("*.pt"):
+        assert all(torch.isfinite(tensor).all() for tensor in weights(path).values())
+
+
+def test_structured_network_trains_and_its_validation_loss_falls(tiny_run: Run, tmp_path):
+    settings = recipe(network="structured", epochs=4, batch=8)
+    trainer = Trainer(Packed.of(tiny_run), "x", settings, files(tmp_path), torch.device("cpu"))
+    trainer.run()
+    losses = [record["validation_loss"] for record in trainer.history]
+    assert losses[-1] < losses[0]
+
+
+def test_several_dimensions_in_one_command_and_nothing_to_do_after(copy_of_tiny_run: Run, script):
+    arguments = ("--num-var", "2", "3", *QUICK[2:])
+    done = script("Galaxy_VAE_n.py", copy_of_tiny_run, *arguments)
+    assert done.returncode == 0, done.stderr
+    shapes = [checkpoint.load(copy_of_tiny_run.model(n))["config"]["num_var"] for n in (2, 3)]
+    assert shapes == [2, 3]
+    again = script("Galaxy_VAE_n.py", copy_of_tiny_run, *arguments)
+    assert "nothing to do" in again.stdout
+
+
+def test_packed_images_equal_the_files_and_follow_train_txt(copy_of_tiny_run: Run):
+    from VAE_model.cutouts import read_cutout
+
+    run = copy_of_tiny_run
+    lines = run.train_txt.read_text().splitlines()
+    packed = Packed.of(run)
+    assert packed.index["path"].tolist() == lines
+    assert np.array_equal(packed.images[5], read_cutout(run.folder / lines[5]).flux)
+    run.train_txt.write_text("".join(f"{line}\n" for line in reversed(lines[:-3])))
+    again = Packed.of(run)
+    assert again.index["path"].tolist() == lines[:-3][::-1]
+    assert np.array_equal(again.images[0], packed_copy(run, lines[-4]))
+
+
+def packed_copy(run: Run, name: str) -> np.ndarray:
+    from VAE_model.cutouts import read_cutout
+
+    return read_cutout(run.folder / name).flux
+
+
+def test_split_is_the_same_for_the_same_galaxy_whatever_else_is_there():
+    rng = np.random.default_rng(0)
+    ra, dec = rng.uniform(0, 360, 2000), rng.uniform(-30, 60, 2000)
+    names = [str(i) for i in range(2000)]
+    all_at_once = splits.assign(ra, dec, names)
+    one_by_one = [splits.assign(ra[i], dec[i], [names[i]])[0] for i in range(200)]
+    assert all_at_once[:200].tolist() == one_by_one
+    shares = {side: float(np.mean(all_at_once == side)) for side in splits.SHARES}
+    assert all(abs(shares[side] - share) < 0.04 for side, share in splits.SHARES.items())
+    # an arcsec aside, as another survey's astrometry: but for cell edges on the same side
+    moved = splits.assign(ra, dec + 1 / 3600, names)
+    assert np.mean(moved != all_at_once) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda run: run.train_txt.unlink(), "train.txt is missing: run python make_datatxt.py"),
+        (lambda run: run.train_txt.write_text(""), "is empty"),
+        (
+            lambda run: run.train_txt.write_text("images/decals/gone.fits\n"),
+            "names gone.fits, which cannot be read",
+        ),
+    ],
+)
+def test_bad_train_txt_ends_in_one_line(copy_of_tiny_run: Run, script, spoil, words: str):
+    spoil(copy_of_tiny_run)
+    done = script("Galaxy_VAE_n.py", copy_of_tiny_run, *QUICK)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
