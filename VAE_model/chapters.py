@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from VAE_model import run_tables
+from VAE_model import run_tables, score_tables
 from VAE_model.material import Material
-from VAE_model.page import Html
-from VAE_model.run_tables import percent
+from VAE_model.page import Html, percent
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,14 @@ CHAPTERS = [
         "gives.",
         ("analysis/classify.py",),
         "python analysis/classify.py",
-        run_tables.classification,
+        score_tables.classification,
     ),
     Chapter(
         "A6 How many latent variables",
         "Too few lose the arms, too many store the noise: quality against dimension shows a knee.",
         ("analysis/choose_dimension.py",),
         "python analysis/choose_dimension.py",
-        run_tables.dimensions,
+        score_tables.dimensions,
     ),
 ]
 
@@ -190,7 +189,7 @@ def caption(figure: Path) -> tuple[str, str]:
 def key_numbers(material: Material) -> list[tuple[str, str, str]]:
     """The handful that matters: what it is, the number, what it rests on."""
     run, n = material.run, material.num_var
-    found = scores_of(material.json(run.classification(n)), n)
+    found = score_tables.headline(material.json(run.classification(n)), n)
     recovery = material.json(run.result(f"outliers_{n}.json")).get("recovery")
     if recovery:
         injected, clean = recovery["injected"], recovery["clean"]
@@ -213,26 +212,3 @@ def key_numbers(material: Material) -> list[tuple[str, str, str]]:
     if good is not None:
         found.append(("Good images", f"{good:,}", f"{refused:,} refused"))
     return found
-
-
-def scores_of(content: dict[str, Any], num_var: int) -> list[tuple[str, str, str]]:
-    """The forest on the latents beside PCA and the majority, mean over the scored questions."""
-    mean = content.get("mean")
-    if not mean:
-        return []
-    scored = [q for q in content["questions"] if q["question"] in content["mean_of"]]
-    tested = sorted(sum(q["n_test"][a] for a in q["answers"]) for q in scored)
-    chance = sum(1 / len(q["answers"]) for q in scored) / len(scored)
-    what = f"mean of {len(scored)} questions with {tested[0]:,} to {tested[-1]:,} test galaxies"
-    rows = {
-        f"Forest on {num_var} latents": (mean["after"], f"balanced accuracy, {what}"),
-        f"Forest on PCA-{num_var}": (mean["before"], "balanced accuracy, the same galaxies"),
-        "Latents minus PCA": (mean["difference"], "paired on the same galaxies"),
-    }
-    found = []
-    for name, (of, note) in rows.items():
-        value, interval = run_tables.estimate(of, sign=of is mean["difference"]).split(" ", 1)
-        if of is mean["difference"] and of["low"] <= 0 <= of["high"]:
-            note += "; it crosses zero: no difference shown"
-        found.append((name, value, f"95 % interval {interval}, {note}"))
-    return [*found, ("Majority answer", f"{chance:.3f}", "balanced accuracy")]

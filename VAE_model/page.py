@@ -8,11 +8,11 @@ setting and fold to a phone's width.
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from numbers import Real
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -85,6 +85,25 @@ def number(value: object) -> str:
     if value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:,.1f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def facts(numbers: dict[str, Any], head: tuple[str, str] = ("", "number")) -> list[Html]:
+    """Whatever numbers a stage wanted remembered, by name."""
+    rows = list(_flat(numbers))
+    return [table(head, rows)] if rows else []
+
+
+def _flat(numbers: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in numbers.items():
+        words = f"{before}{name}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{words}, ")
+        else:
+            yield words, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def tiles(items: Iterable[tuple[str, object, str]]) -> Html:
@@ -186,7 +205,10 @@ a { color: var(--link); text-underline-offset: .18em; }
 code { font: .88em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   background: color-mix(in srgb, var(--ink) 7%, transparent); border-radius: 4px;
   padding: .1em .35em; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: 1rem 0 1.4rem; }
+.wide { overflow-x: auto; margin: 1rem 0 1.4rem; /* a shade where there is more to the right */
+  background: linear-gradient(to left, var(--ground) 50%, transparent) right / 3rem 100% no-repeat
+  local, linear-gradient(to left, color-mix(in srgb, var(--ink) 16%, transparent), transparent)
+  right / .8rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; min-width: 50%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 caption span { display: block; max-width: min(70ch, calc(100vw - 2rem)); }
@@ -196,7 +218,7 @@ thead th { color: var(--soft); font-size: .82rem; border-bottom-color: var(--sof
   vertical-align: bottom; }
 tbody :not(.n) { min-width: 7.5rem; max-width: 26rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.n small { display: block; color: var(--soft); font-size: .86em; }
+td small { display: block; color: var(--soft); font-size: .86em; }
 .total th, .total td { font-weight: 650; border-bottom: 0; }
 .tiles { display: grid; gap: .8rem; margin: 1.4rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(13.5rem, 46%), 1fr)); }

@@ -6,19 +6,17 @@ Each function turns the material of one stage into tables, and gives none where 
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
 from VAE_model.figures import new_figure
 from VAE_model.material import Material
-from VAE_model.page import Html, details, element, join, picture, table
+from VAE_model.page import Html, details, element, facts, percent, picture, table
 from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list
 _LONGEST = 200  # rows of a table that is not known to be short
-_MEAN = ("before", "after", "difference")  # PCA, latents, and the one minus the other
 
 
 def sky(material: Material) -> list[Html]:
@@ -200,61 +198,6 @@ def recovered(recovery: dict[str, Any]) -> list[Html]:
     return [table(head, rows, words, total=True)]
 
 
-def classification(material: Material) -> list[Html]:
-    content = material.json(material.run.classification(material.num_var))
-    questions = {q["question"]: q for q in content.get("questions", [])}
-    rows = []
-    for name, q in questions.items():
-        tested = sum(q["n_test"].values())
-        if "latents" not in q:
-            rows.append((name, tested, "–", "–", "–", "–", "–", q["no_score_because"]))
-            continue
-        scores = [q[of]["balanced_accuracy"] for of in ("pca", "latents", "difference")]
-        shown = [_in_two_lines(score, sign=i == 2) for i, score in enumerate(scores)]
-        chance = element("small", f"accuracy {q['majority']:.3f}")
-        majority = join([f"{1 / len(q['answers']):.3f}", chance])
-        rows.append((name, tested, majority, *shown, f"{q['mcnemar']['p']:.2g}", _verdict(q)))
-    mean = content.get("mean")
-    if mean:
-        shown = [_in_two_lines(mean[of], sign=of == "difference") for of in _MEAN]
-        name = f"mean of {len(content['mean_of'])}"
-        rows.append((name, "–", "–", *shown, "–", _verdict(mean)))
-    if not rows:
-        return []
-    n = content.get("dimension", material.num_var)
-    head = ["question", "test galaxies", "majority", f"PCA-{n}", f"latents-{n}",
-            "latents − PCA", "McNemar p", "verdict"]  # fmt: skip
-    words = (
-        "Balanced accuracy on test galaxies, with 95 % intervals of resampled test galaxies. "
-        "Majority: always the commonest answer. The difference is paired on the same galaxies; "
-        "undecided: its interval crosses zero."
-    )
-    labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
-    everything = details("Every number of each question", *facts(questions))
-    return [labels, table(head, rows, words, total=bool(mean)), everything]
-
-
-def _verdict(of: dict[str, Any]) -> str:
-    return str(of.get("verdict", "")).split(":")[0]
-
-
-def estimate(of: dict[str, float], sign: bool = False) -> str:
-    """A value and its 95 % interval: 0.712 [0.650, 0.770]."""
-    value, low, high = (f"{of[key]:{'+' if sign else ''}.3f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]".replace("-", "−")
-
-
-def dimensions(material: Material) -> list[Html]:
-    content = material.json(material.run.dimensions())
-    rows = content.get("dimensions", [])
-    if not rows:
-        return []
-    names = [name for name, value in rows[0].items() if not isinstance(value, list)]
-    cells = [[_cell(row.get(name)) for name in names] for row in rows]
-    found = table([name.replace("_", " ") for name in names], cells, "On validation images.")
-    return [found, *facts({"knee": content.get("knee") or {}})]
-
-
 def anything(material: Material, script: str) -> list[Html]:
     """The numbers and the short tables of a stage that nobody has foreseen."""
     parts, seen = [], []
@@ -267,32 +210,3 @@ def anything(material: Material, script: str) -> list[Html]:
         if path.suffix == ".csv" and (found := material.csv(path)) is not None:
             parts.append(table(list(found), found.head(_LONGEST).itertuples(index=False)))
     return parts
-
-
-def _cell(value: object) -> object:
-    is_estimate = isinstance(value, dict) and {"value", "low", "high"} <= set(value)
-    return _in_two_lines(value, sign=False) if is_estimate else value
-
-
-def _in_two_lines(of: dict[str, float], sign: bool) -> Html:
-    value, interval = estimate(of, sign).split(" ", 1)
-    return join([value, element("small", interval)])
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.0f}\u00a0%"
-
-
-def facts(numbers: dict[str, Any], head: tuple[str, str] = ("", "number")) -> list[Html]:
-    """Whatever numbers a stage wanted remembered, by name."""
-    rows = list(_flat(numbers))
-    return [table(head, rows)] if rows else []
-
-
-def _flat(numbers: dict[str, Any], before: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in numbers.items():
-        words = f"{before}{name}".replace("_", " ")
-        if isinstance(value, dict):
-            yield from _flat(value, f"{words}, ")
-        else:
-            yield words, ", ".join(map(str, value)) if isinstance(value, list) else value

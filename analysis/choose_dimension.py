@@ -71,7 +71,7 @@ def knee(dimensions: ArrayLike, quality: ArrayLike) -> int:
     if len(x) < 3 or np.ptp(y) == 0:
         return int(np.asarray(dimensions)[y.argmax()])
     above = (y - y[0]) / (y[-1] - y[0] or 1) - (x - x[0]) / (x[-1] - x[0])
-    best = above.argmax() if y[-1] > y[0] and above.max() > 0 else y.argmax()
+    best = above.argmax() if y[-1] > y[0] and above.max() > 1e-6 else y.argmax()
     return int(np.asarray(dimensions)[best])
 
 

@@ -19,9 +19,9 @@ from VAE_model import page
 from VAE_model.chapters import CHAPTERS, Chapter, caption, key_numbers
 from VAE_model.files import write_text
 from VAE_model.material import Material
-from VAE_model.page import Html, element, join
+from VAE_model.page import Html, element, facts, join
 from VAE_model.paths import Run
-from VAE_model.run_tables import anything, facts
+from VAE_model.run_tables import anything
 from VAE_model.stage import Problem, Stage, start
 
 

@@ -25,6 +25,8 @@ from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import simulate_galaxy
 from VAE_model.stage import Problem, Stage, start
 
+MARK = ".simulated"  # in a folder whose images this script made and may replace
+
 
 @dataclass(frozen=True)
 class Config:
@@ -54,8 +56,14 @@ def main(config: Config) -> None:
     if stage.nothing_to_do():
         return
     for folder in images:  # files of another sky would be taken for galaxies of this one
+        if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+            raise Problem(
+                f"{run.show(folder)} holds images that were not simulated: they stay as they are; "
+                "choose another folder with --run"
+            )
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        (folder / MARK).touch()
     catalogue, truth = simulate(config, run)
     write_parquet(run.catalogue, catalogue)
     write_parquet(run.truth, truth)

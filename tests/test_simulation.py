@@ -261,3 +261,13 @@ def test_a_simulated_cutout_is_read_as_a_good_one(small_run):
     assert cutout.survey == "decals"
     assert (cutout.ra, cutout.dec) == (good.ra, good.dec)
     assert (cutout.flux < 0).any()
+
+
+def test_images_that_were_not_simulated_are_never_replaced(tmp_path, script):
+    run = Run(tmp_path / "mine")
+    run.images().mkdir(parents=True)
+    (run.images() / "my_galaxy.fits").write_bytes(b"precious")
+    done = script("data/simulate.py", run, "--galaxies", "2", "--overlap", "0")
+    assert done.returncode == 1
+    assert "were not simulated" in done.stderr
+    assert (run.images() / "my_galaxy.fits").read_bytes() == b"precious"
