@@ -39,6 +39,7 @@ run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=
 	$(PY) analysis/decals_4.py --run $(RUN)
 	$(PY) analysis/classify.py --run $(RUN)
 	$(PY) analysis/choose_dimension.py --run $(RUN)
+	$(PY) outline/network_diagram.py --run $(RUN)
 	$(PY) analysis/report.py --run $(RUN)
 
 simulate: setup  ## 0 the simulated sky: images, catalogue, truth
@@ -63,11 +64,16 @@ classify: setup  ## A5 the seven questions by a forest on the latents
 	$(PY) analysis/classify.py --run $(RUN)
 dimension: setup  ## A6 quality against the number of latent variables
 	$(PY) analysis/choose_dimension.py --run $(RUN)
+diagram: setup  ## a drawing of the network, made from the model itself
+	$(PY) outline/network_diagram.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
 	$(PY) analysis/report.py --run $(RUN)
-published: setup  ## train the published network with the published settings
-	$(PY) Galaxy_VAE_n.py --run $(RUN) --network published --stretch linear --loss published \
-	  --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
+notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
+	$(PY) outline/execute.py
+published: setup  ## the published network with the published settings, on the same images
+	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
+	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
+	  --loss published --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
@@ -79,4 +85,4 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project outliers \
-  classify dimension report published test lint clean
+  classify dimension diagram report notebooks published test lint clean

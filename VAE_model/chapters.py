@@ -87,7 +87,7 @@ CHAPTERS = [
     ),
     Chapter(
         "A3 The map of the latent space",
-        "Forty numbers cannot be drawn, two can: galaxies that lie close together here look "
+        "So many numbers cannot be drawn, two can: galaxies that lie close together here look "
         "alike to the network. Do the classes keep together?",
         ("analysis/decals_3.py",),
         "python analysis/decals_3.py",

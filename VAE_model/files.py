@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,27 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in `folder` (atomic's temporary names)."""
+    for path in folder.glob(".partial-*"):
+        owner = path.name.split("-")[1]
+        if owner.isdigit() and not _alive(int(owner)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,7 +114,7 @@ def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[Path]:
 
 
 def count_rows(path: Path) -> int | None:
-    """Rows of a table, lines of a text file, files in a folder; None where that means nothing."""
+    """Rows of a table, lines of a text, files in a folder; None where that means nothing."""
     path = Path(path)
     if path.is_dir():
         return len(list_files(path))
@@ -103,5 +125,5 @@ def count_rows(path: Path) -> int | None:
             return None  # whoever reads it says what is wrong with it
     if path.suffix in (".txt", ".csv", ".jsonl"):
         with open(path, "rb") as stream:
-            return sum(1 for _ in stream)
+            return sum(1 for _ in stream) - (path.suffix == ".csv")  # its header
     return None

@@ -32,7 +32,7 @@ from typing import Any
 import tyro
 
 from VAE_model import __version__
-from VAE_model.files import count_rows, sha256, write_json
+from VAE_model.files import count_rows, sha256, sweep, write_json
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
@@ -41,6 +41,8 @@ __all__ = ["Problem", "Stage", "sidecar", "start"]
 # Constants that say where and how fast, not what: a change of them leaves outputs valid.
 _NOT_THE_RESULT = {"run", "workers", "device"}
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy", "pyarrow")
+
+_MANY = 6  # inputs that are named in the line that begins a stage
 
 _dry_run = False
 
@@ -207,9 +209,11 @@ class Stage:
         return True
 
     def _check_writable(self) -> None:
-        for folder in {path.parent for path in self.outputs}:
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
+        for folder in {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}:
+            if folder != self.run.packed:
+                folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
+            if folder.exists() and not os.access(folder, os.W_OK):
                 raise Problem(
                     f"{self.run.show(folder)} is not writable: give yourself the right to write "
                     "there, or choose another folder with --run"
@@ -220,6 +224,8 @@ class Stage:
         for path in self.inputs:
             rows = count_rows(path)
             parts.append(self._name(path) + (f" ({rows:,})" if rows is not None else ""))
+        if len(parts) > _MANY:
+            parts = [*parts[:_MANY], f"and {len(parts) - _MANY} more"]
         return "reads " + ", ".join(parts) if parts else "starts from nothing"
 
     def _print_plan(self) -> None:

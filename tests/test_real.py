@@ -164,3 +164,20 @@ def test_ring_images_have_the_positions_of_their_table(tmp_path, script):
     assert labels["ra"].notna().all() and labels["ring"].isin([0, 1]).all()
     cutout = read_cutout(run.folder / labels["path"][0])
     assert (cutout.ra, cutout.dec) == (labels["ra"][0], labels["dec"][0])
+
+
+def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, script):
+    brief = ("--num-var", "3", "--epochs", "2", "--batch", "4")
+    for stage, arguments in (
+        ("Galaxy_VAE_n.py", brief),
+        ("analysis/extract_latents.py", ("--num-var", "3")),
+    ):
+        done = script(stage, real_run, *arguments)
+        assert done.returncode == 0, done.stderr
+    table = pd.read_parquet(real_run.latents(3))
+    assert table["path"].tolist() == real_run.train_txt.read_text().splitlines()
+    assert np.isfinite(table[["mu_00", "mu_01", "mu_02", "mse", "ssim"]].to_numpy()).all()
+    flagged = table.set_index(table["path"].map(lambda path: Path(path).name))
+    assert flagged.loc["decals_example_bad_pix.fits", "flag_empty"]
+    assert flagged.loc["bassmzls_134.7709_46.4537_star.fits", "flag_saturated"]
+    assert set(table["survey"]) == {"decals", "bassmzls"}
