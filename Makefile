@@ -77,7 +77,7 @@ published: setup  ## the published network with the published settings, on the s
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
-	$(PY) -m pytest -n auto
+	$(PY) -m pytest -n auto --dist loadfile
 lint: $(VENV)/installed-dev  ## ruff: rules and layout
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .

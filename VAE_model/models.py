@@ -13,7 +13,6 @@ which one it is:
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from VAE_model import pose, structure
 from VAE_model.pose import Pose
@@ -106,8 +105,8 @@ class Structured(nn.Module):
         self.register_buffer("bank", structure.wavelets(self.SIDE), persistent=False)
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
-        self.register_buffer("linear_encoder", torch.zeros(num_var, size))
-        self.register_buffer("linear_decoder", torch.zeros(size, num_var))
+        self.linear_encoder = _zero(nn.Linear(size, num_var, bias=False)).requires_grad_(False)
+        self.linear_decoder = _zero(nn.Linear(num_var, size, bias=False)).requires_grad_(False)
         self.image_encoder = nn.Sequential(
             nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
             nn.PixelUnshuffle(2),
@@ -159,15 +158,15 @@ class Structured(nn.Module):
         self.scale[: self.pixels] = share.sqrt()
         self.scale[self.pixels :] = part**0.5 / spread
         target = self.target(inputs)
-        num_var = len(self.linear_encoder)
+        num_var = self.linear_encoder.out_features
         rank = min(num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
         variance = (singular**2 / (count - 1))[:rank]
         rest = (target.square().sum() / (count - 1) - variance.sum()).clamp_min(1e-6 * size)
         noise = rest / (size - rank)
         gain = (variance - noise).clamp_min(0).sqrt()  # Tipping & Bishop, eqs. 6 to 8
-        self.linear_encoder[:rank] = (gain / variance)[:, None] * axes.T[:rank]
-        self.linear_decoder[:, :rank] = axes[:, :rank] * gain
+        self.linear_encoder.weight[:rank] = (gain / variance)[:, None] * axes.T[:rank]
+        self.linear_decoder.weight[:, :rank] = axes[:, :rank] * gain
         self.structure_encoder[-1].bias[num_var : num_var + rank] = (noise / variance).log()
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
@@ -184,11 +183,11 @@ class Structured(nn.Module):
         image, numbers = target.split([self.pixels, self.numbers], dim=1)
         bent = self.image_encoder(image) + self.structure_encoder(numbers)
         mean, log_variance = bent.chunk(2, dim=1)
-        return mean + F.linear(target, self.linear_encoder), log_variance.clamp(-12, 4)
+        return mean + self.linear_encoder(target), log_variance.clamp(-12, 4)
 
     def decode(self, latent: Tensor) -> Tensor:
         bent = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
-        return bent + F.linear(latent, self.linear_decoder)
+        return bent + self.linear_decoder(latent)
 
     def restore(self, decoded: Tensor, where: Pose) -> Tensor:
         """On the sky; zero, which is empty sky, outside the frame."""
@@ -218,8 +217,8 @@ def _double(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
 
 def _zero(layer: nn.Module) -> nn.Module:
     """A last layer that adds nothing until it has learned something."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 

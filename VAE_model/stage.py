@@ -117,6 +117,11 @@ class Stage:
         self.began = time.monotonic()
         self.input_hashes: dict[str, str] = {}
 
+    @property
+    def dry_run(self) -> bool:
+        """The command line asked for `--dry-run`."""
+        return _dry_run
+
     def nothing_to_do(self) -> bool:
         """True, having said why, on a dry run and where the outputs are up to date.
 

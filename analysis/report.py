@@ -170,12 +170,12 @@ def main(config: Config) -> None:
     run = Run(config.run)
     material = Material.of(run, config.num_var)
     inputs = [path for path in material.records if path.is_file()]
-    if not inputs:
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.report])
+    if not inputs and not stage.dry_run:
         raise Problem(
             f"{run.show(run.folder)} has no output of any stage: run make run, or begin with "
             "python data/simulate.py and python make_datatxt.py"
         )
-    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.report])
     if stage.nothing_to_do():
         return
     numbers = key_numbers(material)

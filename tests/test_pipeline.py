@@ -122,7 +122,7 @@ def spoiled(small_run: Run, tmp_path, name: str, content: bytes) -> Run:
     [
         ("analysis/extract_latents.py", "model/vae_40.pt", b"not a model", "is corrupt"),
         ("analysis/decals_1.py", "catalogue.parquet", b"not a table", "no readable parquet"),
-        ("analysis/decals_4.py", "result/latents_40.parquet", b"nothing", "no readable parquet"),
+        ("analysis/decals_2_2.py", "result/latents_40.parquet", b"no", "no readable parquet"),
     ],
 )
 def test_a_corrupt_input_gets_one_line(small_run, tmp_path, script, stage, name, content, words):
