@@ -73,7 +73,7 @@ def test_negative_sky_can_be_reconstructed(network: torch.nn.Module):
     images = -0.5 + 0.1 * ellipse(0.0)
     inputs, where = network.prepare(images)
     target = network.target(inputs)
-    for _ in range(30):
+    for _ in range(80):
         loss = (network.decode(network.encode(inputs)[0]) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
