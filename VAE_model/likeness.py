@@ -1,19 +1,34 @@
-"""Structural similarity of images, as the published comparison measured it."""
+"""How like its image a reconstruction is: squared error and structural similarity."""
 
 import torch
 from torch import Tensor
 
-WINDOW, SIGMA = 11, 10.0  # pixels
+CENTRE = 128  # pixels a side of the central square, 34 arcsec, that holds the galaxy
+WINDOW, SIGMA = 11, 10.0  # pixels, of SSIM
 _C1, _C2 = 0.01**2, 0.03**2  # for a data range of 1
+
+
+def quality(sky: Tensor, flux: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared error and SSIM, each (N,), of reconstructions `sky` of `flux`, (N, 3, y, x).
+
+    Both are taken over the central CENTRE x CENTRE pixels, where the galaxy is: farther out
+    stand other galaxies and stars, which no network here is asked to draw. The error is the mean
+    over pixels and bands in units of the sky variance; noise: sky sigma, (N, 3), nanomaggies.
+    """
+    edge = (flux.shape[-1] - CENTRE) // 2
+    middle = (..., slice(edge, edge + CENTRE), slice(edge, edge + CENTRE))
+    sky, flux = sky[middle], flux[middle]
+    sigma = noise.to(flux).clamp_min(1e-6)[:, :, None, None]
+    return ((sky - flux) / sigma).square().mean(dim=(1, 2, 3)), ssim(sky, flux)
 
 
 def ssim(one: Tensor, two: Tensor) -> Tensor:
     """SSIM of each pair of images, (N,), from two tensors (N, bands, y, x) in nanomaggies.
 
     Wang et al. 2004 (IEEE Trans. Image Process. 13, 600), eq. 13, averaged over bands and over
-    all places where the whole window fits; data range 1. The blur is two matrix products, which
-    on a CPU is some three times faster than the convolutions of pytorch-msssim; a test compares
-    the two.
+    all places where the whole window fits; window, sigma and data range 1 as published. The blur
+    is two matrix products, which on a CPU is some three times faster than the convolutions of
+    pytorch-msssim; a test compares the two.
     """
     rows, columns = (_blur(size, one) for size in one.shape[-2:])
 

@@ -109,7 +109,9 @@ def latents(material: Material) -> list[Html]:
         for (split, survey), group in found.groupby(["split", "survey"])
     ]
     head = ["split", "survey", "images", "median squared error", "median SSIM"]
-    words = "Squared error a pixel in units of the sky's variance: 1 is nothing but noise."
+    words = (
+        "Of the central 34 arcsec. Squared error in units of the sky's variance: 1 is noise alone."
+    )
     flags = [name for name in found if name.startswith("flag_")]
     defects = [
         (FLAGS.get(name, name.removeprefix("flag_")), int(found[name].sum())) for name in flags

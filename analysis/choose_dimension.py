@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from VAE_model import checkpoint, galaxy_zoo, scores
@@ -27,7 +28,7 @@ from VAE_model.cutouts import BANDS
 from VAE_model.device import choose_device
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic, read_parquet, sha256, write_json
-from VAE_model.likeness import ssim
+from VAE_model.likeness import quality
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.prepared import Prepared
@@ -81,9 +82,9 @@ def reconstruction(packed: Packed, model: TrainedVAE, batch: int) -> dict[str, f
     errors, likenesses = [], []
     for rows, flux in batches(packed.images, packed.rows("validation"), batch, model.device):
         _, _, sky = model.reconstruct(flux)
-        sigma = flux.new_tensor(noise[rows]).clamp_min(1e-6)[:, :, None, None]
-        errors.append(((sky - flux) / sigma).square().mean(dim=(1, 2, 3)).cpu().numpy())
-        likenesses.append(ssim(sky, flux).cpu().numpy())
+        error, likeness = quality(sky, flux, torch.from_numpy(noise[rows]))
+        errors.append(error.cpu().numpy())
+        likenesses.append(likeness.cpu().numpy())
     return {
         "mse": float(np.median(np.concatenate(errors))),
         "ssim": float(np.median(np.concatenate(likenesses))),

@@ -22,7 +22,7 @@ from VAE_model.cutouts import BANDS
 from VAE_model.defects import defect_flags
 from VAE_model.device import Precision
 from VAE_model.files import write_parquet
-from VAE_model.likeness import ssim
+from VAE_model.likeness import quality
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pose import Pose
@@ -50,8 +50,7 @@ class Config:
 def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
     """mu_*, logvar_*, mse, ssim and pose_* of every packed image, in their order.
 
-    mse: mean squared error over pixels and bands in units of the image's sky variance;
-    ssim: structural similarity in nanomaggies, window 11, sigma 10, data range 1, as published.
+    mse, ssim: of the central 34 arcsec, see likeness.py.
     """
     rows = np.arange(len(packed.images))
     sigma = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
@@ -65,9 +64,8 @@ def encode_all(packed: Packed, model: TrainedVAE, batch: int) -> pd.DataFrame:
     ):
         mean, log_variance = model.encode_inputs(inputs)
         sky = model.decode(mean, where)
-        noise = flux.new_tensor(sigma[chunk]).clamp_min(1e-6)[:, :, None, None]
-        error = ((sky - flux) / noise).square().mean(dim=(1, 2, 3))
-        found = [mean, log_variance, error[:, None], ssim(sky, flux)[:, None]]
+        error, likeness = quality(sky, flux, torch.from_numpy(sigma[chunk]))
+        found = [mean, log_variance, error[:, None], likeness[:, None]]
         found += [torch.stack(where, dim=1)] if where is not None else []
         parts.append(torch.cat(found, dim=1).cpu().numpy())
         progress.update(len(chunk))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytorch_msssim import ssim as library
 
-from VAE_model.likeness import ssim
+from VAE_model.likeness import quality, ssim
 
 
 def test_ssim_is_that_of_the_library():
@@ -19,3 +19,13 @@ def test_an_image_is_like_itself_and_unlike_its_negative():
     image = torch.rand(1, 3, 64, 64)
     assert float(ssim(image, image)) == pytest.approx(1, abs=1e-5)
     assert float(ssim(image, 1 - image)) < 0
+
+
+def test_quality_looks_at_the_centre_and_counts_in_sky_variances():
+    noise = torch.tensor([[0.1, 0.2, 0.4]])
+    flux = torch.zeros(1, 3, 256, 256)
+    flux[..., :60, :] = 100  # a bright star far from the galaxy
+    sky = torch.zeros_like(flux) + noise[:, :, None, None]
+    error, likeness = quality(sky, flux, noise)
+    assert float(error) == pytest.approx(1, rel=1e-5)
+    assert 0 < float(likeness) < 1
