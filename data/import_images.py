@@ -24,9 +24,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from VAE_model import parallel, tables
+from VAE_model import parallel
 from VAE_model.files import atomic, list_files, read_parquet, write_parquet
-from VAE_model.importing import ENDINGS, Job, Outcome, import_image, target_names
+from VAE_model.imports import tables
+from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
 from VAE_model.files import read_parquet, write_parquet
-from VAE_model.gallery import Card, Kind, gallery_page
+from VAE_model.pages.gallery import Card, Kind, gallery_page
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.stage import sidecar

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from VAE_model import page
-from VAE_model.chapters import CHAPTERS
 from VAE_model.files import count_rows, sha256, write_json, write_parquet, write_text
+from VAE_model.pages import page
+from VAE_model.pages.chapters import CHAPTERS
 from VAE_model.paths import Run
 from VAE_model.stage import sidecar
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from VAE_model.material import Material
-from VAE_model.page import Html, details, element, facts, join, table
+from VAE_model.pages.material import Material
+from VAE_model.pages.page import Html, details, element, facts, join, table
 
 _MEAN = ("before", "after", "difference")  # PCA, latents, and the one minus the other
 _MEASURES = {  # of a dimension: their names in the table

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from VAE_model import run_tables, score_tables
-from VAE_model.material import Material
-from VAE_model.page import Html, percent
+from VAE_model.pages import run_tables, score_tables
+from VAE_model.pages.material import Material
+from VAE_model.pages.page import Html, percent
 
 
 @dataclass(frozen=True)

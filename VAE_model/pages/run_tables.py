@@ -11,8 +11,8 @@ from typing import Any
 from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
 from VAE_model.figures import new_figure
-from VAE_model.material import Material
-from VAE_model.page import Html, details, element, facts, percent, picture, table
+from VAE_model.pages.material import Material
+from VAE_model.pages.page import Html, details, element, facts, percent, picture, table
 from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from VAE_model.files import write_text
-from VAE_model.page import Html, document, element
+from VAE_model.pages.page import Html, document, element
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from astropy.table import Table
 
-from VAE_model.importing import stem_of
+from VAE_model.imports.importing import stem_of
 from VAE_model.problem import Problem
 
 ENDINGS = (".csv", ".parquet", ".fits", ".fit", ".vot", ".xml", ".votable")

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from astropy.io import fits
 
-from VAE_model import display
 from VAE_model.astrometry import checked_position, handedness
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import DISPLAY, GIVEN_DEC, GIVEN_RA, check_flux
 from VAE_model.frames import BadCutout, Frame, read_frame
-from VAE_model.resample import regrid, wcs_of, window
+from VAE_model.imports import display
+from VAE_model.imports.resample import regrid, wcs_of, window
 from VAE_model.sky import position_of_name
 
 FITS_ENDINGS = (".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fits", ".fit", ".fts")
@@ -29,7 +29,7 @@ _IAU_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Job:
-    """One image: from where to where, how (a mode of VAE_model.resample), and its position in
+    """One image: from where to where, how (a mode of resample.py), and its position in
     degrees by the table that came with it, NaN without."""
 
     source: Path
