@@ -33,19 +33,22 @@ class Config:
     """Image folders, with all that is below them; none: images/decals under the run, or, where
     there is no such folder, all that imports brought to images/."""
     duplicate_radius: float = 1.0
-    """Two images of one survey nearer than this (arcsec) show the same galaxy: the first stays."""
+    """Two images of one survey nearer than this (arcsec) show the same galaxy: the one with
+    fewer empty pixels stays, else the first."""
     workers: int = 0
     """Processes that read images; 0: one a core."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What reading one file gave: a position and survey, or the reason of its refusal."""
+    """What reading one file gave: a position, a survey and the share of pixels that are exactly
+    zero (to a hundredth), or the reason of its refusal."""
 
     ra: float = float("nan")
     dec: float = float("nan")
     survey: str = ""
     reason: str = ""
+    empty: float = 0.0
 
 
 def check(path: Path) -> Verdict:
@@ -54,7 +57,8 @@ def check(path: Path) -> Verdict:
         cutout = read_cutout(path)
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
-    return Verdict(cutout.ra, cutout.dec, cutout.survey)
+    empty = round(1 - np.count_nonzero(cutout.flux) / cutout.flux.size, 2)
+    return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty)
 
 
 def image_folders(config: Config, run: Run) -> list[Path]:
@@ -82,20 +86,31 @@ def fits_a_line(name: str) -> bool:
 
 
 def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float) -> list[str]:
-    """The reason of each file, with duplicates of an earlier good file of the survey refused."""
+    """The reason of each file, with duplicates of another good file of the survey refused.
+
+    Of files of one galaxy the fullest stays, and among equals the first.
+    """
     reasons = [verdict.reason for verdict in verdicts]
+    order = sorted(range(len(verdicts)), key=lambda row: (verdicts[row].empty, row))
+
+    def duplicate_of(kept: int, row: int) -> str:
+        more = verdicts[row].empty - verdicts[kept].empty
+        why = f", of which {more:.0%} more is empty here" if more else ""
+        return f"duplicate position: the same as {paths[kept].name}{why}"
+
     first_at: dict[tuple[str, float, float], int] = {}
-    for row, verdict in enumerate(verdicts):  # the very same position: no need to compare pairs
+    for row in order:  # the very same position: no need to compare pairs
+        verdict = verdicts[row]
         if not verdict.reason and np.isfinite(verdict.ra):
             first = first_at.setdefault((verdict.survey, verdict.ra, verdict.dec), row)
             if first != row:
-                reasons[row] = f"duplicate position: the same as {paths[first].name}"
+                reasons[row] = duplicate_of(first, row)
     for survey in sorted({verdict.survey for verdict in verdicts if not verdict.reason}):
-        rows = [i for i, v in enumerate(verdicts) if v.survey == survey and not reasons[i]]
+        rows = [i for i in order if verdicts[i].survey == survey and not reasons[i]]
         ra, dec = np.array([(verdicts[i].ra, verdicts[i].dec) for i in rows]).T
         for first, second in close_pairs(ra, dec, radius):
             if not reasons[rows[first]]:
-                reasons[rows[second]] = f"duplicate position: the same as {paths[rows[first]].name}"
+                reasons[rows[second]] = duplicate_of(rows[first], rows[second])
     return reasons
 
 

@@ -473,3 +473,15 @@ def test_ten_thousand_images_at_one_position_need_no_pairs():
         warnings.simplefilter("error")
         reasons = make_datatxt.refuse_duplicates(verdicts, paths, radius=1.0)
     assert not reasons[0] and all(r.startswith("duplicate position") for r in reasons[1:])
+
+
+def test_of_two_images_of_a_galaxy_the_fuller_stays():
+    verdicts = [
+        make_datatxt.Verdict(10.0, 0.0, "decals", empty=0.5),
+        make_datatxt.Verdict(10.0, 0.0001, "decals"),
+        make_datatxt.Verdict(10.0, 0.0, "decals"),
+    ]
+    paths = [Path(f"{name}.fits") for name in "abc"]
+    reasons = make_datatxt.refuse_duplicates(verdicts, paths, radius=1.0)
+    assert reasons[0] == "duplicate position: the same as c.fits, of which 50% more is empty here"
+    assert sorted(map(bool, reasons)) == [False, True, True]
