@@ -13,6 +13,7 @@ Example: python data/simulate.py --galaxies 200 --overlap 50
 import shutil
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,8 +31,8 @@ MARK = ".simulated"  # in a folder whose images this script made and may replace
 
 @dataclass(frozen=True)
 class Config:
-    run: str = "data/demo"
-    """Folder that everything is written under."""
+    run: Path = Path("data/demo")
+    """Folder of the run."""
     galaxies: int = 2000
     """Galaxies that DECaLS sees."""
     overlap: int = 450
