@@ -188,3 +188,27 @@ def test_bad_train_txt_ends_in_one_line(copy_of_tiny_run: Run, script, spoil, wo
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, monkeypatch):
+    """Stopped at the beginning of the third epoch and taken up by a new trainer."""
+    torch.set_num_threads(1)
+    packed, device = Packed.of(tiny_run), torch.device("cpu")
+    settings = recipe(network="structured", epochs=4, batch=8)
+    whole, parts = files(tmp_path / "whole"), files(tmp_path / "parts")
+    Trainer(packed, "x", settings, whole, device).run()
+    stopped = Trainer(packed, "x", settings, parts, device)
+    train_epoch = stopped._train_epoch
+
+    def stop_at_the_third(epoch: int) -> dict:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(epoch)
+
+    monkeypatch.setattr(stopped, "_train_epoch", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert len(parts.log.read_text().splitlines()) == 2
+    Trainer(packed, "x", settings, parts, device).run()
+    assert same(weights(whole.last), weights(parts.last))
+    assert same(weights(whole.best), weights(parts.best))
