@@ -1,8 +1,8 @@
-"""The packed copy of a run's images: one memory-mapped array instead of a file an image.
+"""The packed copy of a list of images: one memory-mapped array instead of a file an image.
 
-Built once from train.txt, in parallel, and checked against it each time it is opened: same paths
-in the same order, each file with the size and time it had. What did not change is copied from
-the packed copy before it, not read again.
+Built once from the list (train.txt, or one side of the pairs), in parallel, and checked against it
+each time it is opened: same paths in the same order, each file with the size and time it had. What
+did not change is copied from the packed copy before it, not read again.
 """
 
 import os
@@ -21,6 +21,7 @@ from VAE_model.paths import Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem
 
+_KEYS = ("path", "bytes", "modified", "shift_x", "shift_y")  # what decides an image's pixels
 _PIXELS = "images.npy"
 _INDEX = "index.parquet"
 
@@ -28,7 +29,7 @@ _INDEX = "index.parquet"
 @dataclass(frozen=True)
 class Packed:
     """folder: where it lies; images: float32 (N, 3, 256, 256), nanomaggies, memory-mapped;
-    index: a row an image in train.txt's order: path, iauname, ra, dec, survey, release, display,
+    index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
     split, noise_g, noise_r, noise_z (sky sigma, nanomaggies), size and time of the file."""
 
     images: NDArray[np.float32]
@@ -37,14 +38,26 @@ class Packed:
 
     @classmethod
     def of(cls, run: Run, workers: int = 0) -> "Packed":
-        """The packed copy of a run, made or brought up to date where it is not."""
-        listed = read_train_txt(run)
-        before = cls._open(run.packed)
+        """The packed copy of train.txt, made or brought up to date where it is not."""
+        listed = pd.DataFrame({"path": read_train_txt(run)})
+        return cls.of_list(run, listed, run.train_txt, run.packed, workers)
+
+    @classmethod
+    def of_list(
+        cls, run: Run, listed: pd.DataFrame, source: Path, folder: Path, workers: int = 0
+    ) -> "Packed":
+        """The packed copy, in `folder`, of the images that the file `source` lists.
+
+        listed: the column path; where it has shift_x and shift_y, each image is moved by whole
+        pixels to the right and up; what comes in at the edge is zero, which is empty sky.
+        """
+        listed = _stat(run, listed, source)
+        before = cls._open(folder)
         if before is None or not before._agrees_with(listed):
-            _build(run, listed, before, workers)
-            before = cls._open(run.packed)
+            _build(run, listed, source, folder, before, workers)
+            before = cls._open(folder)
             if before is None:
-                raise Problem(f"{run.show(run.packed)} cannot be read back: delete it and rerun")
+                raise Problem(f"{run.show(folder)} cannot be read back: delete it and rerun")
         return before
 
     @classmethod
@@ -57,8 +70,10 @@ class Packed:
         return cls(images, index, folder) if images.shape == (len(index), *SHAPE) else None
 
     def _agrees_with(self, listed: pd.DataFrame) -> bool:
-        keys = ["path", "bytes", "modified"]
-        return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
+        keys = [key for key in _KEYS if key in listed]
+        if len(listed) != len(self.index) or [key for key in _KEYS if key in self.index] != keys:
+            return False
+        return listed[keys].equals(self.index[keys])
 
     @staticmethod
     def images_of(run: Run) -> NDArray[np.float32]:
@@ -70,12 +85,8 @@ class Packed:
         return np.flatnonzero((self.index["split"] == split).to_numpy())
 
 
-def read_train_txt(run: Run) -> pd.DataFrame:
-    """The images that train.txt lists: path as written, size in bytes and time of each file.
-
-    Raises Problem where the list is missing or empty, names a file twice, or names one that has
-    gone.
-    """
+def read_train_txt(run: Run) -> list[str]:
+    """The paths in train.txt. Raises Problem where it is missing, empty or names a file twice."""
     shown = run.show(run.train_txt)
     if not run.train_txt.exists():
         raise Problem(f"{shown} is missing: run {run.made_by(run.train_txt)}")
@@ -83,21 +94,28 @@ def read_train_txt(run: Run) -> pd.DataFrame:
     names = [line for line in lines if line.strip()]
     if not names:
         raise Problem(f"{shown} is empty: run python make_datatxt.py")
-    table = pd.DataFrame({"path": names})
-    twice = table["path"][table["path"].duplicated()]
+    twice = pd.Series(names)[pd.Series(names).duplicated()]
     if len(twice):
         raise Problem(f"{shown} names {twice.iloc[0]} twice: delete one of the lines")
+    return names
+
+
+def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """The list with the size in bytes and the time of each file.
+
+    Raises Problem where one has gone.
+    """
     try:
-        stats = [os.stat(run.folder / name) for name in names]
+        stats = [os.stat(run.folder / name) for name in listed["path"]]
     except OSError as error:
         gone = Path(error.filename or "?").name
         raise Problem(
-            f"{shown} names {gone}, which cannot be read ({error.strerror}): "
-            "delete train.txt and run python make_datatxt.py"
+            f"{run.show(source)} names {gone}, which cannot be read ({error.strerror}): "
+            f"delete {source.name} and run {run.made_by(source)}"
         ) from None
-    table["bytes"] = [stat.st_size for stat in stats]
-    table["modified"] = [stat.st_mtime_ns for stat in stats]
-    return table
+    return listed.assign(
+        bytes=[stat.st_size for stat in stats], modified=[stat.st_mtime_ns for stat in stats]
+    ).reset_index(drop=True)
 
 
 def sky_noise(flux: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -111,25 +129,52 @@ def sky_noise(flux: NDArray[np.float32]) -> NDArray[np.float32]:
     return (1.4826 * np.nanmedian(below, axis=1)).astype(np.float32)
 
 
-def _build(run: Run, listed: pd.DataFrame, before: Packed | None, workers: int) -> None:
+def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
+    """An image (3, y, x) moved by whole pixels to the right and up, zero where nothing is known."""
+    if not x and not y:
+        return flux
+    height, width = flux.shape[1:]
+    result = np.zeros_like(flux)
+    result[:, max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = flux[
+        :, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
+    ]
+    return result
+
+
+def _build(
+    run: Run,
+    listed: pd.DataFrame,
+    source: Path,
+    target: Path,
+    before: Packed | None,
+    workers: int,
+) -> None:
     """Write the packed copy into a folder beside the old one, then swap the two."""
-    folder = run.packed.with_name(f".partial-{os.getpid()}-packed")
+    folder = target.with_name(f".partial-{os.getpid()}-{target.name}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         shape = (len(listed), *SHAPE)
         np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.float32, shape=shape)
         kept = _rows_to_keep(listed, before)
+        moves = listed.reindex(columns=["shift_x", "shift_y"], fill_value=0).to_numpy(int)
         jobs = [
-            (folder / _PIXELS, row, run.folder / path, run.packed / _PIXELS, kept.get(row, -1))
-            for row, path in enumerate(listed["path"])
+            (
+                folder / _PIXELS,
+                row,
+                run.folder / path,
+                tuple(move),
+                target / _PIXELS,
+                kept.get(row, -1),
+            )
+            for row, (path, move) in enumerate(zip(listed["path"], moves.tolist(), strict=True))
         ]
         facts = list(parallel.each(_pack_one, jobs, workers, "packing images"))
         for row, fact in enumerate(facts):
             if "reason" in fact:
                 raise Problem(
-                    f"{run.show(run.train_txt)} names {listed['path'][row]}, which is no good "
-                    f"image ({fact['reason']}): delete train.txt and run python make_datatxt.py"
+                    f"{run.show(source)} names {listed['path'][row]}, which is no good image "
+                    f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
                 )
             if row in kept:
                 facts[row] = before.index.loc[kept[row], list(_FACTS)].to_dict()
@@ -140,8 +185,8 @@ def _build(run: Run, listed: pd.DataFrame, before: Packed | None, workers: int) 
         ]
         index["split"] = splits.assign(index["ra"], index["dec"], index["path"].tolist())
         write_parquet(folder / _INDEX, index)
-        shutil.rmtree(run.packed, ignore_errors=True)
-        os.replace(folder, run.packed)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,7 +195,9 @@ def _rows_to_keep(listed: pd.DataFrame, before: Packed | None) -> dict[int, int]
     """New row -> row in the packed copy before it, for images that have not changed."""
     if before is None:
         return {}
-    keys = ["path", "bytes", "modified"]
+    keys = [key for key in _KEYS if key in listed]
+    if any(key not in before.index for key in keys):
+        return {}
     old = {tuple(values): row for row, values in enumerate(before.index[keys].to_numpy())}
     new = enumerate(listed[keys].to_numpy())
     return {row: old[tuple(values)] for row, values in new if tuple(values) in old}
@@ -159,8 +206,8 @@ def _rows_to_keep(listed: pd.DataFrame, before: Packed | None) -> dict[int, int]
 _FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS))
 
 
-def _pack_one(job: tuple[Path, int, Path, Path, int]) -> dict:
-    target, row, path, old, old_row = job
+def _pack_one(job: tuple[Path, int, Path, tuple[int, int], Path, int]) -> dict:
+    target, row, path, move, old, old_row = job
     pixels = np.load(target, mmap_mode="r+")
     if old_row >= 0:
         pixels[row] = np.load(old, mmap_mode="r")[old_row]
@@ -169,7 +216,7 @@ def _pack_one(job: tuple[Path, int, Path, Path, int]) -> dict:
         cutout = read_cutout(path)
     except (BadCutout, OSError) as refusal:
         return {"reason": str(refusal)}
-    pixels[row] = cutout.flux
+    pixels[row] = moved(cutout.flux, *move)
     noise = sky_noise(cutout.flux)
     values = (cutout.ra, cutout.dec, cutout.survey, cutout.release, cutout.display, *noise)
     return dict(zip(_FACTS, values, strict=True))

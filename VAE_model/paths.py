@@ -18,6 +18,7 @@ MADE_BY = [
     ("train.txt", "python make_datatxt.py"),
     ("rejected.csv", "python make_datatxt.py"),
     ("model/dimensions/*", "python analysis/choose_dimension.py"),
+    ("model/vae_*_*.pt", "python transfer/adapt.py"),
     ("model/*", "python Galaxy_VAE_n.py"),
     ("result/latents_*", "python analysis/extract_latents.py"),
     ("result/classes.parquet", "python analysis/decals_1.py"),
@@ -27,6 +28,13 @@ MADE_BY = [
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
+    ("transfer/pairs*", "python transfer/make_pairs.py"),
+    ("transfer/packed", "python transfer/make_pairs.py"),
+    ("transfer/latents_no_tf*", "python transfer/encode_pairs.py"),
+    ("transfer/latents_*", "python transfer/adapt.py"),
+    ("transfer/comparison*", "python transfer/compare.py"),
+    ("figures/pairs*", "python transfer/make_pairs.py"),
+    ("figures/comparison*", "python transfer/compare.py"),
     ("figures/network_*", "python outline/network_diagram.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
@@ -131,6 +139,32 @@ class Run:
 
     def dimensions(self, ending: str = "json") -> Path:
         return self.result(f"dimensions.{ending}")
+
+    # the second survey
+    @property
+    def pairs(self) -> Path:
+        """The same galaxies in two surveys."""
+        return self.transfer("pairs.parquet")
+
+    @property
+    def pairs_refused(self) -> Path:
+        """Images of the second survey that make no pair, with the reason: path, reason."""
+        return self.transfer("pairs_refused.csv")
+
+    @property
+    def pairs_packed(self) -> Path:
+        """Folder of the packed copy of the second survey's side of the pairs."""
+        return self.transfer("packed")
+
+    def pair_latents(self, method: str) -> Path:
+        """Latents of both views of each pair after a method; `no_tf`: as trained on one survey."""
+        return self.transfer(f"latents_{method}.parquet")
+
+    def comparison(self, ending: str = "json") -> Path:
+        return self.transfer(f"comparison.{ending}")
+
+    def transfer(self, name: str) -> Path:
+        return self.folder / "transfer" / name
 
     @property
     def report(self) -> Path:

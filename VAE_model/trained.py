@@ -1,6 +1,7 @@
 """A trained model at work: latents of images, images of latents."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from VAE_model.stretch import Stretch
 
 @dataclass(frozen=True)
 class TrainedVAE:
-    """network in evaluation mode on `device`; config: what it was trained with."""
+    """network in evaluation mode on `device`; config: what it was trained with;
+    maps: of surveys whose latents an adaptation moves by an affine map, mu -> matrix mu + offset:
+    matrix (latents, latents) and offset (latents,)."""
 
     network: nn.Module
     stretch: Stretch
     config: dict[str, Any]
     device: torch.device
     precision: Precision = "float32"
+    maps: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -51,28 +55,48 @@ class TrainedVAE:
             ) from None
         where = choose_device(device)
         network.to(where, memory_format=torch.channels_last).eval()
-        return cls(network, stretch, config, where, precision)
+        maps = {
+            survey: (matrix.to(where), offset.to(where))
+            for survey, (matrix, offset) in content.get("maps", {}).items()
+        }
+        return cls(network, stretch, config, where, precision, maps)
 
     @torch.inference_mode()
-    def encode(self, flux: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean and log-variance, each float32 (N, latents), of flux (N, 3, 256, 256)."""
+    def encode(self, flux: Tensor, surveys: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log-variance, each float32 (N, latents), of flux (N, 3, 256, 256).
+
+        surveys: of each image, (N,), which a model that was adapted to a second one needs.
+        """
         inputs, _ = self.network.prepare(self._stretched(flux))
-        return self.encode_inputs(inputs)
+        return self.encode_inputs(inputs, surveys)
 
     @torch.inference_mode()
-    def reconstruct(self, flux: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def reconstruct(
+        self, flux: Tensor, surveys: Sequence[str] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, log-variance and the reconstruction of the mean: flux on the sky, nanomaggies,
         of the same shape as `flux` (N, 3, 256, 256)."""
         inputs, where = self.network.prepare(self._stretched(flux))
-        mean, log_variance = self.encode_inputs(inputs)
+        mean, log_variance = self.encode_inputs(inputs, surveys)
         return mean, log_variance, self.decode(mean, where)
 
     @torch.inference_mode()
-    def encode_inputs(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_inputs(self, inputs: Tensor, surveys: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
         """As `encode`, of inputs that are prepared already (prepared.py)."""
+        if self.maps and len(surveys) != len(inputs):
+            raise ValueError(
+                f"the model treats {', '.join(self.maps)} apart: it needs the survey of each of "
+                f"the {len(inputs)} images, and got {len(surveys)}"
+            )
         with autocast(self.device, self.precision):
             mean, log_variance = self.network.encode(inputs)
-        return mean.float(), log_variance.float()
+        mean, log_variance = mean.float(), log_variance.float()
+        for survey, (matrix, offset) in self.maps.items():
+            theirs = torch.tensor([s == survey for s in surveys], device=mean.device)[:, None]
+            variance = log_variance.exp() @ matrix.square().T
+            mean = torch.where(theirs, mean @ matrix.T + offset, mean)
+            log_variance = torch.where(theirs, variance.log(), log_variance)
+        return mean, log_variance
 
     @torch.inference_mode()
     def decode(self, latent: Tensor, where: Pose | None) -> Tensor:

@@ -9,11 +9,13 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -60,59 +62,63 @@ class Files:
     log: Path
 
 
-class Trainer:
-    """Trains one network on the `train` split of a packed run, judged on `validation`."""
+class Loop:
+    """Epochs over the rows of one split, judged on those of another: what every fit has in common.
+
+    A kind of fit sets `network`, `likelihood` and `begin`s with the rows; it says what a step sees
+    (`batches`) and what a step minimises (`step`), whose terms are named in TERMS.
+    """
+
+    TERMS: tuple[str, ...] = ("reconstruction", "kl")
+    network: nn.Module
+    likelihood: Likelihood
 
     def __init__(
-        self, packed: Packed, data: str, recipe: Recipe, files: Files, device: torch.device
+        self, identity: dict[str, Any], recipe: Any, files: Files, device: torch.device
     ) -> None:
-        """data: hash of train.txt, so that no state is resumed on other images."""
-        self.packed, self.recipe, self.files, self.device = packed, recipe, files, device
-        self.identity = {"config": _plain(recipe), "data": data}
-        self.rows = packed.rows("train")
-        if recipe.train_images:
-            self.rows = np.sort(shuffled(self.rows, recipe.seed, 0)[: recipe.train_images])
-        self.judges = packed.rows("validation")
-        if len(self.rows) < 2 or len(self.judges) < 1:
+        """identity: what must agree for a state to be resumed; recipe: with epochs, batch,
+        learning_rate, schedule, clip, seed and precision."""
+        self.identity, self.recipe, self.files, self.device = identity, recipe, files, device
+        self.history: list[dict[str, Any]] = []
+
+    def begin(self, rows: NDArray[np.int64], judges: NDArray[np.int64], what: str) -> None:
+        """rows, judges: to learn from and to judge by. Raises Problem where there are too few."""
+        if len(rows) < 2 or len(judges) < 1:
             raise Problem(
-                f"{len(self.rows)} training and {len(self.judges)} validation images: "
-                "at least 2 and 1 are needed; add images and rerun make_datatxt.py"
+                f"{len(rows)} training and {len(judges)} validation {what}: at least 2 and 1 are "
+                f"needed; add images and rerun the stages before this one"
             )
-        torch.manual_seed(recipe.seed)
-        self.stretch = Stretch(recipe.stretch, recipe.softening)
-        self.network = models.build(recipe.network, recipe.num_var).to(device)
-        self.network.to(memory_format=torch.channels_last)
-        self.likelihood = Likelihood(recipe.loss).to(device)
-        self.inputs = Prepared(packed, self.network, self.stretch, device)
-        self.parameters = [*self.network.parameters(), *self.likelihood.parameters()]
+        self.rows, self.judges = rows, judges
+        recipe = self.recipe
+        modules = (*self.network.parameters(), *self.likelihood.parameters())
+        self.parameters = [parameter for parameter in modules if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
-        steps = recipe.epochs * math.ceil(len(self.rows) / recipe.batch)
+        steps = recipe.epochs * math.ceil(len(rows) / recipe.batch)
         if recipe.schedule == "one-cycle":
             self.schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self.optimizer, recipe.learning_rate, total_steps=steps
             )
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
-        self.history: list[dict[str, Any]] = []
 
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """A look at some training images: where the network and sigma start from."""
-        first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:_LOOK])
-        inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
-        self.network.initialise(inputs)
-        some = inputs[: self.recipe.batch]
-        self.likelihood.initialise(
-            self.network.decode(self.network.encode(some)[0]), self.network.target(some)
-        )
+    def initialise(self) -> None:
+        """Where the first epoch starts from, unless a killed fit is resumed."""
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+        """What each step sees, in the order of `rows`, and how many rows that is."""
+        raise NotImplementedError
+
+    def step(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """What a step minimises, a scalar, and its terms (len(TERMS),), both means of the batch."""
+        raise NotImplementedError
 
     def run(self, label: str = "") -> dict[str, Any]:
-        """Train to the last epoch, from where a killed training stopped; the best epoch's log.
+        """Fit to the last epoch, from where a killed fit stopped; the best epoch's log.
 
-        Raises Problem when the training diverges; the last good state stays on disk.
+        Raises Problem when it diverges; the last good state stays on disk.
         """
         if not self._resume():
-            self._initialise()
+            self.initialise()
         first = len(self.history)
         if first:
             print(f"  {label}: goes on after epoch {first} of {self.recipe.epochs}")
@@ -128,27 +134,17 @@ class Trainer:
                 bar.update()
         return self._best()
 
-    def step_loss(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Reconstruction and KL terms of a batch in nats, each (N,), and the mean (N, num_var)."""
-        with autocast(self.device, self.recipe.precision):
-            mean, log_variance = self.network.encode(inputs)
-            reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
-        reconstruction_loss = self.likelihood(reconstruction, self.network.target(inputs))
-        return reconstruction_loss, kl_divergence(mean, log_variance).sum(dim=1), mean
-
     def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        recipe = self.recipe
-        torch.manual_seed(_seed(recipe.seed, epoch))
+        torch.manual_seed(_seed(self.recipe.seed, epoch))
         self.network.train()
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        totals = torch.zeros(len(self.TERMS), dtype=torch.float64, device=self.device)
         skipped: list[Tensor] = []
-        order = shuffled(self.rows, recipe.seed, epoch)
-        for _, inputs, _ in self.inputs.batches(order, recipe.batch):
-            reconstruction, kl, _ = self.step_loss(inputs)
-            loss = (reconstruction + recipe.kl_weight * kl).mean()
+        order = shuffled(self.rows, self.recipe.seed, epoch)
+        for count, batch in self.batches(order):
+            loss, terms = self.step(batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(self.parameters, recipe.clip)
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
             # A step whose gradient is not finite is left out, without waiting for the device.
             finite = torch.isfinite(norm)
             for parameter in self.parameters:
@@ -157,41 +153,32 @@ class Trainer:
             self.optimizer.step()
             self.schedule.step()
             skipped.append(~finite)
-            both = torch.stack([reconstruction.detach().sum(), kl.detach().sum()])
-            totals += torch.where(finite, both, 0.0)
-        count = len(order)
-        reconstruction, kl = (totals / count).tolist()
-        left_out = torch.stack(skipped).nonzero().flatten().tolist()
+            totals += torch.where(finite, count * terms.detach(), 0.0)
+        means = (totals / len(order)).tolist()
         return {
-            "train_reconstruction": reconstruction,
-            "train_kl": kl,
-            "left_out_steps": left_out,
+            **{f"train_{name}": value for name, value in zip(self.TERMS, means, strict=True)},
+            "left_out_steps": torch.stack(skipped).nonzero().flatten().tolist(),
             "steps": len(skipped),
             "learning_rate": self.schedule.get_last_lr()[0],
         }
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """-ELBO of the validation images in nats (one draw an image, always the same draws),
-        its two terms, the KL of each latent and the number of active ones."""
+        """What is minimised and its terms, over the judges (one draw each, always the same)."""
         self.network.eval()
         torch.manual_seed(_seed(self.recipe.seed, 0))
-        terms, means = [], []
-        for _, inputs, _ in self.inputs.batches(self.judges, self.recipe.batch):
-            reconstruction, kl, mean = self.step_loss(inputs)
-            terms.append(torch.stack([reconstruction, kl], dim=1))
-            means.append(mean.float())
-        reconstruction, kl = torch.cat(terms).mean(dim=0).tolist()
-        spread = torch.cat(means).var(dim=0, correction=0)
+        totals = torch.zeros(1 + len(self.TERMS), dtype=torch.float64, device=self.device)
+        for count, batch in self.batches(self.judges):
+            loss, terms = self.step(batch)
+            totals += count * torch.cat([loss[None], terms])
+        values = (totals / len(self.judges)).tolist()
         return {
-            "validation_reconstruction": reconstruction,
-            "validation_kl": kl,
-            "validation_loss": reconstruction + self.recipe.kl_weight * kl,
-            "active": int((spread > _ACTIVE).sum()),
+            f"validation_{name}": value
+            for name, value in zip(("loss", *self.TERMS), values, strict=True)
         }
 
     def _guard(self, record: dict[str, Any]) -> None:
-        """Stop a training that has left the finite numbers, before it is saved."""
+        """Stop a fit that has left the finite numbers, before it is saved."""
         left_out = record["left_out_steps"]
         lost = len(left_out) > 0.1 * record["steps"]
         if lost or not math.isfinite(record["validation_loss"]):
@@ -208,14 +195,18 @@ class Trainer:
         if left_out:
             print(f"  epoch {record['epoch']}: left out steps {left_out}, gradient not finite")
 
-    def _save(self, record: dict[str, Any]) -> None:
-        """The best model before the state to resume from: killed between the two, the epoch is
-        done again and both come out the same; the other way round, a best model could be lost."""
-        weights = {
+    def content(self) -> dict[str, Any]:
+        """What a model file holds besides the history."""
+        return {
+            **self.identity,
             "weights": self.network.state_dict(),
             "likelihood": self.likelihood.state_dict(),
         }
-        common = {**self.identity, **weights, "history": self.history}
+
+    def _save(self, record: dict[str, Any]) -> None:
+        """The best model before the state to resume from: killed between the two, the epoch is
+        done again and both come out the same; the other way round, a best model could be lost."""
+        common = {**self.content(), "history": self.history}
         state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
         if record is self._best():
             checkpoint.save(self.files.best, common)
@@ -226,11 +217,11 @@ class Trainer:
         return min(self.history, key=lambda record: record["validation_loss"])
 
     def _resume(self) -> bool:
-        """Take up the state of a killed training with the same constants and images, if any."""
+        """Take up the state of a killed fit with the same constants and images, if any."""
         if not self.files.last.exists():
             return False
         state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
-        if any(state[key] != value for key, value in self.identity.items()):
+        if any(state.get(key) != value for key, value in self.identity.items()):
             _keep_previous(self.files.best, _difference(state, self.identity))
             return False
         self.network.load_state_dict(state["weights"])
@@ -241,18 +232,74 @@ class Trainer:
         return True
 
 
+class Trainer(Loop):
+    """Trains one network on the `train` split of a packed run, judged on `validation`."""
+
+    def __init__(
+        self, packed: Packed, data: str, recipe: Recipe, files: Files, device: torch.device
+    ) -> None:
+        """data: hash of train.txt, so that no state is resumed on other images."""
+        super().__init__({"config": plain(recipe), "data": data}, recipe, files, device)
+        rows = packed.rows("train")
+        if recipe.train_images:
+            rows = np.sort(shuffled(rows, recipe.seed, 0)[: recipe.train_images])
+        torch.manual_seed(recipe.seed)
+        self.network = models.build(recipe.network, recipe.num_var).to(device)
+        self.network.to(memory_format=torch.channels_last)
+        self.likelihood = Likelihood(recipe.loss).to(device)
+        self.begin(rows, packed.rows("validation"), "images")
+        stretch = Stretch(recipe.stretch, recipe.softening)
+        self.inputs = Prepared(packed, self.network, stretch, device)
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """A look at some training images: where the network and sigma start from."""
+        first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:_LOOK])
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
+        self.network.initialise(inputs)
+        some = inputs[: self.recipe.batch]
+        self.likelihood.initialise(
+            self.network.decode(self.network.encode(some)[0]), self.network.target(some)
+        )
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
+        for chunk, inputs, _ in self.inputs.batches(rows, self.recipe.batch):
+            yield len(chunk), inputs
+
+    def step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(self.device, self.recipe.precision):
+            mean, log_variance = self.network.encode(batch)
+            reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
+        terms = torch.stack(
+            [
+                self.likelihood(reconstruction, self.network.target(batch)).mean(),
+                kl_divergence(mean, log_variance).sum(dim=1).mean(),
+            ]
+        )
+        return terms[0] + self.recipe.kl_weight * terms[1], terms
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """-ELBO of the validation images in nats, its two terms, and the number of active latents
+        (Burda et al. 2016)."""
+        found = super().validate()
+        parts = [self.network.encode(inputs)[0].float() for _, inputs in self.batches(self.judges)]
+        spread = torch.cat(parts).var(dim=0, correction=0)
+        return {**found, "active": int((spread > _ACTIVE).sum())}
+
+
 def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
+def plain(recipe: Any) -> dict[str, Any]:
     """The recipe as plain values that compare equal after a round trip through a file."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     if before["data"] != now["data"]:
-        return "train.txt has changed"
+        return "the list of images has changed"
     old, new = before["config"], now["config"]
     return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from VAE_model.pages import run_tables, score_tables
+from VAE_model.pages import run_tables, score_tables, transfer_tables
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, percent
 
@@ -118,6 +118,32 @@ CHAPTERS = [
         "python analysis/choose_dimension.py",
         score_tables.dimensions,
     ),
+    Chapter(
+        "T1 The same galaxies in a second survey",
+        "Where two surveys overlap, they have photographed the same galaxies. Each pair of images "
+        "is audited: the right camera by its header, the same centre, no defect in either.",
+        ("transfer/make_pairs.py",),
+        "python transfer/make_pairs.py",
+        transfer_tables.pairs,
+    ),
+    Chapter(
+        "T2 Adapting the model",
+        "The network was trained on one survey's images. On the training pairs it learns to read "
+        "the other's so that a galaxy has the same latent variables in both; controls show what "
+        "more training, or a simple rescaling, would have done.",
+        ("transfer/encode_pairs.py", "transfer/adapt.py"),
+        "python transfer/encode_pairs.py and python transfer/adapt.py",
+        transfer_tables.adaptation,
+    ),
+    Chapter(
+        "T3 Before and after",
+        "A forest that learned the volunteers' answers in one survey is asked about the other, on "
+        "galaxies that no adaptation has seen. Where its score holds, the latents mean the same "
+        "in both.",
+        ("transfer/compare.py",),
+        "python transfer/compare.py",
+        transfer_tables.comparison,
+    ),
 ]
 
 
@@ -165,6 +191,20 @@ CAPTIONS = {
         "The most unusual galaxies: above those without a defect flag, below those with one.",
         "colour images of rare galaxies and of broken frames",
     ),
+    "pairs": (
+        "The same galaxies in two surveys: the first above, the second below.",
+        "colour images of the same galaxies in two surveys",
+    ),
+    "pairs_separations": (
+        "Left, how far apart the two frames of a galaxy were cut; right, how far apart its light "
+        "is in them once they share a centre.",
+        "histograms of the separations of the pairs' centres",
+    ),
+    "comparison": (
+        "On test pairs, with 95 % intervals. Left, the two marks of a method should agree; in the "
+        "middle, 0.5 means that the surveys cannot be told apart; right, less is better.",
+        "scores, AUC and distances of each method of adaptation",
+    ),
     "dimensions": (
         "Quality against the number of latent variables, on validation images.",
         "quality measures against the number of latent variables",
@@ -197,6 +237,7 @@ def key_numbers(material: Material) -> list[tuple[str, str, str]]:
         interval = f"95 % interval {percent(low)} to {percent(high)}"
         note = f"{interval}; {clean['flagged']:,} of {clean['n']:,} clean images flagged"
         found.append(("Injected defects found", f"{injected['either']} of {injected['n']}", note))
+    found += transfer_tables.headline(material)
     table = material.parquet(run.latents(n), ["split", "ssim", "mse"])
     test = None if table is None else table[table["split"] == "test"]
     if test is not None and len(test):

@@ -8,6 +8,8 @@ import math
 from collections import Counter
 from typing import Any
 
+import pandas as pd
+
 from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
 from VAE_model.figures import new_figure
@@ -41,16 +43,19 @@ def refusals(material: Material) -> list[Html]:
     surveys = [(f"good, {name}", count) for name, count in numbers.get("surveys", {}).items()]
     sums = [("refused", numbers.get("refused")), ("good, all", numbers.get("good"))]
     parts.append(table(["images", "number"], [*surveys, *sums], total=True))
-    refused = material.csv(run.rejected)
-    if refused is not None and len(refused):
-        reason = refused["reason"].astype(str).str.split(":", n=1).str[0]
-        rows = [
-            (kind, len(group), group["path"].iloc[0], group["reason"].iloc[0])
-            for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
-        ]
-        head = ["reason of refusal", "files", "for example", "what was found in it"]
-        parts.append(table(head, rows))
-    return parts
+    return parts + by_reason(material.csv(run.rejected))
+
+
+def by_reason(refused: pd.DataFrame | None) -> list[Html]:
+    """A list of refused files (path, reason: `kind: detail`) as a table, a row a kind."""
+    if refused is None or refused.empty:
+        return []
+    reason = refused["reason"].astype(str).str.split(":", n=1).str[0]
+    rows = [
+        (kind, len(group), group["path"].iloc[0], group["reason"].iloc[0])
+        for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
+    ]
+    return [table(["reason of refusal", "files", "for example", "what was found in it"], rows)]
 
 
 def training(material: Material) -> list[Html]:

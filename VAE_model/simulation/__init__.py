@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     BASSMZLS = 5
     VOTES = 6
     DEFECTS = 7
+    MISTAKES = 8
 
 
 def random_stream(seed: int, index: int, purpose: Purpose) -> np.random.Generator:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+
+from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.paths import Run
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.defects import draw_defects, spoil
@@ -20,6 +23,12 @@ from VAE_model.sky import iauname
 SURVEYS = {DECALS: Purpose.DECALS, BASSMZLS: Purpose.BASSMZLS}
 
 Row = dict[str, object]
+
+# What a cutout service does where the northern frame is asked for: it cuts it from the southern
+# layer, or about a position that is not the galaxy's.
+SOUTHERN, DISPLACED = "southern", "displaced"
+MISTAKES = {SOUTHERN: 0.015, DISPLACED: 0.04}  # shares of the northern frames
+FARTHEST = 30  # pixels
 
 
 def file_name(ra: float, dec: float) -> str:
@@ -52,9 +61,34 @@ def simulate_galaxy(
             voters = random_stream(seed, index, Purpose.VOTES)
             votes = vote_fractions(galaxy, conditions, defect, voters)
             catalogue = identity | measured(galaxy, defect, voters) | votes
+        mistake, centre = "", (0, 0)
+        if survey is BASSMZLS:
+            mistake, centre = draw_mistake(random_stream(seed, index, Purpose.MISTAKES))
+            truth["mistake_bassmzls"] = mistake if seen else ""
         if seen:
-            image = observe(light, survey, conditions, rng)
-            spoil(image, defect, conditions, star, rng)
-            path = Path(run.images(survey.name)) / file_name(ra, dec)
-            write_cutout(path, image, survey, ra, dec)
+            camera = DECALS if mistake == SOUTHERN else survey
+            if camera is not survey:
+                conditions = draw_conditions(camera, rng)
+            image = observe(light, camera, conditions, rng, centre)
+            spoil(image, defect, conditions, (star[0] - centre[0], star[1] - centre[1]), rng)
+            at = displaced(ra, dec, centre)
+            write_cutout(Path(run.images(survey.name)) / file_name(*at), image, camera, *at)
     return catalogue, truth
+
+
+def draw_mistake(rng: np.random.Generator) -> tuple[str, tuple[int, int]]:
+    """The mistake of one northern frame, '' for none, and its centre: pixels right and up."""
+    shares = [1 - sum(MISTAKES.values()), *MISTAKES.values()]
+    mistake = str(rng.choice(["", *MISTAKES], p=shares))
+    if mistake != DISPLACED:
+        return mistake, (0, 0)
+    distance, angle = rng.uniform(2, FARTHEST), rng.uniform(0, 2 * np.pi)
+    return mistake, (round(distance * np.cos(angle)), round(distance * np.sin(angle)))
+
+
+def displaced(ra: float, dec: float, centre: tuple[int, int]) -> tuple[float, float]:
+    """The position in degrees of a point `centre` pixels right of and above (ra, dec)."""
+    if centre == (0, 0):
+        return ra, dec
+    right, up = (offset * PIXEL_SCALE / 3600 for offset in centre)
+    return (ra - right / np.cos(np.radians(dec))) % 360.0, dec + up

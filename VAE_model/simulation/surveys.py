@@ -22,6 +22,9 @@ from VAE_model.simulation.scene import GRID, MARGIN, shift
 _PIXEL = np.outer(np.sinc(np.fft.fftfreq(GRID)), np.sinc(np.fft.rfftfreq(GRID))).astype(np.float32)
 
 
+Pair = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Survey:
     """One survey's optics, detectors and calibration; triples are g, r, z."""
@@ -36,15 +39,21 @@ class Survey:
     registration: float  # rms error of the frame's position, arcsec an axis
 
 
-def _noise_of_depth(depth: float, fwhm: float, blend: float) -> float:
-    """Sigma a pixel of a coadd whose 5 sigma point-source depth is `depth` (AB).
+def _noise_at(depth_behind: float, noise: float, here: Pair, there: Pair) -> float:
+    """Sigma a pixel of a coadd whose point-source depth is `depth_behind` magnitudes less than
+    that of a coadd with the sigma `noise`. (The surveys' stated depths and the measured noise of
+    DECaLS coadds disagree by 0.2 magnitudes, so only the difference of the depths is used.)
 
-    The depth fixes the white noise (optimal extraction with a Gaussian PSF); resampling spreads
-    it over neighbours, which lowers the sigma of a pixel and not that of a source.
+    here, there: (FWHM in arcsec, blend) of the first and the second. The depth fixes the white
+    noise (optimal extraction with a Gaussian PSF); resampling spreads it over neighbours, which
+    lowers the sigma of a pixel and not that of a source.
     """
-    sigma = fwhm / 2.3548 / PIXEL_SCALE
-    white = 10 ** (-0.4 * (depth - 22.5)) / 5 / (2 * np.sqrt(np.pi) * sigma)
-    return white * (1 + 2 * blend**2) / (1 + 2 * blend) ** 2
+
+    def pixel_sigma_of_a_depth(fwhm: float, blend: float) -> float:
+        return (1 + 2 * blend**2) / (1 + 2 * blend) ** 2 / fwhm
+
+    ratio = pixel_sigma_of_a_depth(*there) / pixel_sigma_of_a_depth(*here)
+    return noise * 10 ** (0.4 * depth_behind) * ratio
 
 
 DECALS = Survey(
@@ -58,11 +67,20 @@ DECALS = Survey(
     registration=0.08,
 )
 _NORTH_FWHM, _NORTH_BLEND = (1.60, 1.42, 1.04), (0.35, 0.35, 0.13)
+_NORTH_BEHIND = (0.5, 0.8, 0.4)  # magnitudes of depth: 24.2, 23.6, 23.0 against 24.7, 24.4, 23.4
 BASSMZLS = Survey(
     name="bassmzls",
     version="DR9-north",
     fwhm=_NORTH_FWHM,
-    noise=tuple(map(_noise_of_depth, (24.2, 23.6, 23.0), _NORTH_FWHM, _NORTH_BLEND)),
+    noise=tuple(
+        map(
+            _noise_at,
+            _NORTH_BEHIND,
+            DECALS.noise,
+            zip(DECALS.fwhm, DECALS.blend, strict=True),
+            zip(_NORTH_FWHM, _NORTH_BLEND, strict=True),
+        )
+    ),
     blend=_NORTH_BLEND,
     gain=(900.0, 900.0, 1500.0),
     # to first order g' = g + 0.03 (g - r) - 0.02 and r' = r + 0.03 (r - z) - 0.015
@@ -118,14 +136,18 @@ def observe(
     survey: Survey,
     conditions: Conditions,
     rng: np.random.Generator,
+    centre: tuple[int, int] = (0, 0),
 ) -> NDArray[np.float32]:
-    """The cutout: flux (3, 256, 256), nanomaggies, of a scene's Fourier transform."""
+    """The cutout: flux (3, 256, 256), nanomaggies, of a scene's Fourier transform.
+
+    centre: pixels right of and above the galaxy at which the frame is cut, at most MARGIN.
+    """
     matrix = np.array(survey.colour_matrix, np.float32)
     if not np.array_equal(matrix, np.eye(3)):
         sky = np.tensordot(matrix, sky, axes=1)
     moved = shift(*(offset / PIXEL_SCALE - GRID // 2 for offset in conditions.shift)) * _PIXEL
     image = np.empty((3, SIZE, SIZE), np.float32)
-    inside = slice(MARGIN, MARGIN + SIZE)
+    columns, rows = (slice(MARGIN + offset, MARGIN + offset + SIZE) for offset in centre)
     for band in range(3):
         psf = galsim.Moffat(conditions.beta, fwhm=conditions.fwhm[band])
         psf = psf.shear(g1=conditions.shear[0], g2=conditions.shear[1])
@@ -133,7 +155,7 @@ def observe(
             nx=GRID, ny=GRID, scale=PIXEL_SCALE, method="no_pixel", offset=(0.5, 0.5)
         )
         light = fft.irfft2(sky[band] * fft.rfft2(stamp.array) * moved, s=(GRID, GRID))
-        light = light[inside, inside]
+        light = light[rows, columns]
         photons = np.sqrt(np.maximum(light, 0) / survey.gain[band])
         image[band] = light + photons * rng.standard_normal(light.shape, np.float32)
         image[band] += (

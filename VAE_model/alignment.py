@@ -1,0 +1,58 @@
+"""Bringing the latents of two surveys together: discrepancies to minimise, maps to compute."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+KERNELS, FACTOR = 5, 2.0  # of the discrepancy: bandwidths from a quarter to four times the mean
+_RIDGE = 1e-3  # added to covariances, in units of their mean variance
+
+
+def mmd(first: Tensor, second: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of two samples (N, d) and (M, d), unbiased; a scalar.
+
+    Gretton et al. 2012, J. Mach. Learn. Res. 13, 723, eq. 3, with the mean of KERNELS Gaussian
+    kernels whose bandwidths are FACTOR apart about the mean squared distance of the joint sample
+    (Long et al. 2015). About zero, of either sign, where both come from one distribution; at
+    most 2.
+    """
+    n, m = len(first), len(second)
+    if n < 2 or m < 2:
+        return first.new_zeros(())
+    joint = torch.cat([first, second])
+    squares = torch.cdist(joint, joint).square()
+    mean = squares.detach().sum() / ((n + m) * (n + m - 1))
+    kernel = torch.zeros_like(squares)
+    for number in range(KERNELS):
+        bandwidth = mean * FACTOR ** (number - KERNELS // 2)
+        kernel = kernel + torch.exp(-squares / bandwidth.clamp_min(1e-12)) / KERNELS
+    within_first = (kernel[:n, :n].sum() - n) / (n * (n - 1))
+    within_second = (kernel[n:, n:].sum() - m) / (m * (m - 1))
+    return within_first + within_second - 2 * kernel[:n, n:].mean()
+
+
+def standardise(
+    source: NDArray[np.floating], target: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrix (d, d) and offset (d,) that give `source` (N, d) the mean and scatter of `target`
+    (M, d) in each latent: x -> matrix x + offset."""
+    scale = target.std(axis=0) / np.maximum(source.std(axis=0), 1e-6)
+    return np.diag(scale).astype(float), target.mean(axis=0) - scale * source.mean(axis=0)
+
+
+def coral(
+    source: NDArray[np.floating], target: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As `standardise`, but matching the whole covariance (Sun et al. 2016, CORAL)."""
+    matrix = _power(np.cov(target.T), 0.5) @ _power(np.cov(source.T), -0.5)
+    return matrix, target.mean(axis=0) - matrix @ source.mean(axis=0)
+
+
+def _power(covariance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
+    """A symmetric matrix to a power, with a ridge so that a flat direction stays finite."""
+    covariance = np.atleast_2d(covariance)
+    size = len(covariance)
+    ridge = _RIDGE * max(np.trace(covariance) / size, 1e-12)
+    values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
+    return (vectors * np.maximum(values, ridge) ** exponent) @ vectors.T

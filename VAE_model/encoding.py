@@ -1,0 +1,53 @@
+"""Images of a packed copy through a trained model: latents, and how well they draw the image."""
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from VAE_model.batches import batches
+from VAE_model.cutouts import BANDS
+from VAE_model.likeness import quality
+from VAE_model.packed import Packed
+from VAE_model.pose import Pose
+from VAE_model.prepared import Prepared
+from VAE_model.trained import TrainedVAE
+
+
+def encode(
+    packed: Packed,
+    model: TrainedVAE,
+    batch: int,
+    rows: NDArray[np.int64] | None = None,
+    survey: str = "",
+) -> pd.DataFrame:
+    """mu_*, logvar_*, mse, ssim and pose_* of packed images, in the order of `rows`; None: of all.
+
+    survey: of all images, where their headers do not say. mse, ssim: of the central 34 arcsec,
+    see likeness.py.
+    """
+    rows = np.arange(len(packed.images)) if rows is None else rows
+    sigma = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
+    surveys = packed.index["survey"].to_numpy(object)
+    if survey:
+        surveys = np.full(len(surveys), survey, object)
+    prepared = Prepared(packed, model.network, model.stretch, model.device)
+    parts = []
+    with tqdm(total=len(rows), desc="latents", unit="image") as progress:
+        for (chunk, flux), (_, inputs, where) in zip(
+            batches(packed.images, rows, batch, model.device),
+            prepared.batches(rows, batch),
+            strict=True,
+        ):
+            mean, log_variance = model.encode_inputs(inputs, surveys[chunk])
+            sky = model.decode(mean, where)
+            error, likeness = quality(sky, flux, torch.from_numpy(sigma[chunk]))
+            found = [mean, log_variance, error[:, None], likeness[:, None]]
+            found += [torch.stack(where, dim=1)] if where is not None else []
+            parts.append(torch.cat(found, dim=1).cpu().numpy())
+            progress.update(len(chunk))
+    names = [f"{kind}_{i:02d}" for kind in ("mu", "logvar") for i in range(mean.shape[1])]
+    names += ["mse", "ssim"]
+    names += [f"pose_{name}" for name in Pose._fields] if where is not None else []
+    return pd.DataFrame(np.concatenate(parts), columns=names)

@@ -1,0 +1,107 @@
+"""Adapt the model to the second survey on the training pairs, by one or several methods.
+
+Each starts from the model that was trained on the first survey alone. `paired` is the one to use,
+`mmd` the published one; `continue`, `coral` and `standardise` are controls: what the same epochs
+without alignment, or a map computed without training, would do. A killed adaptation goes on where
+it stopped.
+
+Reads:  transfer/pairs.parquet, transfer/latents_no_tf.parquet, model/vae_40.pt
+Writes: model/vae_40_<method>.pt (best on validation pairs), vae_40_<method>_last.pt and
+        vae_40_<method>_log.jsonl where it trains; transfer/latents_<method>.parquet
+
+Example: python transfer/adapt.py --methods paired --epochs 10
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from VAE_model.adaptation import BEFORE, METHODS, Adapter, recipe_of, save_mapped
+from VAE_model.device import Precision, choose_device
+from VAE_model.files import sha256, write_parquet
+from VAE_model.pair_latents import encode_pairs, read_sides
+from VAE_model.pairs import read_pairs, views
+from VAE_model.paths import Run
+from VAE_model.stage import Problem, Stage, start
+from VAE_model.trained import TrainedVAE
+from VAE_model.training import Files
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Methods of VAE_model/adaptation.py: standardise, coral, continue, mmd, paired."""
+    num_var: int = 40
+    """Number of latent variables of the model."""
+    epochs: int = 10
+    """Passes over the training pairs."""
+    batch: int = 64
+    """Pairs in a step."""
+    learning_rate: float = 3e-4
+    """Largest learning rate of Adam (one cycle)."""
+    clip: float = 1e4
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Decides the order of the pairs and every random draw."""
+    precision: Precision = "auto"
+    """`auto`: bf16 on a GPU that has it, else float32."""
+    device: str = "auto"
+    """`auto`: CUDA when there is one, else the CPU."""
+    workers: int = 0
+    """Processes that pack images where that is not done yet; 0: one a core."""
+
+
+def main(config: Config) -> None:
+    run, n = Run(config.run), config.num_var
+    unknown = [name for name in config.methods if name not in METHODS]
+    if unknown or not config.methods:
+        raise Problem(f"methods = {config.methods}: choose among {', '.join(METHODS)}")
+    outputs = [path for m in config.methods for path in (run.model(n, m), run.pair_latents(m))]
+    inputs = [run.pairs, run.pair_latents(BEFORE), run.model(n)]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
+    if stage.nothing_to_do():
+        return
+    pairs = read_pairs(run)
+    before = read_sides(run, run.pair_latents(BEFORE), n)
+    fit = (before.pairs["usable"] & (before.pairs["split"] == "train")).to_numpy(bool)
+    if fit.sum() < 2:
+        raise Problem(
+            f"{int(fit.sum())} usable training pairs of {len(pairs)} in {run.show(run.pairs)}: at "
+            f"least 2 are needed; add images of both surveys and run {run.made_by(run.pairs)}"
+        )
+    both = views(run, pairs, config.workers)
+    device = choose_device(config.device)
+    best = {}
+    for method in config.methods:
+        target = run.model(n, method)
+        if METHODS[method].map:
+            save_mapped(method, run.model(n), target, before.surveys[1],
+                        before.second[fit], before.first[fit])  # fmt: skip
+        else:
+            recipe = recipe_of(
+                method, epochs=config.epochs, batch=config.batch, clip=config.clip,
+                learning_rate=config.learning_rate, seed=config.seed, precision=config.precision,
+            )  # fmt: skip
+            files = Files(target, run.model_last(n, method), run.model_log(n, method))
+            adapter = Adapter(
+                both, pairs, run.model(n), sha256(run.pairs), recipe, files, n, device
+            )
+            best[method] = adapter.run(f"{method} on {device}") | {"stiffness": adapter.stiffness}
+        model = TrainedVAE.load(target, n, config.device, config.precision)
+        write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch))
+        print(f"  {method}: {METHODS[method].sentence}{words(best.get(method))}")
+    stage.finish(training_pairs=int(fit.sum()), best=best)
+
+
+def words(record: dict | None) -> str:
+    """What the log of the best epoch says, in one line."""
+    if record is None:
+        return ""
+    before_unit = f"; best epoch {record['epoch']}, on validation pairs"
+    distance = record["validation_pair"] ** 0.5
+    return f"{before_unit}: views {distance:.3f} scatters apart, MMD {record['validation_mmd']:.4f}"
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

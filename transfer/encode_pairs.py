@@ -1,0 +1,56 @@
+"""Both views of each pair through the model as it was trained on the first survey alone.
+
+Reads:  transfer/pairs.parquet, model/vae_40.pt
+Writes: transfer/latents_no_tf.parquet: two rows a pair, one a survey: pair, survey, iauname, ra,
+        dec, path, split, usable, mu_00.., logvar_00.., mse, ssim, pose_*
+
+Example: python transfer/encode_pairs.py --num-var 40
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from VAE_model.adaptation import BEFORE
+from VAE_model.device import Precision
+from VAE_model.files import write_parquet
+from VAE_model.pair_latents import encode_pairs
+from VAE_model.pairs import read_pairs, views
+from VAE_model.paths import Run
+from VAE_model.stage import Stage, start
+from VAE_model.trained import TrainedVAE
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: int = 40
+    """Number of latent variables of the model."""
+    batch: int = 64
+    """Images in a batch."""
+    precision: Precision = "auto"
+    """`auto`: bf16 on a GPU that has it, else float32."""
+    device: str = "auto"
+    """`auto`: CUDA when there is one, else the CPU."""
+    workers: int = 0
+    """Processes that pack images where that is not done yet; 0: one a core."""
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    weights, target = run.model(config.num_var), run.pair_latents(BEFORE)
+    stage = Stage(__file__, run, config, inputs=[run.pairs, weights], outputs=[target])
+    if stage.nothing_to_do():
+        return
+    pairs = read_pairs(run)
+    model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
+    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch)
+    write_parquet(target, table)
+    scores = table.groupby("survey", sort=False)["ssim"].median().to_dict()
+    words = ", ".join(f"{survey} {value:.3f}" for survey, value in scores.items())
+    print(f"  {len(pairs):,} pairs; median SSIM of the reconstructions: {words}")
+    stage.finish(pairs=len(pairs), median_ssim=scores)
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

@@ -1,0 +1,302 @@
+"""Pair the cutouts of the same galaxies in two surveys, and audit each pair.
+
+The two lists of cutouts are matched on the sky by the positions in their headers, each the other's
+nearest. Every file of the second survey is opened: its release must be that survey's (a "north"
+cutout that the service cut from the southern layer is refused), the two centres must agree (frames
+cut about slightly different positions are moved by whole pixels, farther ones are refused), and
+both frames must be free of defects to be used for adaptation and comparison. The split is that of
+the first survey's image, so that a galaxy is on one side in both.
+
+Reads:  train.txt (the first survey), images/bassmzls/ (the second)
+Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path, reason),
+        figures/pairs_separations.png, figures/pairs.png
+
+Example: python transfer/make_pairs.py --recentre 1 --largest 16
+"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from VAE_model import parallel, pose
+from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
+from VAE_model.defects import defect_flags
+from VAE_model.figures import contact_sheet, new_figure, save_figure, thumbnail
+from VAE_model.files import atomic, list_files, write_parquet
+from VAE_model.packed import Packed
+from VAE_model.pairs import View, views
+from VAE_model.paths import Run
+from VAE_model.sky import cross_match
+from VAE_model.stage import Problem, Stage, start
+from VAE_model.stretch import Stretch
+
+NAMED = ("decals", "bassmzls")  # surveys that the header's VERSION tells apart
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    survey: str = "decals"
+    """The first survey: that of the images in train.txt that the model was trained on."""
+    other: str = "bassmzls"
+    """The second survey: the folder of its cutouts under images/."""
+    radius: float = 15.0
+    """Cutouts whose centres are farther apart than this (arcsec) show different galaxies."""
+    recentre: float = 1.0
+    """Centres farther apart than this (pixels) are made to agree, by moving the second image."""
+    largest: float = 16.0
+    """Centres farther apart than this (pixels) are refused: too much of the frame is missing."""
+    shown: int = 8
+    """Pairs in the picture."""
+    workers: int = 0
+    """Processes that open images; 0: one a core."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What opening one cutout of the second survey gave; reason: why it makes no pair."""
+
+    ra: float = float("nan")
+    dec: float = float("nan")
+    release: str = ""
+    reason: str = ""
+    defect: str = ""
+
+
+def check(job: tuple[Path, str]) -> Verdict:
+    """Open one cutout of the survey `other`. Nothing in a file can stop the stage."""
+    path, other = job
+    try:
+        cutout = read_cutout(path)
+    except BadCutout as refusal:
+        return Verdict(reason=str(refusal))
+    reason = ""
+    if not np.isfinite(cutout.ra):
+        reason = "no position: the header has no WCS and the name no coordinates"
+    elif cutout.survey != other and (other in NAMED or cutout.survey in NAMED):
+        says = f"VERSION {cutout.release!r} is {cutout.survey}, not {other}"
+        southern = other == "bassmzls" and cutout.survey == "decals"
+        hint = ", cut from the southern layer: fetch it from ls-dr9-north" if southern else ""
+        reason = f"wrong survey: {says}{hint}"
+    flags = defect_flags(cutout.flux, display=cutout.display)
+    return Verdict(cutout.ra, cutout.dec, cutout.release, reason, " ".join(names_of(flags)))
+
+
+def names_of(flags: dict[str, bool]) -> list[str]:
+    """flag_trail -> trail, of the flags that are set."""
+    return [name.removeprefix("flag_") for name, raised in flags.items() if raised]
+
+
+def match(first: pd.DataFrame, verdicts: list[Verdict], config: Config) -> pd.DataFrame:
+    """One row a pair: row in `first`, row in `verdicts`, separation in arcsec and the whole pixels
+    (right, up) by which the second image must move to share the first one's centre."""
+    good = np.array([row for row, verdict in enumerate(verdicts) if not verdict.reason], int)
+    ra, dec = np.array([(verdicts[row].ra, verdicts[row].dec) for row in good]).reshape(-1, 2).T
+    one, two, arcsec = cross_match(first["ra"], first["dec"], ra, dec, config.radius)
+    here = first.iloc[one]
+    turn = (ra[two] - here["ra"].to_numpy() + 180) % 360 - 180
+    right = -turn * np.cos(np.radians(here["dec"].to_numpy())) * 3600 / PIXEL_SCALE
+    up = (dec[two] - here["dec"].to_numpy()) * 3600 / PIXEL_SCALE
+    far = np.hypot(right, up) > config.recentre
+    return pd.DataFrame(
+        {
+            "row": one, "other_row": good[two], "separation": arcsec,
+            "separation_pixels": np.hypot(right, up),
+            "shift_x": np.where(far, np.round(right), 0).astype(int),
+            "shift_y": np.where(far, np.round(up), 0).astype(int),
+        }
+    )  # fmt: skip
+
+
+def reasons_of(verdicts: list[Verdict], matched: pd.DataFrame, config: Config) -> list[str]:
+    """Why each file of the second survey makes no pair; empty where it does."""
+    reasons = [verdict.reason for verdict in verdicts]
+    partners = dict(zip(matched["other_row"], matched["separation_pixels"], strict=True))
+    for row, reason in enumerate(reasons):
+        if reason:
+            continue
+        if row not in partners:
+            reasons[row] = (
+                f"no partner: no good image of {config.survey} has it as its nearest within "
+                f"{config.radius:g} arcsec"
+            )
+        elif partners[row] > config.largest:
+            reasons[row] = (
+                f"centres apart: {partners[row]:.1f} pixels, more than {config.largest:g}"
+            )
+    return reasons
+
+
+def first_defects(packed: Packed, rows: NDArray[np.int64], run: Run, workers: int) -> list[str]:
+    """Names of the defects of the first survey's images."""
+    display = packed.index["display"].to_numpy(bool)
+    jobs = [(run, int(row), bool(display[row])) for row in rows]
+    return list(parallel.each(_defect_of, jobs, workers, "looking for defects"))
+
+
+def _defect_of(job: tuple[Run, int, bool]) -> str:
+    run, row, display = job
+    return " ".join(names_of(defect_flags(np.array(Packed.images_of(run)[row]), display=display)))
+
+
+def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:
+    """How far apart the light's centre is in the two images of each pair, pixels, (N,).
+
+    Unlike the separation of the headers' centres this sees what is in the pixels.
+    """
+    stretch, found = Stretch(), []
+    for start_ in range(0, len(first.rows), batch):
+        part = slice(start_, start_ + batch)
+        centres = []
+        for view in (first, second):
+            flux = torch.from_numpy(np.array(view.packed.images[view.rows[part]]))
+            where = pose.measure(stretch(flux))
+            centres.append(torch.stack([where.x, where.y], dim=1) * flux.shape[-1] / 2)
+        found.append((centres[0] - centres[1]).norm(dim=1).numpy())
+    return np.concatenate(found).astype(float)
+
+
+def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
+    """Separation of the headers' centres, and what is left between the centres of the light."""
+    figure = new_figure(9, 3.6, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    kept = pairs["separation_pixels"]
+    edges = np.linspace(0, max(kept.max(), refused.max(initial=0), config.largest) + 1, 50)
+    left.hist([kept, refused], edges, stacked=True, color=["#332288", "#CC6677"],
+              label=[f"paired ({len(kept):,})", f"refused ({len(refused):,})"])  # fmt: skip
+    for limit, words in ((config.recentre, "moved from here"), (config.largest, "refused")):
+        left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
+        left.annotate(words, (limit, 0.97), xycoords=("data", "axes fraction"), rotation=90,
+                      va="top", ha="right", fontsize=8, color="#555555")  # fmt: skip
+    left.set(xlabel="centres of the two frames, by their headers (pixels)", ylabel="pairs")
+    left.set_yscale("symlog", linthresh=1)
+    left.legend()
+    offset = pairs["offset_pixels"]
+    right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color="#332288")
+    right.set(xlabel="centres of the light, after moving (pixels; last bin: more)", ylabel="pairs")
+    right.axvline(offset.median(), color="#CC6677", label=f"median {offset.median():.2f}")
+    right.legend()
+    save_figure(figure, path)
+
+
+def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path: Path) -> None:
+    """Usable pairs in colour: the first survey above, the second below."""
+    usable = np.flatnonzero(pairs["usable"])
+    chosen = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
+    figure = new_figure(1.55 * max(len(chosen), 3), 3.9)
+    for part, view in zip(figure.subfigures(2, 1), (first, second), strict=True):
+        display = view.packed.index["display"].to_numpy(bool)[view.rows]
+        images = [
+            thumbnail(view.packed.images[view.rows[i]], 160, crop=128, display=display[i])
+            for i in chosen
+        ]
+        names = [pairs["iauname"].iloc[i] for i in chosen] if view is first else [""] * len(chosen)
+        contact_sheet(part, images, [name.replace("+", "\n+") for name in names], len(images) or 1)
+        part.supylabel(view.survey, fontsize=11)
+    save_figure(figure, path)
+
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    outputs = [run.pairs, run.pairs_refused, run.figure("pairs_separations.png"),
+               run.figure("pairs.png")]  # fmt: skip
+    inputs = [run.train_txt, run.images(config.other)]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
+    if config.survey == config.other:
+        raise Problem(f"survey and other are both {config.survey}: a pair needs two surveys")
+    if stage.nothing_to_do():
+        return
+    packed = Packed.of(run, config.workers)
+    first = packed.index[packed.index["survey"] == config.survey]
+    first = first[np.isfinite(first["ra"])]
+    if config.survey not in NAMED and first.empty:  # a survey of one's own has no VERSION we know
+        first = packed.index[np.isfinite(packed.index["ra"])]
+    shown = run.show(run.images(config.other))
+    paths = list_files(run.images(config.other), ENDINGS)
+    if first.empty or not paths:
+        where = run.show(run.train_txt) if first.empty else shown
+        what = config.survey if first.empty else config.other
+        raise Problem(f"{where} has no image of {what} with a position: there is nothing to pair")
+    jobs = [(path, config.other) for path in paths]
+    verdicts = list(parallel.each(check, jobs, config.workers, "auditing images"))
+    matched = match(first, verdicts, config)
+    reasons = reasons_of(verdicts, matched, config)
+    names = [path.relative_to(run.folder).as_posix() for path in paths]
+    refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
+    with (
+        atomic(run.pairs_refused) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
+        csv.writer(stream).writerows([("path", "reason"), *refused])
+    print(f"  {len(first):,} images of {config.survey}, {len(paths):,} of {config.other}")
+    counts = Counter(reason.split(":")[0] for _, reason in refused)
+    for reason, count in counts.most_common():
+        print(f"  refused {count:,}: {reason}")
+    far = matched["separation_pixels"] > config.largest
+    kept = matched[~far].reset_index(drop=True)
+    if kept.empty:
+        why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        raise Problem(
+            f"no galaxy of {run.show(run.train_txt)} is in {shown} too ({why}): "
+            f"see {run.show(run.pairs_refused)}"
+        )
+    pairs = table_of_pairs(first, verdicts, names, kept, config)
+    sides = views(run, pairs, config.workers)
+    own = first_defects(packed, sides[0].rows, run, config.workers)
+    theirs = [verdicts[row].defect for row in kept["other_row"]]
+    pairs["defect"] = [
+        "; ".join(f"{survey}: {names_}" for survey, names_ in
+                  ((config.survey, a), (config.other, b)) if names_)
+        for a, b in zip(own, theirs, strict=True)
+    ]  # fmt: skip
+    pairs["usable"] = pairs["defect"] == ""
+    pairs["offset_pixels"] = measured_offsets(*sides)
+    write_parquet(run.pairs, pairs)
+    draw_separations(pairs, matched.loc[far, "separation_pixels"].to_numpy(), config, outputs[2])
+    draw_pairs(*sides, pairs, config.shown, outputs[3])
+    moved = int((pairs[["shift_x", "shift_y"]] != 0).any(axis=1).sum())
+    split = pairs.loc[pairs["usable"], "split"].value_counts().to_dict()
+    defective = int((~pairs["usable"]).sum())
+    print(
+        f"  {len(pairs):,} pairs, {moved:,} of them moved onto one centre; {defective:,} with a "
+        f"defect, left out of adaptation and comparison; usable: {split}"
+    )
+    stage.finish(
+        pairs=len(pairs), moved=moved, with_a_defect=defective, usable=split,
+        refused=dict(counts), median_offset_pixels=float(pairs["offset_pixels"].median()),
+    )  # fmt: skip
+
+
+def table_of_pairs(
+    first: pd.DataFrame,
+    verdicts: list[Verdict],
+    names: list[str],
+    kept: pd.DataFrame,
+    config: Config,
+) -> pd.DataFrame:
+    """A row a pair, of what the headers say; ordered by the first survey's list."""
+    here = first.iloc[kept["row"]].reset_index(drop=True)
+    there = [verdicts[row] for row in kept["other_row"]]
+    return pd.DataFrame(
+        {
+            "pair": np.arange(len(kept)), "iauname": here["iauname"], "ra": here["ra"],
+            "dec": here["dec"], "split": here["split"],
+            "survey": config.survey, "release": here["release"], "path": here["path"],
+            "other_survey": config.other, "other_release": [v.release for v in there],
+            "other_path": [names[row] for row in kept["other_row"]],
+            "other_ra": [v.ra for v in there], "other_dec": [v.dec for v in there],
+            "separation": kept["separation"], "separation_pixels": kept["separation_pixels"],
+            "shift_x": kept["shift_x"], "shift_y": kept["shift_y"],
+        }
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
