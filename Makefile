@@ -2,6 +2,7 @@
 PYTHON ?= python3
 RUN ?= data/demo
 N ?= 2000
+OVERLAP = $$(( $(N) * 3 / 4 ))
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -28,7 +29,7 @@ setup: $(VENV)/installed  ## create .venv and install requirements.txt
 
 # ---- the pipeline, in order
 run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=data/demo N=2000)
-	$(PY) data/simulate.py --run $(RUN) --galaxies $(N)
+	$(PY) data/simulate.py --run $(RUN) --galaxies $(N) --overlap $(OVERLAP)
 	$(PY) make_datatxt.py --run $(RUN)
 	$(PY) Galaxy_VAE_n.py --run $(RUN)
 	$(PY) analysis/extract_latents.py --run $(RUN)
@@ -39,11 +40,15 @@ run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=
 	$(PY) analysis/decals_4.py --run $(RUN)
 	$(PY) analysis/classify.py --run $(RUN)
 	$(PY) analysis/choose_dimension.py --run $(RUN)
+	$(PY) transfer/make_pairs.py --run $(RUN)
+	$(PY) transfer/encode_pairs.py --run $(RUN)
+	$(PY) transfer/adapt.py --run $(RUN)
+	$(PY) transfer/compare.py --run $(RUN)
 	$(PY) outline/network_diagram.py --run $(RUN)
 	$(PY) analysis/report.py --run $(RUN)
 
 simulate: setup  ## 0 the simulated sky: images, catalogue, truth
-	$(PY) data/simulate.py --run $(RUN) --galaxies $(N)
+	$(PY) data/simulate.py --run $(RUN) --galaxies $(N) --overlap $(OVERLAP)
 datatxt: setup  ## 1 check the images, list the good ones in train.txt
 	$(PY) make_datatxt.py --run $(RUN)
 train: setup  ## 2 train the VAE
@@ -64,6 +69,16 @@ classify: setup  ## A5 the seven questions by a forest on the latents
 	$(PY) analysis/classify.py --run $(RUN)
 dimension: setup  ## A6 quality against the number of latent variables
 	$(PY) analysis/choose_dimension.py --run $(RUN)
+pairs: setup  ## T1 pair the cutouts of the same galaxies in two surveys, and audit them
+	$(PY) transfer/make_pairs.py --run $(RUN)
+encode: setup  ## T2 both views of each pair through the model as it is
+	$(PY) transfer/encode_pairs.py --run $(RUN)
+adapt: setup  ## T3 adapt the model to the second survey
+	$(PY) transfer/adapt.py --run $(RUN)
+compare: setup  ## T4 before and after, on the test pairs
+	$(PY) transfer/compare.py --run $(RUN)
+larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
+	$(PY) benchmarks/larger_sky.py
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
@@ -85,4 +100,5 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project outliers \
-  classify dimension diagram report notebooks published test lint clean
+  classify dimension pairs encode adapt compare larger diagram report notebooks published \
+  test lint clean

@@ -6,30 +6,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KERNELS, FACTOR = 5, 2.0  # of the discrepancy: bandwidths from a quarter to four times the mean
-_RIDGE = 1e-3  # added to covariances, in units of their mean variance
+_RIDGE = 1e-6  # added to covariances, in units of their mean variance
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of two samples (N, d) and (M, d), unbiased; a scalar.
+    """Squared maximum mean discrepancy of two samples of one size, (N, d) each; a scalar.
 
-    Gretton et al. 2012, J. Mach. Learn. Res. 13, 723, eq. 3, with the mean of KERNELS Gaussian
-    kernels whose bandwidths are FACTOR apart about the mean squared distance of the joint sample
-    (Long et al. 2015). About zero, of either sign, where both come from one distribution; at
-    most 2.
+    The unbiased estimate of Gretton et al. 2012, J. Mach. Learn. Res. 13, 723, lemma 6, which
+    leaves out row i against row i, so that it may be the same galaxy in both; with the mean of
+    KERNELS Gaussian kernels whose bandwidths are FACTOR apart about the mean squared distance of
+    the joint sample (Long et al. 2015). About zero, of either sign, where both come from one
+    distribution; at most 2.
     """
-    n, m = len(first), len(second)
-    if n < 2 or m < 2:
+    count = len(first)
+    if count < 2:
         return first.new_zeros(())
     joint = torch.cat([first, second])
     squares = torch.cdist(joint, joint).square()
-    mean = squares.detach().sum() / ((n + m) * (n + m - 1))
+    mean = squares.detach().sum() / (2 * count * (2 * count - 1))
     kernel = torch.zeros_like(squares)
     for number in range(KERNELS):
         bandwidth = mean * FACTOR ** (number - KERNELS // 2)
         kernel = kernel + torch.exp(-squares / bandwidth.clamp_min(1e-12)) / KERNELS
-    within_first = (kernel[:n, :n].sum() - n) / (n * (n - 1))
-    within_second = (kernel[n:, n:].sum() - m) / (m * (m - 1))
-    return within_first + within_second - 2 * kernel[:n, n:].mean()
+    statistic = (
+        kernel[:count, :count] + kernel[count:, count:]
+        - kernel[:count, count:] - kernel[count:, :count]
+    )  # fmt: skip
+    return (statistic.sum() - statistic.diagonal().sum()) / (count * (count - 1))
 
 
 def standardise(

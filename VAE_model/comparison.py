@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from VAE_model.scores import Estimate, Question, forest_predict, mcnemar
 
@@ -23,28 +24,49 @@ Key = tuple[str, str, str]  # method, fit, test
 
 def ask(
     questions: Sequence[Question],
-    latents: Mapping[str, NDArray[np.floating]],
-    before: NDArray[np.floating],
+    fits: Mapping[str, NDArray[np.floating]],
+    tests: Mapping[Any, NDArray[np.floating]],
     seeds: Sequence[int],
     trees: int,
-) -> dict[tuple[str, str], list[NDArray[np.int64]]]:
+) -> dict[tuple[str, Any], list[NDArray[np.int64]]]:
     """Answers to each question by (fit, test): codes of the question's test galaxies.
 
-    latents: of FIRST and SECOND, (N, d) each; before: of the first survey before adaptation, on
-    which the OLD forest is fitted.
+    fits, tests: latents of all galaxies, (N, d) each, to fit a forest on and to ask it about.
     """
-    fits = {FIRST: latents[FIRST], SECOND: latents[SECOND], OLD: before}
-    found: dict[tuple[str, str], list[NDArray[np.int64]]] = {}
+    found: dict[tuple[str, Any], list[NDArray[np.int64]]] = {}
     for question in questions:
-        asked = np.concatenate([latents[test][question.test] for test in (FIRST, SECOND)])
+        asked = np.concatenate([features[question.test] for features in tests.values()])
         for fit, features in fits.items():
             chance, classes = forest_predict(
                 features[question.train], question.train_codes, asked, seeds, trees
             )
-            halves = np.split(classes[chance.argmax(axis=1)], 2)
-            for test, answers in zip((FIRST, SECOND), halves, strict=True):
+            parts = np.split(classes[chance.argmax(axis=1)], len(tests))
+            for test, answers in zip(tests, parts, strict=True):
                 found.setdefault((fit, test), []).append(answers)
     return found
+
+
+def ask_all(
+    questions: Sequence[Question],
+    latents: Mapping[str, Mapping[str, NDArray[np.floating]]],
+    before: str,
+    seeds: Sequence[int],
+    trees: int,
+) -> dict[Key, list[NDArray[np.int64]]]:
+    """Answers by (method, fit, test) for all ROUTES, and of the OLD forest, which is fitted on the
+    first survey's latents of the method `before`.
+
+    latents: by method, those of FIRST and SECOND, (N, d) each.
+    """
+    answers: dict[Key, list[NDArray[np.int64]]] = {}
+    for method, sides in tqdm(latents.items(), desc="growing forests", unit="method"):
+        for (fit, test), lists in ask(questions, sides, sides, seeds, trees).items():
+            answers[(method, fit, test)] = lists
+    old = {OLD: latents[before][FIRST]}
+    tests = {(method, test): of for method, sides in latents.items() for test, of in sides.items()}
+    for (_, (method, test)), lists in ask(questions, old, tests, seeds, trees).items():
+        answers[(method, OLD, test)] = lists
+    return answers
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from VAE_model.adaptation import BEFORE, RECOMMENDED
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import SURVEY_NAMES, new_figure, save_figure
 
 Content = dict[str, Any]
 
@@ -243,8 +243,8 @@ def draw_comparison(result: Content, path: Path) -> None:
     """Three questions a newcomer can follow, a row a method: does what a forest learned in one
     survey hold in the other, can the surveys be told apart, is a galaxy found again."""
     methods = list(result["methods"])
-    first, second = result["surveys"]
-    figure = new_figure(12.5, 1.9 + 0.42 * len(methods), layout="constrained")
+    first, second = (SURVEY_NAMES.get(name, name) for name in result["surveys"])
+    figure = new_figure(12.5, 2.0 + 0.42 * len(methods), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 1, 1))
     for y, name in enumerate(methods):
         of = result["methods"][name]
@@ -261,7 +261,7 @@ def draw_comparison(result: Content, path: Path) -> None:
         left.axvline(chance, color="#999999", linestyle="--", linewidth=1)
         left.annotate("guessing", (chance, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
                       rotation=90, ha="right", color="#777777")  # fmt: skip
-        left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+        left.legend(loc="center", bbox_to_anchor=(0.42, 0.5), title=None)
     else:
         left.text(0.5, 0.5, "too few test galaxies", transform=left.transAxes, ha="center")
     middle.axvline(0.5, color="#999999", linestyle="--", linewidth=1)
@@ -269,12 +269,12 @@ def draw_comparison(result: Content, path: Path) -> None:
                     rotation=90, ha="right", color="#777777")  # fmt: skip
     left.set_yticks(range(len(methods)), [label_of(name) for name in methods])
     left.set_ylim(len(methods) - 0.4, -0.6)
-    left.set_title(f"A forest that learned on {first}:\ndoes it answer as well on {second}?")
+    left.set_title(f"A forest that learned on {first}:\ndoes it hold on {second}?")
     middle.set_title("Can the surveys be told apart\nby the latents?")
     right.set_title("How far apart are a galaxy's\ntwo views?")
     left.set_xlabel("balanced accuracy, mean of the questions")
     middle.set_xlabel("AUC of a classifier of the survey")
-    right.set_xlabel("median distance (units of the latents' scatter)")
+    right.set_xlabel("median distance (scatters of the latents)")
     right.set_xlim(left=0)
     for axes in (left, middle, right):
         axes.grid(axis="x")

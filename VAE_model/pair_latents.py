@@ -47,6 +47,7 @@ def read_sides(run: Run, path: Path, num_var: int) -> Sides:
     """
     others = ("pair", "survey", "usable", "ssim", "mse")
     table, means = read_means(run, path, num_var, others)
+    table = table.reset_index(drop=True)
     lacking = [name for name in others if name not in table]
     if lacking:
         raise Problem(

@@ -35,7 +35,7 @@ class Config:
     """Folder of the run."""
     galaxies: int = 2000
     """Galaxies that DECaLS sees."""
-    overlap: int = 450
+    overlap: int = 1500
     """Those of them that lie in the strip that BASS+MzLS sees too."""
     seed: int = 1
     """Another seed, another sky."""

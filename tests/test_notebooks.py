@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 import torch
 from nbclient import NotebookClient
+from pairs_of_tiny_run import add_second_survey
 
 from VAE_model.files import sha256
 from VAE_model.packed import Packed
@@ -78,6 +80,85 @@ def test_visualization_shows_galaxies_and_their_reconstructions(reconstructing_r
     for name in ("4 latents", "8 latents", "40, trained in full", "mean SSIM", "merger"):
         assert name in text, name
     assert len(nbformat.writes(notebook)) < LARGEST
+
+
+@pytest.fixture(scope="module")
+def paired_run(
+    make_tiny_run: Callable[..., Run], script: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """Galaxies in two surveys, adapted for an epoch by three methods and compared."""
+    run = make_tiny_run(tmp_path_factory.mktemp("pairs") / "run")
+    add_second_survey(run)
+    few = ("--trees", "5", "--draws", "20", "--min-test", "4", "--min-answer", "1", "--seeds", "0")
+    for stage, *arguments in (
+        ("make_datatxt.py",),
+        ("Galaxy_VAE_n.py", "--epochs", "1"),
+        ("transfer/make_pairs.py",),
+        ("transfer/encode_pairs.py",),
+        ("transfer/adapt.py", "--methods", "coral", "mmd", "paired", "--epochs", "1"),
+        ("analysis/extract_latents.py",),
+        ("analysis/decals_1.py",),
+        ("analysis/decals_2_1.py",),
+        ("analysis/decals_2_2.py",),
+        ("transfer/compare.py", *few),
+    ):
+        done = script(stage, run, *arguments)
+        assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def lone_run(paired_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same without a catalogue and so without a comparison, and before the adaptation."""
+    run = Run(shutil.copytree(paired_run.folder, tmp_path_factory.mktemp("lone") / "run"))
+    shutil.rmtree(run.result(""))
+    run.catalogue.unlink()
+    for path in (*run.transfer("").glob("comparison*"), run.pair_latents("coral")):
+        path.unlink()
+    return run
+
+
+def test_dataset_resu_shows_the_pairs_and_what_was_refused(paired_run, monkeypatch):
+    notebook = execute(ROOT / "transfer" / "dataset_resu.ipynb", paired_run, monkeypatch)
+    text = written(notebook)
+    assert pictures(notebook) == 5
+    for words in ("wrong survey", "centres apart", "truncated", "1 frames moved", "no truth of"):
+        assert words in text, words
+
+
+def test_no_tf_compares_the_two_views_of_a_galaxy(paired_run, monkeypatch):
+    notebook = execute(ROOT / "transfer" / "no_tf.ipynb", paired_run, monkeypatch)
+    text = written(notebook)
+    assert pictures(notebook) == 5
+    for words in (
+        "times as far apart as the two views",
+        "among the first ten",
+        "gap of the forest",
+    ):
+        assert words in text, words
+
+
+def test_transfer_learning_shows_before_and_after(paired_run, monkeypatch):
+    notebook = execute(ROOT / "transfer" / "transfer_learning.ipynb", paired_run, monkeypatch)
+    text = written(notebook)
+    assert pictures(notebook) == 6
+    for words in ("old forest", "recall at 10", "McNemar", "gap before adaptation", "majority"):
+        assert words in text, words
+
+
+def test_outline_ranks_the_pairs_and_gives_reasons(paired_run, monkeypatch):
+    notebook = execute(ROOT / "outline" / "outline.ipynb", paired_run, monkeypatch)
+    text = written(notebook)
+    assert pictures(notebook) == 6  # and no defect to draw
+    for words in ("most unlike", "have a defect", "not centred alike", "neither"):
+        assert words in text, words
+
+
+@pytest.mark.parametrize("name", ["no_tf", "transfer_learning"])
+def test_notebooks_of_pairs_need_no_catalogue(name, lone_run, monkeypatch):
+    notebook = execute(ROOT / "transfer" / f"{name}.ipynb", lone_run, monkeypatch)
+    assert "no comparison beside this run" in written(notebook)
+    assert pictures(notebook) >= 4
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)

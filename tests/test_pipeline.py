@@ -14,10 +14,12 @@ from VAE_model import galaxy_zoo
 from VAE_model.paths import ROOT, Run
 
 SMALL = {
-    "data/simulate.py": ("--galaxies", "90", "--overlap", "10"),
+    "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
     "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
+    "transfer/adapt.py": ("--epochs", "1"),
+    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
 }
 
 

@@ -16,11 +16,14 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from pairs_of_tiny_run import add_second_survey
 from PIL import Image
 
+from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
+from VAE_model.pair_latents import read_sides
 from VAE_model.paths import ROOT, Run
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
@@ -202,3 +205,61 @@ def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, scri
     flagged = table.set_index(table["path"].map(lambda path: Path(path).name))
     assert flagged.loc["bassmzls_134.7709_46.4537_star.fits", "flag_saturated"]
     assert set(table["survey"]) == {"decals", "bassmzls"}
+
+
+@pytest.fixture(scope="module")
+def two_surveys(
+    real_run: Run, make_tiny_run: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """Simple galaxies in two surveys, and among them every real cutout in both.
+
+    No galaxy of cutouts/ is there in both surveys. So each real DECaLS cutout stands in the north
+    too, and each real northern one in the south, under a header that says so: real pixels on both
+    sides, but the same ones. The northern galaxy, the star and two southern files lie in the
+    northern folder as they are.
+    """
+    run = make_tiny_run(tmp_path_factory.mktemp("surveys") / "run", count=40)
+    add_second_survey(run)
+    for path in sorted(real_run.images("cutouts").iterdir()):
+        cutout = read_cutout(path)
+        north = cutout.survey == "bassmzls"
+        there = {True: "DR9-north", False: "DR9-south"}
+        shutil.copy(path, run.images("bassmzls" if north else "decals"))
+        other = run.images("decals" if north else "bassmzls") / path.name
+        write_cutout(other, cutout.flux, cutout.ra, cutout.dec, there[not north])
+    for name in ("decals_example_b.fits", "decals_example_c.fits"):
+        shutil.copy(real_run.images("cutouts") / name, run.images("bassmzls") / f"as_it_is_{name}")
+    return run
+
+
+def test_real_cutouts_pass_through_audit_encoding_and_adaptation(two_surveys, script):
+    run = two_surveys
+    for stage, *arguments in (
+        ("make_datatxt.py",),
+        ("Galaxy_VAE_n.py", "--epochs", "1", "--num-var", "4"),
+        ("transfer/make_pairs.py",),
+        ("transfer/encode_pairs.py", "--num-var", "4"),
+        ("transfer/adapt.py", "--num-var", "4", "--epochs", "1", "--batch", "8"),
+    ):
+        done = script(stage, run, *arguments)
+        assert done.returncode == 0, done.stderr
+    table = pd.read_parquet(run.pairs)
+    table.index = table["path"].map(lambda path: Path(path).name)
+    assert table.loc["bassmzls_154.7709_46.4537.fits", "defect"] == ""
+    star = table.loc["bassmzls_134.7709_46.4537_star.fits"]
+    assert star["defect"] == "decals: saturated; bassmzls: saturated" and not star["usable"]
+    real = table[table.index.str.contains("decals_|bassmzls_")]
+    assert len(real) == 12  # of 14: two galaxies are there in two releases
+    assert real["usable"].sum() >= 9
+    refused = reasons(run.pairs_refused)
+    for name in ("decals_example_b.fits", "decals_example_c.fits"):
+        assert refused[f"as_it_is_{name}"].startswith("wrong survey: VERSION 'DR")
+        assert "is decals, not bassmzls" in refused[f"as_it_is_{name}"]
+    for method in ("no_tf", "standardise", "coral", "continue", "mmd", "paired"):
+        sides = read_sides(run, run.pair_latents(method), 4)
+        assert np.isfinite(sides.first).all() and np.isfinite(sides.second).all()
+    before = read_sides(run, run.pair_latents("no_tf"), 4)
+    names, others = (before.pairs[c].str.split("/").str[-1] for c in ("path", "other_path"))
+    same = (names.isin(real.index) & (names == others)).to_numpy()
+    assert same.sum() >= 10  # a galaxy of two releases may have another one as its partner
+    assert before.first[same] == pytest.approx(before.second[same], abs=1e-4)  # the same pixels

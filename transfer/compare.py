@@ -26,7 +26,7 @@ from tqdm import tqdm
 from VAE_model import galaxy_zoo, scores
 from VAE_model.adaptation import BEFORE, METHODS
 from VAE_model.agreement import Agreement, agreement, intervals
-from VAE_model.comparison import FIRST, SECOND, Scores, ask, transfer_of
+from VAE_model.comparison import FIRST, SECOND, Scores, ask_all, transfer_of
 from VAE_model.comparison_report import (
     draw_comparison,
     markdown,
@@ -46,7 +46,7 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
-    trees: int = 200
+    trees: int = 100
     """Trees of a forest."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Forests with these seeds are averaged."""
@@ -154,11 +154,8 @@ def main(config: Config) -> None:
         )
     before = sides[BEFORE].first
     scatter = np.maximum(before[fit].std(axis=0), 1e-6)
-    answers, content = {}, {}
-    for name, side in tqdm(sides.items(), desc="comparing methods", unit="method"):
-        latents = {FIRST: side.first, SECOND: side.second}
-        for route, lists in ask(scored, latents, before, config.seeds, config.trees).items():
-            answers[(name, *route)] = lists
+    content = {}
+    for name, side in tqdm(sides.items(), desc="measuring agreement", unit="method"):
         found = agreement(side.first[test], side.second[test], scatter, config.seed)
         content[name] = {
             "sentence": METHODS[name].sentence if name in METHODS else "",
@@ -167,6 +164,8 @@ def main(config: Config) -> None:
             "reconstruction": quality(side, test),
         }
     if scored:
+        latents = {name: {FIRST: s.first, SECOND: s.second} for name, s in sides.items()}
+        answers = ask_all(scored, latents, BEFORE, config.seeds, config.trees)
         table = Scores.of(scored, answers, config.draws, config.seed)
         for name in names:
             content[name]["transfer"] = transfer_of(table, name, BEFORE, names)

@@ -21,20 +21,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
-from VAE_model import parallel, pose
+from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.defects import defect_flags
-from VAE_model.figures import contact_sheet, new_figure, save_figure, thumbnail
+from VAE_model.figures import SURVEY_NAMES, new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import atomic, list_files, write_parquet
 from VAE_model.packed import Packed
+from VAE_model.pair_measures import light_centres
 from VAE_model.pairs import View, views
 from VAE_model.paths import Run
 from VAE_model.sky import cross_match
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.stretch import Stretch
 
 NAMED = ("decals", "bassmzls")  # surveys that the header's VERSION tells apart
 
@@ -151,16 +150,12 @@ def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.f
 
     Unlike the separation of the headers' centres this sees what is in the pixels.
     """
-    stretch, found = Stretch(), []
-    for start_ in range(0, len(first.rows), batch):
-        part = slice(start_, start_ + batch)
-        centres = []
-        for view in (first, second):
-            flux = torch.from_numpy(np.array(view.packed.images[view.rows[part]]))
-            where = pose.measure(stretch(flux))
-            centres.append(torch.stack([where.x, where.y], dim=1) * flux.shape[-1] / 2)
-        found.append((centres[0] - centres[1]).norm(dim=1).numpy())
-    return np.concatenate(found).astype(float)
+    found = []
+    for begin in range(0, len(first.rows), batch):
+        part = slice(begin, begin + batch)
+        one, two = (light_centres(v.packed.images[v.rows[part]]) for v in (first, second))
+        found.append(np.linalg.norm(one - two, axis=1))
+    return np.concatenate(found)
 
 
 def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
@@ -174,7 +169,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
     for limit, words in ((config.recentre, "moved from here"), (config.largest, "refused")):
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
         left.annotate(words, (limit, 0.97), xycoords=("data", "axes fraction"), rotation=90,
-                      va="top", ha="right", fontsize=8, color="#555555")  # fmt: skip
+                      va="top", ha="left", fontsize=8, color="#555555")  # fmt: skip
     left.set(xlabel="centres of the two frames, by their headers (pixels)", ylabel="pairs")
     left.set_yscale("symlog", linthresh=1)
     left.legend()
@@ -190,16 +185,20 @@ def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path
     """Usable pairs in colour: the first survey above, the second below."""
     usable = np.flatnonzero(pairs["usable"])
     chosen = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
-    figure = new_figure(1.55 * max(len(chosen), 3), 3.9)
-    for part, view in zip(figure.subfigures(2, 1), (first, second), strict=True):
-        display = view.packed.index["display"].to_numpy(bool)[view.rows]
-        images = [
-            thumbnail(view.packed.images[view.rows[i]], 160, crop=128, display=display[i])
-            for i in chosen
-        ]
-        names = [pairs["iauname"].iloc[i] for i in chosen] if view is first else [""] * len(chosen)
-        contact_sheet(part, images, [name.replace("+", "\n+") for name in names], len(images) or 1)
-        part.supylabel(view.survey, fontsize=11)
+    columns = max(len(chosen), 3)
+    figure = new_figure(1.5 * columns, 3.6, layout="constrained")
+    for row, view in zip(figure.subplots(2, columns, squeeze=False), (first, second), strict=True):
+        for axes in row[len(chosen) :]:
+            axes.axis("off")
+        for axes, i in zip(row, chosen, strict=False):
+            display = bool(view.packed.index["display"].iloc[view.rows[i]])
+            image = np.array(view.packed.images[view.rows[i]])
+            show_image(axes, thumbnail(image, 160, crop=128, display=display))
+            if view is first:
+                name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
+                axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
+        if len(chosen):
+            row[0].set_ylabel(SURVEY_NAMES.get(view.survey, view.survey))
     save_figure(figure, path)
 
 

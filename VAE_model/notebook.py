@@ -1,0 +1,30 @@
+"""What the notebooks share: the stages that have not been run yet, and names for people."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from VAE_model.figures import SURVEY_NAMES
+from VAE_model.paths import ROOT, Run
+from VAE_model.problem import Problem
+
+SURVEY_COLOURS = ("#332288", "#CC6677")  # of the first and the second survey
+
+
+def make(run: Run, path: Path, script: str) -> None:
+    """Run a script of the pipeline unless what it writes is there.
+
+    Raises Problem where the script fails; what it said stands above.
+    """
+    if path.exists():
+        print(f"{run.show(path)} is there")
+        return
+    print(f"{run.show(path)} is missing: running python {script}", flush=True)
+    done = subprocess.run([sys.executable, script, "--run", run.folder], cwd=ROOT, check=False)
+    if done.returncode or not path.exists():
+        raise Problem(f"{run.show(path)} was not made: python {script} says above why")
+
+
+def survey_name(survey: str) -> str:
+    """A survey as people write it: bassmzls -> BASS+MzLS."""
+    return SURVEY_NAMES.get(survey, survey)
