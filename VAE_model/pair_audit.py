@@ -102,7 +102,7 @@ def reasons_of(
                 f"{radius:g} arcsec"
             )
         elif partners[row] > largest:
-            reasons[row] = f"centres apart: {partners[row]:.1f} pixels, more than {largest:g}"
+            reasons[row] = f"centres apart: {partners[row]:.2f} pixels, more than {largest:g}"
     return reasons
 
 
