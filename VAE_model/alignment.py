@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 
 KERNELS, FACTOR = 5, 2.0  # of the discrepancy: bandwidths from a quarter to four times the mean
-_RIDGE = 1e-6  # added to covariances, in units of their mean variance
+_SMALLEST = 1e-12  # eigenvalue of a covariance
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
@@ -47,15 +48,23 @@ def standardise(
 def coral(
     source: NDArray[np.floating], target: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """As `standardise`, but matching the whole covariance (Sun et al. 2016, CORAL)."""
-    matrix = _power(np.cov(target.T), 0.5) @ _power(np.cov(source.T), -0.5)
+    """As `standardise`, but matching the whole covariance (Sun et al. 2016, CORAL).
+
+    The covariances are shrunk by Ledoit & Wolf 2004, so that few galaxies do no harm; of many,
+    nothing changes.
+    """
+    matrix = _power(_covariance(target), 0.5) @ _power(_covariance(source), -0.5)
     return matrix, target.mean(axis=0) - matrix @ source.mean(axis=0)
 
 
+def _covariance(sample: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Shrunk towards independent latents of the variances that they have."""
+    scatter = np.maximum(sample.std(axis=0), 1e-6)
+    shrunk, _ = ledoit_wolf(np.asarray(sample, float) / scatter)
+    return shrunk * np.outer(scatter, scatter)
+
+
 def _power(covariance: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
-    """A symmetric matrix to a power, with a ridge so that a flat direction stays finite."""
-    covariance = np.atleast_2d(covariance)
-    size = len(covariance)
-    ridge = _RIDGE * max(np.trace(covariance) / size, 1e-12)
-    values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
-    return (vectors * np.maximum(values, ridge) ** exponent) @ vectors.T
+    """A symmetric positive matrix to a power."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.maximum(values, _SMALLEST) ** exponent) @ vectors.T

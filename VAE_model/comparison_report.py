@@ -21,6 +21,12 @@ def label_of(method: str) -> str:
     return "before" if method == BEFORE else method
 
 
+def surveys_of(result: Content) -> tuple[str, str]:
+    """The names of the two surveys, as people write them."""
+    first, second = (SURVEY_NAMES.get(name, name) for name in result["surveys"])
+    return first, second
+
+
 def shown(value: dict[str, float] | None, sign: bool = False) -> str:
     """0.712 [0.650, 0.770]."""
     if value is None:
@@ -33,7 +39,7 @@ def shown(value: dict[str, float] | None, sign: bool = False) -> str:
 
 def verdicts(result: Content) -> list[str]:
     """What the numbers allow to say, a sentence each."""
-    first, second = result["surveys"]
+    first, second = surveys_of(result)
     methods, lines = result["methods"], []
     before = methods[BEFORE]
     n = result["pairs"]["test"]
@@ -49,7 +55,11 @@ def verdicts(result: Content) -> list[str]:
             f"{says}"
         )
     else:
-        lines.append(f"no question has test galaxies enough among {n} test pairs: no forest scores")
+        why = (
+            "there are no labels" if result["labels"] == "none" else
+            f"no question has test galaxies enough among {n} test pairs"
+        )  # fmt: skip
+        lines.append(f"no forest was asked: {why}")
     for name in methods:
         if name == BEFORE:
             continue
@@ -130,9 +140,9 @@ def question_table(result: Content) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(result: Content, summary: pd.DataFrame, questions: pd.DataFrame) -> str:
-    """Verdicts, the table of methods, the transfer matrix, the published table, as Markdown."""
-    first, second = result["surveys"]
+def markdown(result: Content) -> str:
+    """Verdicts, the transfer matrix, the two views, the published table, as Markdown."""
+    first, second = surveys_of(result)
     n = result["pairs"]
     parts = [
         "# Before and after adaptation",
@@ -145,12 +155,12 @@ def markdown(result: Content, summary: pd.DataFrame, questions: pd.DataFrame) ->
         parts += ["## Forests carried from survey to survey", _pipes(*transfer_rows(result))]
     parts += ["## The two views of a galaxy", _pipes(*agreement_rows(result))]
     method = RECOMMENDED
-    if method in result["methods"] and len(questions):
+    if method in result["methods"] and result["mean_of"]:
         parts += [
             f"## Seven questions within each survey, before and after ({method})",
             "Accuracy in per cent, forest fitted and tested in the same survey, as Xu et al. 2023 "
             "report it, but on galaxies that nothing was fitted on.",
-            _pipes(*published_rows(questions, method, first, second)),
+            _pipes(*published_rows(result, method)),
             f"## Each question, forest of {first} asked about {second}",
             _pipes(*mcnemar_rows(result, method)),
         ]
@@ -159,10 +169,9 @@ def markdown(result: Content, summary: pd.DataFrame, questions: pd.DataFrame) ->
 
 def transfer_rows(result: Content) -> tuple[list[str], list[list[str]]]:
     """Head and rows: each method's scores by where the forest learned and where it is asked."""
-    first, second = result["surveys"]
-    routes = (_named(route, result).replace("_to_", " → ") for route in (HOME, CARRIED, BACK, AWAY))
-    head = ["method", *routes, f"change of {first} → {second}"]
-    head += [f"old forest → {survey}" for survey in (first, second)]
+    names = surveys_of(result)
+    head = ["method", *(f"{fit} → {test}" for fit in names for test in names)]
+    head += [f"change of {' → '.join(names)}", *(f"old forest → {name}" for name in names)]
     rows = []
     for name, of in result["methods"].items():
         mean, change = of["transfer"]["mean"], of["transfer"]["change"]
@@ -176,7 +185,7 @@ def transfer_rows(result: Content) -> tuple[list[str], list[list[str]]]:
 
 def agreement_rows(result: Content) -> tuple[list[str], list[list[str]]]:
     """Head and rows: how far apart the views are, and what that leaves of either survey."""
-    first, second = result["surveys"]
+    first, second = surveys_of(result)
     head = ["method", "distance (scatters)", "correlation", "recall at 1", "recall at 10",
             "AUC of the survey", "MMD", f"SSIM {first}", f"SSIM {second}",
             f"{first} moved by (scatters)"]  # fmt: skip
@@ -192,23 +201,24 @@ def agreement_rows(result: Content) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def published_rows(
-    questions: pd.DataFrame, method: str, first: str, second: str
-) -> tuple[list[str], list[list[str]]]:
+def published_rows(result: Content, method: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the published table: accuracy within each survey, before and after."""
-    head = ["question", "N train", "N test", "majority", f"{first} before", f"{second} before",
-            f"{first} after", f"{second} after"]  # fmt: skip
+    names = surveys_of(result)
+    head = ["question", "N train", "N test", "majority"]
+    head += [f"{survey} {when}" for when in ("before", "after") for survey in names]
     rows = []
-    for name, table in questions.groupby("question", sort=False):
-        of = table.set_index("method")
+    for question in result["questions"]:
+        name = question["question"]
+        if name not in result["mean_of"]:
+            continue
         cells = [
-            f"{100 * of.loc[when, f'{survey}_to_{survey}_accuracy']:.2f}"
-            for when in (label_of(BEFORE), method)
-            for survey in (first, second)
+            f"{100 * result['methods'][m]['transfer']['questions'][name][route]['accuracy']:.2f}"
+            for m in (BEFORE, method)
+            for route in (HOME, AWAY)
         ]
-        facts = of.iloc[0]
-        rows.append([name, str(facts["n_train"]), str(facts["n_test"]),
-                     f"{100 * facts['majority']:.2f}", *cells])  # fmt: skip
+        counts = [str(sum(question[n][a] for a in question["answers"]))
+                  for n in ("n_train", "n_test")]  # fmt: skip
+        rows.append([name, *counts, f"{100 * question['majority']:.2f}", *cells])
     return head, rows
 
 
@@ -243,7 +253,7 @@ def draw_comparison(result: Content, path: Path) -> None:
     """Three questions a newcomer can follow, a row a method: does what a forest learned in one
     survey hold in the other, can the surveys be told apart, is a galaxy found again."""
     methods = list(result["methods"])
-    first, second = (SURVEY_NAMES.get(name, name) for name in result["surveys"])
+    first, second = surveys_of(result)
     figure = new_figure(12.5, 2.0 + 0.42 * len(methods), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 1, 1))
     for y, name in enumerate(methods):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from VAE_model.adaptation import BEFORE
-from VAE_model.comparison_report import CARRIED, HOME, label_of
+from VAE_model.comparison_report import CARRIED, HOME, label_of, surveys_of
 from VAE_model.files import write_text
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import start
@@ -75,7 +75,7 @@ def pooled(estimates: list[dict[str, float]], sign: bool = False) -> str:
 
 def table(results: list[dict[str, Any]]) -> list[str]:
     """A line a method: forest scores, what changed, and how alike the two views are."""
-    first, second = results[0]["surveys"]
+    first, second = surveys_of(results[0])
     head = ["method", f"{first} → {first}", f"{first} → {second}", f"change of {second}",
             f"change of {first}", "AUC of the survey", "recall at 1",
             "distance (scatters)"]  # fmt: skip
@@ -104,7 +104,7 @@ def better(results: list[dict[str, Any]], method: str = "paired") -> list[str]:
 
 
 def page(config: Config, results: list[dict[str, Any]]) -> str:
-    first, second = results[0]["surveys"]
+    first, second = surveys_of(results[0])
     pairs = ", ".join(f"{r['pairs']['train']:,} + {r['pairs']['test']:,}" for r in results)
     gap = pooled([r["methods"][BEFORE]["transfer"]["gap"] for r in results], True)
     tested = []

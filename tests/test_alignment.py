@@ -73,6 +73,12 @@ def test_a_flat_latent_does_not_break_the_maps():
         assert np.isfinite(source @ matrix.T + offset).all()
 
 
+def test_coral_of_fewer_galaxies_than_latents_does_no_harm():
+    source, target = RNG.standard_normal((8, 40)), RNG.standard_normal((8, 40))
+    matrix, _ = alignment.coral(source, target)
+    assert np.linalg.norm(matrix, 2) < 5
+
+
 def test_agreement_of_known_views():
     one = RNG.standard_normal((300, 6)) * 2
     scatter = one.std(axis=0)

@@ -91,7 +91,7 @@ def test_the_audit_refuses_what_is_no_pair_and_says_why(adapted):
         "wrong survey: VERSION 'DR9-south' is decals, not bassmzls, cut from the southern layer: "
         "fetch it from ls-dr9-north"
     )
-    assert reasons[files[FAR]] == f"centres apart: {FAR_PIXELS:.1f} pixels, more than 16"
+    assert reasons[files[FAR]] == f"centres apart: {FAR_PIXELS:.2f} pixels, more than 16"
     assert reasons[files[TRUNCATED]].startswith("truncated: ")
 
 
@@ -193,7 +193,6 @@ def test_one_pair_is_paired_and_too_few_to_adapt(adapted, tmp_path, script):
         ("transfer/encode_pairs.py", "vae_40.pt", "run python Galaxy_VAE_n.py"),
         ("transfer/adapt.py", "latents_no_tf.parquet", "run python transfer/encode_pairs.py"),
         ("transfer/compare.py", "latents_no_tf.parquet", "run python transfer/encode_pairs.py"),
-        ("transfer/compare.py", "class_latents_40.parquet", "run python analysis/decals_2_2.py"),
     ],
 )
 def test_a_missing_input_names_the_command(adapted, tmp_path, script, stage, missing, words):
@@ -406,6 +405,19 @@ def test_the_report_has_the_chapters_of_the_second_survey(adapted, tmp_path, scr
     for words in ("T1 The same galaxies in a second survey", "T2 Adapting the model",
                   "T3 Before and after", "wrong survey", "Surveys told apart"):  # fmt: skip
         assert words in page
+
+
+def test_without_labels_the_views_are_compared_and_no_forest_is_asked(adapted, tmp_path, script):
+    others = (f"latents_{name}*" for name in ("standardise", "coral", "continue", "mmd"))
+    run = copy_of(adapted[0], tmp_path / "run", "comparison*", "class_latents*", *others)
+    done = script("transfer/compare.py", run, *SHORT["transfer/compare.py"])
+    assert done.returncode == 0, done.stderr
+    assert "class_latents_40.parquet is missing" in done.stdout
+    assert "run python analysis/decals_2_2.py" in done.stdout
+    content = json.loads(run.comparison().read_text())
+    assert content["mean_of"] == [] and "transfer" not in content["methods"]["paired"]
+    assert content["methods"]["paired"]["agreement"]["n"] > 1
+    assert "no forest" in content["verdicts"][0]
 
 
 def test_an_unknown_table_of_latents_is_compared_too(adapted, tmp_path, script):

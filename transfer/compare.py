@@ -6,8 +6,8 @@ two views are, how often a galaxy is its own nearest neighbour across the survey
 surveys can be told apart, and how well either is reconstructed. Nothing here was fitted on the
 galaxies that it is reported on.
 
-Reads:  transfer/pairs.parquet, every transfer/latents_<method>.parquet, result/class_latents_40
-        .parquet (the labels)
+Reads:  transfer/pairs.parquet, every transfer/latents_<method>.parquet, and for the labels
+        result/class_latents_40.parquet
 Writes: transfer/comparison.json, .csv (a row a method), .md, comparison_questions.csv (a row a
         method and question), figures/comparison.png
 
@@ -71,9 +71,14 @@ def methods_there(run: Run) -> list[str]:
 
 
 def read_labels(run: Run, num_var: int, paths: pd.Series) -> pd.DataFrame:
-    """The answers to the seven questions of each pair, by the first survey's image."""
+    """The answers to the seven questions of each pair, by the first survey's image; null for all
+    where the latents have not been matched to a catalogue."""
     source = run.class_latents(num_var)
     columns = [scores.answer_column(name) for name in galaxy_zoo.questions()]
+    if not source.exists():
+        none = pd.DataFrame(None, range(len(paths)), columns, dtype=object)
+        none.attrs["labels"] = "none"
+        return none
     table = read_parquet(source)
     lacking = [name for name in ["path", *columns] if name not in table]
     if lacking:
@@ -116,7 +121,8 @@ def main(config: Config) -> None:
     run = Run(config.run)
     names = methods_there(run)
     source = run.class_latents(config.num_var)
-    inputs = [run.pairs, source, *(run.pair_latents(n) for n in (names or [BEFORE]))]
+    inputs = [run.pairs, *(run.pair_latents(n) for n in (names or [BEFORE]))]
+    inputs += [source] if source.exists() else []
     questions_csv = run.transfer("comparison_questions.csv")
     outputs = [*(run.comparison(e) for e in ("json", "csv", "md")), questions_csv,
                run.figure("comparison.png")]  # fmt: skip
@@ -136,6 +142,11 @@ def main(config: Config) -> None:
             f"run {run.made_by(run.pair_latents('any'))}"
         )
     usable = pairs["usable"].to_numpy(bool)
+    if not source.exists():
+        print(
+            f"  {run.show(source)} is missing (run {run.made_by(source)}): there are no labels, "
+            "so no forest is asked"
+        )
     labels = read_labels(run, config.num_var, pairs["path"])
     split = np.where(usable, pairs["split"], "left out")
     asked = [
@@ -190,7 +201,7 @@ def main(config: Config) -> None:
     for path, frame in ((run.comparison("csv"), summary), (questions_csv, by_question)):
         with atomic(path) as temporary:
             frame.to_csv(temporary, index=False)
-    write_text(run.comparison("md"), markdown(result, summary, by_question))
+    write_text(run.comparison("md"), markdown(result))
     draw_comparison(result, outputs[-1])
     for line in result["verdicts"]:
         print(f"  {line}")

@@ -24,18 +24,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model import parallel
-from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
-from VAE_model.defects import defect_flags
+from VAE_model.cutouts import ENDINGS
 from VAE_model.figures import SURVEY_NAMES, new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import atomic, list_files, write_parquet
 from VAE_model.packed import Packed
-from VAE_model.pair_measures import light_centres
+from VAE_model.pair_audit import (
+    NAMED,
+    Verdict,
+    check,
+    first_defects,
+    match,
+    measured_offsets,
+    reasons_of,
+)
 from VAE_model.pairs import View, views
 from VAE_model.paths import Run
-from VAE_model.sky import cross_match
 from VAE_model.stage import Problem, Stage, start
-
-NAMED = ("decals", "bassmzls")  # surveys that the header's VERSION tells apart
 
 
 @dataclass(frozen=True)
@@ -56,106 +60,6 @@ class Config:
     """Pairs in the picture."""
     workers: int = 0
     """Processes that open images; 0: one a core."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What opening one cutout of the second survey gave; reason: why it makes no pair."""
-
-    ra: float = float("nan")
-    dec: float = float("nan")
-    release: str = ""
-    reason: str = ""
-    defect: str = ""
-
-
-def check(job: tuple[Path, str]) -> Verdict:
-    """Open one cutout of the survey `other`. Nothing in a file can stop the stage."""
-    path, other = job
-    try:
-        cutout = read_cutout(path)
-    except BadCutout as refusal:
-        return Verdict(reason=str(refusal))
-    reason = ""
-    if not np.isfinite(cutout.ra):
-        reason = "no position: the header has no WCS and the name no coordinates"
-    elif cutout.survey != other and (other in NAMED or cutout.survey in NAMED):
-        says = f"VERSION {cutout.release!r} is {cutout.survey}, not {other}"
-        southern = other == "bassmzls" and cutout.survey == "decals"
-        hint = ", cut from the southern layer: fetch it from ls-dr9-north" if southern else ""
-        reason = f"wrong survey: {says}{hint}"
-    flags = defect_flags(cutout.flux, display=cutout.display)
-    return Verdict(cutout.ra, cutout.dec, cutout.release, reason, " ".join(names_of(flags)))
-
-
-def names_of(flags: dict[str, bool]) -> list[str]:
-    """flag_trail -> trail, of the flags that are set."""
-    return [name.removeprefix("flag_") for name, raised in flags.items() if raised]
-
-
-def match(first: pd.DataFrame, verdicts: list[Verdict], config: Config) -> pd.DataFrame:
-    """One row a pair: row in `first`, row in `verdicts`, separation in arcsec and the whole pixels
-    (right, up) by which the second image must move to share the first one's centre."""
-    good = np.array([row for row, verdict in enumerate(verdicts) if not verdict.reason], int)
-    ra, dec = np.array([(verdicts[row].ra, verdicts[row].dec) for row in good]).reshape(-1, 2).T
-    one, two, arcsec = cross_match(first["ra"], first["dec"], ra, dec, config.radius)
-    here = first.iloc[one]
-    turn = (ra[two] - here["ra"].to_numpy() + 180) % 360 - 180
-    right = -turn * np.cos(np.radians(here["dec"].to_numpy())) * 3600 / PIXEL_SCALE
-    up = (dec[two] - here["dec"].to_numpy()) * 3600 / PIXEL_SCALE
-    far = np.hypot(right, up) > config.recentre
-    return pd.DataFrame(
-        {
-            "row": one, "other_row": good[two], "separation": arcsec,
-            "separation_pixels": np.hypot(right, up),
-            "shift_x": np.where(far, np.round(right), 0).astype(int),
-            "shift_y": np.where(far, np.round(up), 0).astype(int),
-        }
-    )  # fmt: skip
-
-
-def reasons_of(verdicts: list[Verdict], matched: pd.DataFrame, config: Config) -> list[str]:
-    """Why each file of the second survey makes no pair; empty where it does."""
-    reasons = [verdict.reason for verdict in verdicts]
-    partners = dict(zip(matched["other_row"], matched["separation_pixels"], strict=True))
-    for row, reason in enumerate(reasons):
-        if reason:
-            continue
-        if row not in partners:
-            reasons[row] = (
-                f"no partner: no good image of {config.survey} has it as its nearest within "
-                f"{config.radius:g} arcsec"
-            )
-        elif partners[row] > config.largest:
-            reasons[row] = (
-                f"centres apart: {partners[row]:.1f} pixels, more than {config.largest:g}"
-            )
-    return reasons
-
-
-def first_defects(packed: Packed, rows: NDArray[np.int64], run: Run, workers: int) -> list[str]:
-    """Names of the defects of the first survey's images."""
-    display = packed.index["display"].to_numpy(bool)
-    jobs = [(run, int(row), bool(display[row])) for row in rows]
-    return list(parallel.each(_defect_of, jobs, workers, "looking for defects"))
-
-
-def _defect_of(job: tuple[Run, int, bool]) -> str:
-    run, row, display = job
-    return " ".join(names_of(defect_flags(np.array(Packed.images_of(run)[row]), display=display)))
-
-
-def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:
-    """How far apart the light's centre is in the two images of each pair, pixels, (N,).
-
-    Unlike the separation of the headers' centres this sees what is in the pixels.
-    """
-    found = []
-    for begin in range(0, len(first.rows), batch):
-        part = slice(begin, begin + batch)
-        one, two = (light_centres(v.packed.images[v.rows[part]]) for v in (first, second))
-        found.append(np.linalg.norm(one - two, axis=1))
-    return np.concatenate(found)
 
 
 def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
@@ -225,8 +129,8 @@ def main(config: Config) -> None:
         raise Problem(f"{where} has no image of {what} with a position: there is nothing to pair")
     jobs = [(path, config.other) for path in paths]
     verdicts = list(parallel.each(check, jobs, config.workers, "auditing images"))
-    matched = match(first, verdicts, config)
-    reasons = reasons_of(verdicts, matched, config)
+    matched = match(first, verdicts, config.radius, config.recentre)
+    reasons = reasons_of(verdicts, matched, config.radius, config.largest)
     names = [path.relative_to(run.folder).as_posix() for path in paths]
     refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
     with (

@@ -5,7 +5,7 @@ from VAE_model.comparison_report import (
     agreement_rows,
     mcnemar_rows,
     published_rows,
-    question_table,
+    surveys_of,
     transfer_rows,
 )
 from VAE_model.pages.material import Material
@@ -72,11 +72,10 @@ def comparison(material: Material) -> list[Html]:
     parts.append(table(*agreement_rows(content), "The same galaxies seen by both surveys."))
     if not content["mean_of"]:
         return parts
-    questions = question_table(content)
     for method in content["methods"]:
         if method != BEFORE:
             each = table(*mcnemar_rows(content, method))
-            within = table(*published_rows(questions, method, *content["surveys"]), _WITHIN)
+            within = table(*published_rows(content, method), _WITHIN)
             parts.append(details(f"Each question, before and after: {method}", each, within))
     return parts
 
@@ -90,7 +89,7 @@ def headline(material: Material) -> list[tuple[str, str, str]]:
     before, after = (content["methods"].get(name) for name in (BEFORE, RECOMMENDED))
     if before is None or after is None:
         return []
-    second = content["surveys"][1]
+    first, second = surveys_of(content)
     found = []
     if content["mean_of"]:
         scores = [of["transfer"]["mean"]["first to second"] for of in (before, after)]
@@ -99,7 +98,7 @@ def headline(material: Material) -> list[tuple[str, str, str]]:
             f"balanced accuracy, before {scores[0]['value']:.3f}; paired change "
             f"{change['value']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}]"
         )
-        found.append((f"DECaLS forest on {second}", f"{scores[1]['value']:.3f}", note))
+        found.append((f"{first} forest on {second}", f"{scores[1]['value']:.3f}", note))
     apart = [of["agreement"]["auc"]["value"] for of in (before, after)]
     note = f"AUC of a classifier, before {apart[0]:.3f}; 0.5: not at all"
     found.append(("Surveys told apart", f"{apart[1]:.3f}", note))
