@@ -114,6 +114,8 @@ def draw_poor(job: tuple[Path, Path, float, float]) -> None:
         cutout = read_cutout(source)
     except BadCutout:
         return
+    if cutout.survey != BASSMZLS.name:
+        return
     blur = np.sqrt(np.maximum(fwhm**2 - np.square(BASSMZLS.fwhm), 0)) / 2.3548 / PIXEL_SCALE
     rng = np.random.default_rng([int(1e4 * cutout.ra), int(1e4 * cutout.dec)])
     flux = np.stack([
