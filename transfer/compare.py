@@ -46,7 +46,7 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
-    trees: int = 100
+    trees: int = 200
     """Trees of a forest."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Forests with these seeds are averaged."""
