@@ -9,7 +9,7 @@ from VAE_model.comparison_report import (
     transfer_rows,
 )
 from VAE_model.pages.material import Material
-from VAE_model.pages.page import Html, details, element, percent, table
+from VAE_model.pages.page import Html, details, element, join, percent, table
 from VAE_model.pages.run_tables import by_reason
 
 _WITHIN = (
@@ -57,9 +57,7 @@ def comparison(material: Material) -> list[Html]:
     content = material.json(material.run.comparison())
     if not content:
         return []
-    parts: list[Html] = []
-    for line in content["verdicts"]:
-        parts.append(element("p", line, class_="notice"))
+    parts = [element("p", content["verdicts"][0], class_="notice")]
     n = content["pairs"]
     words = (
         f"{n['test']:,} test pairs, which no adaptation and no forest has seen. Balanced accuracy, "
@@ -68,16 +66,26 @@ def comparison(material: Material) -> list[Html]:
         "adaptation."
     )
     if content["mean_of"]:
-        parts.append(table(*transfer_rows(content), words))
-    parts.append(table(*agreement_rows(content), "The same galaxies seen by both surveys."))
+        parts.append(_compact(*transfer_rows(content), words))
+    parts.append(_compact(*agreement_rows(content), "The same galaxies seen by both surveys."))
     if not content["mean_of"]:
         return parts
     for method in content["methods"]:
         if method != BEFORE:
-            each = table(*mcnemar_rows(content, method))
+            each = _compact(*mcnemar_rows(content, method))
             within = table(*published_rows(content, method), _WITHIN)
             parts.append(details(f"Each question, before and after: {method}", each, within))
     return parts
+
+
+def _compact(head: list[str], rows: list[list[str]], words: str = "") -> Html:
+    """A table whose intervals stand small under their values."""
+    cells = [
+        [join([value, element("small", "[" + rest[0])]) if rest else value
+         for value, *rest in (cell.split(" [", 1) for cell in row)]
+        for row in rows
+    ]  # fmt: skip
+    return table(head, cells, words)
 
 
 def headline(material: Material) -> list[tuple[str, str, str]]:
