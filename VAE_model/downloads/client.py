@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 
 _CONNECT = 10.0  # seconds to wait for a connection
 _LONGEST_BACKOFF = 60.0  # seconds that back-off of our own waits at most
-_PIECE = 2**16  # bytes read at a time
+_PIECE = 2**20  # bytes read at a time
 _SEGMENT = 2**22  # bytes of a large file that must come within one time limit
 _BROKEN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
@@ -109,6 +109,50 @@ class Gate:
 
 
 _thread = threading.local()  # .socket: where the connection of this thread may be cut
+_watched: set["_Watch"] = set()
+_watching = threading.Lock()
+_watchers: list[threading.Thread] = []
+_LOOK = 0.1  # seconds between two looks at the watched connections
+
+
+class _Watch:
+    """The time limit of this thread's connection: it is cut when the time is over.
+
+    One thread looks after all of them. A time-out of the socket would not do, as it begins anew
+    with every byte that trickles in.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.over = limit, False
+        self._place = _thread.__dict__  # of this thread, for the watching one to look into
+        self.renew()
+        with _watching:
+            _watched.add(self)
+            if not _watchers:
+                _watchers.append(threading.Thread(target=_look_after, daemon=True))
+                _watchers[0].start()
+
+    def renew(self) -> None:
+        self.deadline = time.monotonic() + self.limit
+
+    def end(self) -> None:
+        with _watching:
+            _watched.discard(self)
+
+    def cut(self) -> None:
+        self.over = True
+        if self._place.get("socket") is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._place["socket"], socket.SHUT_RDWR)
+
+
+def _look_after() -> None:
+    while True:
+        time.sleep(_LOOK)
+        with _watching:
+            for watch in _watched:
+                if time.monotonic() > watch.deadline:
+                    watch.cut()
 
 
 class _Connection(HTTPConnection):
@@ -166,12 +210,13 @@ class Client:
         """
         with self._answer(url, {}) as (response, _):
             _check_status(response)
-            body = bytearray()
+            pieces, length = [], 0
             for piece in response.iter_content(_PIECE):
-                body += piece
-                if len(body) > most_bytes:
+                pieces.append(piece)
+                length += len(piece)
+                if length > most_bytes:
                     raise Permanent(f"too large: more than {most_bytes:,} bytes")
-            return bytes(body)
+            return b"".join(pieces)
 
     def persist(self, ask: Callable[[], Answer]) -> tuple[Answer, int]:
         """What `ask` returns, tried again where it raises Transient, and the number of tries.
@@ -240,42 +285,24 @@ class Client:
         When the time is over the connection is cut, whatever the server trickles meanwhile.
         Whatever breaks becomes Transient.
         """
-        limit, over = self.manners.time_limit, threading.Event()
-        _thread.socket = getattr(_thread, "socket", None)
-        here = _thread.__dict__  # this thread's, for the timer's thread to look into
-
-        def cut() -> None:
-            over.set()
-            if here.get("socket") is not None:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(here["socket"], socket.SHUT_RDWR)
-
-        timer = threading.Timer(limit, cut)
-
-        def renew() -> None:
-            nonlocal timer
-            timer.cancel()
-            timer = threading.Timer(limit, cut)
-            timer.daemon = True
-            timer.start()
-
-        renew()
+        limit = self.manners.time_limit
+        watch = _Watch(limit)
         try:
             timeout = (min(_CONNECT, limit), limit)
             with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-                yield response, renew
+                yield response, watch.renew
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
                 requests.exceptions.MissingSchema) as error:  # fmt: skip
             raise Problem(f"{url} is no address: {error}") from None
         except (*_BROKEN, ValueError, AttributeError) as error:
             # A socket that is cut under a reader raises nearly anything.
-            if over.is_set() or isinstance(error, requests.Timeout):
+            if watch.over or isinstance(error, requests.Timeout):
                 raise Transient(f"time limit: no whole answer within {limit:g} s") from None
             if not isinstance(error, _BROKEN):
                 raise
             raise Transient(_words(error)) from None
         finally:
-            timer.cancel()
+            watch.end()
 
     def _wait(self, hiccup: Transient, number: int) -> float:
         """Seconds until the next try. Raises Stopped where the service asks for too many."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
-from VAE_model.downloads.cutout_service import Job, check_cutout, check_signature, most_bytes
+from VAE_model.downloads.cutout_service import Job, check_cutout, most_bytes
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
 from VAE_model.files import atomic
 from VAE_model.paths import Run
@@ -61,10 +61,9 @@ def fetch_one(client: Client, job: Job, run: Run, size: int) -> dict:
 
     def ask() -> tuple[int, str]:
         body = client.get(job.url, most_bytes(size))
-        check_signature(body)
+        check_cutout(body, job, size)
         with atomic(path) as temporary:
             temporary.write_bytes(body)
-            check_cutout(temporary, job, size)
         return len(body), hashlib.sha256(body).hexdigest()
 
     try:

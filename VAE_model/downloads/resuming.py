@@ -1,5 +1,6 @@
 """What earlier runs left: which cutouts need no request, and whether there is work left at all."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from tqdm import tqdm
 from VAE_model.downloads.client import Permanent, Transient
 from VAE_model.downloads.cutout_service import Job, check_cutout
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, read_manifest, row
-from VAE_model.files import sha256
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 
@@ -53,10 +53,11 @@ class Before:
         if not path.is_file():
             return False
         try:
-            check_cutout(path, job, self.size)
+            body = path.read_bytes()
+            check_cutout(body, job, self.size)
         except (Permanent, Transient):
             return False
-        journal.add(row(job, GOOD, size=path.stat().st_size, sha256=sha256(path)))
+        journal.add(row(job, GOOD, size=len(body), sha256=hashlib.sha256(body).hexdigest()))
         return True
 
 
