@@ -32,6 +32,7 @@ Answer = TypeVar("Answer")
 _CONNECT = 10.0  # seconds to wait for a connection
 _LONGEST_BACKOFF = 60.0  # seconds that back-off of our own waits at most
 _PIECE = 2**20  # bytes read at a time
+_KEPT = 2**16  # bytes of a large file read at a time: at most so many are lost in a break
 _SEGMENT = 2**22  # bytes of a large file that must come within one time limit
 _BROKEN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
@@ -268,7 +269,7 @@ class Client:
             goes_on = goes_on and response.status_code == 206
             since = 0
             with open(part, "ab" if goes_on else "wb") as stream:
-                for piece in response.iter_content(_PIECE):
+                for piece in response.iter_content(_KEPT):
                     stream.write(piece)
                     progress(stream.tell())
                     since += len(piece)
