@@ -61,7 +61,8 @@ def plan_of(share: float) -> Plan:
 
 class CutoutService:
     """share: of positions that get each fault, or `plan`: the fault of each; latency: seconds
-    before each answer; retry_after: seconds that a busy service asks for.
+    before each answer; retry_after: seconds that a busy service asks for; images: a folder with
+    decals/ and bassmzls/ whose files are handed out, zeros elsewhere, in place of drawn ones.
 
     zenodo: name -> content of the record's files; checksum: what the record says in place of
     theirs; ranges: whether it goes on in the middle of a file; cut: bytes after which it breaks
@@ -75,7 +76,9 @@ class CutoutService:
         latency: float = 0.0,
         retry_after: int = 1,
         port: int = 0,
+        images: Path | None = None,
     ) -> None:
+        self.images = images
         self.plan = plan or plan_of(share)
         self.latency, self.retry_after = latency, retry_after
         self.asked: Counter[tuple[float, float, str]] = Counter()
@@ -216,6 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
         with service.lock:
             service.answered[fault or "good"] += 1
         body = cutout(service.bodies.get(layer, [b""])[draw(*key, "which") % 4], ra, dec)
+        if service.images and layer in VERSIONS:
+            survey = "decals" if VERSIONS[layer] == "DR9-south" else "bassmzls"
+            path = service.images / survey / f"{ra:.4f}_{dec:.4f}.fits"
+            fault = "" if path.exists() else "zero"
+            body = path.read_bytes() if path.exists() else body
         getattr(self, f"_{fault or 'good'}")(key, body)
 
     def _send(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:

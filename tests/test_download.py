@@ -425,6 +425,25 @@ def test_a_dry_run_asks_nobody(run, service, tmp_path):
     assert not service.asked and not service.answered and not run.folder.exists()
 
 
+def test_a_served_sky_arrives_as_it_is_and_takes_the_place_of_the_simulated_one(tmp_path):
+    """A simulated sky stands for the real one: the same bytes, the same classes."""
+    drawn, run = Run(tmp_path / "drawn"), Run(tmp_path / "run")
+    done = run_script("data/simulate.py", drawn, "--galaxies", "10", "--overlap", "7")
+    assert done.returncode == 0, done.stderr
+    with CutoutService(images=drawn.images().parent) as service:
+        service.zenodo[CATALOGUE] = drawn.catalogue.read_bytes()
+        fetch(run, service, None, survey="both")
+        assert len(list_files(run.images("bassmzls"))) == 7
+        fetch(run, service, None)
+    for survey in ("decals", "bassmzls"):
+        came = {path.name: path.read_bytes() for path in list_files(run.images(survey))}
+        assert came == {path.name: path.read_bytes() for path in list_files(drawn.images(survey))}
+    for stage in ("make_datatxt.py", "analysis/decals_1.py"):
+        assert run_script(stage, run).returncode == 0
+    assert run_script("analysis/decals_1.py", drawn).returncode == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(run.classes), pd.read_parquet(drawn.classes))
+
+
 # ---- the catalogue
 def catalogue_of(count: int, lack: str = "") -> bytes:
     """A file as Zenodo's: with the heavy columns, galaxies in and below the strip."""
