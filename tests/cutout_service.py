@@ -65,7 +65,8 @@ class CutoutService:
     decals/ and bassmzls/ whose files are handed out, zeros elsewhere, in place of drawn ones.
 
     zenodo: name -> content of the record's files; checksum: what the record says in place of
-    theirs; ranges: whether it goes on in the middle of a file; cut: bytes after which it breaks
+    theirs; longer: bytes that it says they have more; ranges: whether it goes on in the middle of
+    a file; cut: bytes after which it breaks
     off, as long as this number of times is left in `cuts`.
     """
 
@@ -87,6 +88,7 @@ class CutoutService:
         self.too_early: list[tuple[float, float]] = []
         self.most_connections = 0
         self.zenodo: dict[str, bytes] = {}
+        self.longer = 0
         self.checksum, self.ranges, self.cut, self.cuts = "", True, 10**12, 0
         self.lock = threading.Lock()
         self.open: set[socket.socket] = set()
@@ -296,7 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = [
             {
                 "key": name,
-                "size": len(content),
+                "size": len(content) + service.longer,
                 "checksum": service.checksum or f"md5:{hashlib.md5(content).hexdigest()}",
             }
             for name, content in service.zenodo.items()

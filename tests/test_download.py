@@ -500,6 +500,15 @@ def test_a_catalogue_of_another_checksum_is_refused_and_not_kept(run, service):
     assert len(cutouts(run)) == 5
 
 
+@pytest.mark.parametrize("longer", [-1000, 1000])
+def test_a_catalogue_of_another_length_is_refused(run, service, longer):
+    service.zenodo[CATALOGUE] = catalogue_of(5)
+    service.longer = longer
+    with pytest.raises(Problem, match="does not give"):
+        fetch(run, service, None, tries=2)
+    assert not run.catalogue.exists()
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_transfer_of_the_catalogue_goes_on_where_it_was(run, service, ranges):
     content = service.zenodo[CATALOGUE] = catalogue_of(300)

@@ -7,6 +7,7 @@ backoff and jitter, AWS Architecture Blog, 2015), so that connections do not com
 
 import contextlib
 import email.utils
+import errno
 import http.client
 import random
 import re
@@ -34,6 +35,7 @@ _LONGEST_BACKOFF = 60.0  # seconds that back-off of our own waits at most
 _PIECE = 2**20  # bytes read at a time
 _KEPT = 2**16  # bytes of a large file read at a time: at most so many are lost in a break
 _SEGMENT = 2**22  # bytes of a large file that must come within one time limit
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _BROKEN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
 
 
@@ -253,12 +255,15 @@ class Client:
             if before > size:
                 part.unlink()
             try:
-                self.persist(lambda: self._save(url, part, progress))
+                self.persist(lambda: self._save(url, part, size, progress))
             except Transient:
                 if _size(part) <= before:
                     raise
+            else:
+                if _size(part) < size:
+                    raise Permanent(f"truncated: {_size(part):,} bytes and no more, not {size:,}")
 
-    def _save(self, url: str, part: Path, progress: Callable[[int], object]) -> None:
+    def _save(self, url: str, part: Path, size: int, progress: Callable[[int], object]) -> None:
         have = _size(part)
         with self._answer(url, {"Range": f"bytes={have}-"} if have else {}) as (response, renew):
             if response.status_code == 416:  # there is nothing after what we have
@@ -272,6 +277,8 @@ class Client:
                 for piece in response.iter_content(_KEPT):
                     stream.write(piece)
                     progress(stream.tell())
+                    if stream.tell() > size:
+                        raise Permanent(f"too large: more than {size:,} bytes")
                     since += len(piece)
                     if since >= _SEGMENT:
                         renew()
@@ -299,7 +306,7 @@ class Client:
             # A socket that is cut under a reader raises nearly anything.
             if watch.over or isinstance(error, requests.Timeout):
                 raise Transient(f"time limit: no whole answer within {limit:g} s") from None
-            if not isinstance(error, _BROKEN):
+            if not isinstance(error, _BROKEN) or getattr(error, "errno", None) in _OF_THE_DISK:
                 raise
             raise Transient(_words(error)) from None
         finally:
