@@ -22,6 +22,7 @@ import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from download_rate import service, write_table
@@ -47,6 +48,8 @@ class Config:
     """The constant of data/download.py that the stand-in checks."""
     time_limit: float = 1.5
     """Seconds for a whole answer: a trickling one takes a minute."""
+    parts: tuple[Literal["whole", "killed"], ...] = ("whole", "killed")
+    """whole: one run to its end; killed: the same with SIGKILLs before."""
     kills: int = 10
     """SIGKILLs in the second part."""
     pause: tuple[float, float] = (2.0, 15.0)
@@ -130,12 +133,14 @@ def main(config: Config) -> None:
     with tempfile.TemporaryDirectory() as name:
         table, wrong = Path(name) / "table.csv", []
         write_table(table, config.cutouts)
-        for kills in (False, True):
+        for part in config.parts:
             run = Run(Path(name) / "run")
             with service("--share", str(config.share)) as address:
                 arguments, began = command(config, run, table, address), time.monotonic()
-                print(f"killed {config.kills} times" if kills else "not killed", flush=True)
-                if kills:
+                print(f"killed {config.kills} times" if part == "killed" else "not killed")
+                    f"killed {config.kills} times" if part == "killed" else "not killed", flush=True
+                )
+                if part == "killed":
                     met, changed = kill_often(config, run, arguments)
                     print(f"  {met} kills met it at work; good files changed after: {changed}")
                     wrong += [f"{changed} good files changed"] if changed else []
