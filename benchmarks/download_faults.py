@@ -138,8 +138,6 @@ def main(config: Config) -> None:
             with service("--share", str(config.share)) as address:
                 arguments, began = command(config, run, table, address), time.monotonic()
                 print(f"killed {config.kills} times" if part == "killed" else "not killed")
-                    f"killed {config.kills} times" if part == "killed" else "not killed", flush=True
-                )
                 if part == "killed":
                     met, changed = kill_often(config, run, arguments)
                     print(f"  {met} kills met it at work; good files changed after: {changed}")
