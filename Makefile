@@ -3,6 +3,7 @@ PYTHON ?= python3
 RUN ?= data/demo
 N ?= 2000
 OVERLAP = $$(( $(N) * 3 / 4 ))
+DOWNLOAD ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -46,6 +47,38 @@ run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=
 	$(PY) transfer/compare.py --run $(RUN)
 	$(PY) outline/network_diagram.py --run $(RUN)
 	$(PY) analysis/report.py --run $(RUN)
+
+# The stages after the data, on the run $(1).
+define stages
+	$(PY) make_datatxt.py --run $(1)
+	$(PY) Galaxy_VAE_n.py --run $(1)
+	$(PY) analysis/extract_latents.py --run $(1)
+	$(PY) analysis/decals_1.py --run $(1)
+	$(PY) analysis/decals_2_1.py --run $(1)
+	$(PY) analysis/decals_2_2.py --run $(1)
+	$(PY) analysis/decals_3.py --run $(1)
+	$(PY) analysis/decals_4.py --run $(1)
+	$(PY) analysis/classify.py --run $(1)
+	$(PY) analysis/choose_dimension.py --run $(1)
+	$(PY) transfer/make_pairs.py --run $(1)
+	$(PY) transfer/encode_pairs.py --run $(1)
+	$(PY) transfer/adapt.py --run $(1)
+	$(PY) transfer/compare.py --run $(1)
+	$(PY) outline/network_diagram.py --run $(1)
+	$(PY) analysis/report.py --run $(1)
+endef
+
+real: setup  ## the pipeline on real galaxies: the first N in both surveys (N=500 DOWNLOAD="--contact you@example.org")
+	$(PY) data/download.py --run data/real --survey both --first $(N) $(DOWNLOAD)
+	$(call stages,data/real)
+paper: setup  ## the full size: 313,789 galaxies, about 255 GB to fetch and as much again to pack
+	@echo 'data/paper: the Galaxy Zoo DECaLS catalogue (1.6 GB), 313,789 DECaLS cutouts (249 GB),'
+	@echo 'those of the strip from BASS+MzLS (792,000 bytes each), a packed copy as large; days of'
+	@echo 'fetching, then a GPU. Interrupted, the same command goes on. The published network on'
+	@echo 'the same images: make published RUN=data/paper'
+	$(PY) data/download.py --run data/paper --survey decals $(DOWNLOAD)
+	$(PY) data/download.py --run data/paper --survey bassmzls $(DOWNLOAD)
+	$(call stages,data/paper)
 
 simulate: setup  ## 0 the simulated sky: images, catalogue, truth
 	$(PY) data/simulate.py --run $(RUN) --galaxies $(N) --overlap $(OVERLAP)
@@ -101,4 +134,5 @@ clean:  ## remove the demo's run, not the installation
 
 .PHONY: help setup run simulate datatxt train latents classes match take project outliers \
   classify dimension pairs encode adapt compare larger diagram report notebooks published \
+  real paper \
   test lint clean

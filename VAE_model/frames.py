@@ -69,7 +69,18 @@ def read_frame(path: Path, side: int | None = None, most_bytes: int = MOST_BYTES
     Raises BadCutout with the reason: unreadable, truncated, not an image, not a cutout, wrong
     shape, wrong bands. Whether the pixels make sense is not looked at.
     """
-    content = _content(Path(path), most_bytes)
+    return frame_in(_content(Path(path), most_bytes), side)
+
+
+def frame_in(content: bytes, side: int | None = None) -> Frame:
+    """The first frame in the bytes of a FITS file that is not compressed as a whole.
+
+    Raises BadCutout as `read_frame` does.
+    """
+    try:
+        check_structure(content)
+    except BadStructure as fault:
+        raise BadCutout(str(fault)) from None
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -104,10 +115,6 @@ def _content(path: Path, most: int) -> bytes:
     if not content.startswith(b"SIMPLE  ="):
         shown = content[:24].decode("ascii", "replace").strip()
         raise BadCutout(f"not an image: no FITS signature (the file begins with {shown!r})")
-    try:
-        check_structure(content)
-    except BadStructure as fault:
-        raise BadCutout(str(fault)) from None
     return content
 
 

@@ -11,8 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # How a file comes to be: (pattern of its path under the run, command). First match counts.
 MADE_BY = [
-    ("images", "python data/simulate.py (or data/import_images.py for images of your own)"),
-    ("catalogue.parquet", "python data/simulate.py"),
+    (
+        "images",
+        "python data/simulate.py (or data/download.py for real ones, data/import_images.py for "
+        "images of your own)",
+    ),
+    ("catalogue.parquet", "python data/simulate.py (or data/download.py for the real one)"),
+    ("download", "python data/download.py"),
     ("truth.parquet", "python data/simulate.py"),
     ("labels.parquet", "python data/import_images.py"),
     ("train.txt", "python make_datatxt.py"),
@@ -63,6 +68,20 @@ class Run:
     def labels(self) -> Path:
         """What the tables of imported images say: path, iauname, ra, dec, their columns."""
         return self.folder / "labels.parquet"
+
+    def download(self, name: str) -> Path:
+        """What data/download.py keeps for itself."""
+        return self.folder / "download" / name
+
+    @property
+    def manifest(self) -> Path:
+        """What became of each cutout that was asked for, a row each."""
+        return self.download("manifest.parquet")
+
+    @property
+    def journal(self) -> Path:
+        """The manifest's rows while a download goes on, a JSON line each."""
+        return self.download("journal.jsonl")
 
     def import_refused(self, name: str) -> Path:
         """Files that an import refused, with the reason: images/<name>.refused.csv."""

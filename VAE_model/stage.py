@@ -122,9 +122,11 @@ class Stage:
         """The command line asked for `--dry-run`."""
         return _dry_run
 
-    def nothing_to_do(self) -> bool:
+    def nothing_to_do(self, unfinished: bool = False) -> bool:
         """True, having said why, on a dry run and where the outputs are up to date.
 
+        unfinished: the outputs have gaps that another run may close, so that up to date is not
+        enough.
         Raises Problem where an input is missing or stale, naming the command that makes it,
         or where the run's folder cannot be written to.
         """
@@ -133,7 +135,7 @@ class Stage:
             return True
         self._check_inputs()
         self.input_hashes = {self._name(path): sha256(path) for path in self.inputs}
-        if self._outputs_are_fresh():
+        if not unfinished and self._outputs_are_fresh():
             names = ", ".join(self.run.show(path) for path in self.outputs)
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
             return True

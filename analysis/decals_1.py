@@ -50,7 +50,8 @@ class Config:
     """Leave out galaxies whose catalogue size is wrong (wrong_size_warning)."""
     labels: str = ""
     """What the fractions are, said wherever they serve as labels; empty: by the catalogue itself
-    (simulated votes beside a truth.parquet, a network's posteriors beside concentrations)."""
+    (simulated votes beside a truth.parquet, what data/download.py wrote into it, a network's
+    posteriors beside concentrations)."""
 
 
 def describe_labels(config: Config, run: Run) -> str:
@@ -59,7 +60,10 @@ def describe_labels(config: Config, run: Run) -> str:
         return config.labels
     if run.truth.exists():
         return "simulated votes, drawn from the truth of the simulated sky"
-    if any(name.endswith("_concentration") for name in pq.read_schema(run.catalogue).names):
+    schema = pq.read_schema(run.catalogue)
+    if said := (schema.metadata or {}).get(b"labels"):
+        return said.decode("utf-8", "replace")
+    if any(name.endswith("_concentration") for name in schema.names):
         return "posteriors of a network (Walmsley et al. 2022), not votes of volunteers"
     return "fractions that the catalogue does not describe: votes, or what a network predicts"
 

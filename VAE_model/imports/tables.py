@@ -2,11 +2,12 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from astropy.table import Table
 
 from VAE_model.imports.importing import stem_of
@@ -18,9 +19,10 @@ ENDINGS = (".csv", ".parquet", ".fits", ".fit", ".vot", ".xml", ".votable")
 WORDS = ("file", "filename", "path", "name", "iauname")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """The table in a file, its format by the ending; columns of more than one value are left out.
 
+    columns: only these, whatever their case, and as far as there are such; none: all.
     `ra` and `dec` get these names whatever their case, and are degrees.
     Raises Problem where there is no such table, or a position in it is no position.
     """
@@ -28,7 +30,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise Problem(f"{path} is missing: give the table's place with --table, or none")
     try:
-        table = _read(path)
+        table = _read(path, columns)
     except Problem:
         raise
     except Exception as error:  # four formats, each with errors of its own
@@ -43,21 +45,31 @@ def read_table(path: Path) -> pd.DataFrame:
     return _with_positions(table, path)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     ending = path.suffix.lower()
+
+    def wanted(names: Iterable[str]) -> list[str]:
+        return [name for name in names if not columns or str(name).lower() in columns]
+
     if ending == ".csv":
         names = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
         words = {name: str for name in names if name.lower() in WORDS}
-        return pd.read_csv(path, dtype=words, encoding="utf-8-sig", low_memory=False)
+        return pd.read_csv(
+            path,
+            dtype=words,
+            encoding="utf-8-sig",
+            low_memory=False,
+            usecols=wanted(names) if columns else None,
+        )
     if ending == ".parquet":
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, columns=wanted(pq.read_schema(path).names))
     if ending not in ENDINGS:
         raise Problem(f"{path} ends in {ending or 'nothing'}: a table ends in {' '.join(ENDINGS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = Table.read(path, format="fits" if ending.startswith(".fit") else "votable")
     table.convert_bytestring_to_unicode()
-    return table[[name for name in table.colnames if table[name].ndim == 1]].to_pandas()
+    return table[[name for name in wanted(table.colnames) if table[name].ndim == 1]].to_pandas()
 
 
 def _with_positions(table: pd.DataFrame, path: Path) -> pd.DataFrame:

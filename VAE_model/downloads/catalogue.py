@@ -1,0 +1,144 @@
+"""The Galaxy Zoo DECaLS catalogue (Walmsley et al. 2022, MNRAS 509, 3966), from Zenodo.
+
+The file is large because each concentration cell is a list of 25 numbers; only columns that the
+pipeline uses are ever read from it, some thousand rows at a time.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pooch
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
+from VAE_model.files import atomic
+from VAE_model.galaxy_zoo import IDENTITY, TREE, asked, fraction
+from VAE_model.paths import Run
+from VAE_model.problem import Problem
+
+ZENODO = "https://zenodo.org"
+RECORD = 4573248
+
+# What a file's fractions are, said wherever they serve as labels.
+LABELS = {
+    "gz_decals_auto_posteriors.parquet": (
+        "posteriors of a network (Walmsley et al. 2022), not votes of volunteers"
+    ),
+    "gz_decals_volunteers_5.parquet": "votes of volunteers (Galaxy Zoo DECaLS, GZD-5)",
+}
+
+NEEDED = IDENTITY + [fraction(question, a) for question, answers in TREE.items() for a in answers]
+WELCOME = [
+    "redshift", "elpetro_absmag_r", "sersic_nmgy_r", "mag_r", "petro_th50", "petro_th90",
+    "petro_theta", "wrong_size_statistic", "wrong_size_warning",
+    *(asked(question) for question in TREE),
+]  # fmt: skip
+
+_MOST_RECORD = 2**22  # bytes of what the API says of a record
+
+
+def fetch_original(
+    run: Run, manners: Manners, name: str, zenodo: str = ZENODO, record: int = RECORD
+) -> tuple[Path, str]:
+    """The file of a Zenodo record, whole and of the record's own checksum, and the checksum.
+
+    pooch compares, and places the file; the transfer is ours, as pooch's own starts anew when it
+    was interrupted: a part that is there is gone on with (HTTP Range).
+    Raises Problem where Zenodo does not answer, has no such file, or another came.
+    """
+    gate = Gate()
+    client = Client(manners, gate)
+    folder = run.download(name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("tmp*"):  # pooch's own, of a killed run
+        path.unlink()
+    part = run.download(name + ".part")
+
+    def transfer(url: str, output_file: str, _: object) -> None:
+        with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+            client.save(url, part, size, lambda have: bar.update(have - bar.n))
+        part.replace(output_file)
+
+    try:
+        checksum, size = _record_file(client, zenodo, record, name)
+        pooch.get_logger().setLevel("ERROR")
+        pooch.retrieve(
+            url=f"{zenodo}/records/{record}/files/{name}?download=1",
+            known_hash=checksum,
+            fname=name,
+            path=folder,
+            downloader=transfer,
+        )
+    except (Transient, Permanent) as failure:
+        raise Problem(
+            f"{zenodo} does not give {name} of record {record} ({failure}): what came is kept; "
+            "the same command goes on"
+        ) from None
+    except Stopped:
+        raise gate.problem or Problem("stopped") from None
+    except ValueError:
+        raise Problem(
+            f"{name} came with another checksum than record {record} says ({checksum}): it was "
+            "thrown away; the same command fetches it anew"
+        ) from None
+    finally:
+        client.close()
+    return run.download(name), checksum
+
+
+def _record_file(client: Client, zenodo: str, record: int, name: str) -> tuple[str, int]:
+    """Checksum (`md5:...`) and bytes of a file, as the record's page of Zenodo's API has them."""
+    url = f"{zenodo}/api/records/{record}"
+    body, _ = client.persist(lambda: client.get(url, _MOST_RECORD))
+    try:
+        files = {str(entry["key"]): entry for entry in json.loads(body)["files"]}
+    except (ValueError, KeyError, TypeError):
+        raise Problem(f"{url} does not say which files the record has: try again later") from None
+    if name not in files:
+        raise Problem(f"{url} has no file {name}: it has {', '.join(sorted(files)) or 'none'}")
+    checksum, size = str(files[name].get("checksum")), files[name].get("size")
+    if not re.fullmatch(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", checksum):
+        raise Problem(f"{url} gives {name} no checksum that is known: {checksum[:80]!r}")
+    if not isinstance(size, int) or size < 1:
+        raise Problem(f"{url} gives {name} no size: {size!r}")
+    return checksum, size
+
+
+def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
+    """catalogue.parquet: the columns that the pipeline uses, of all rows; their number.
+
+    The file's schema says under `labels` what the fractions are, under `source` where they are
+    from. Raises Problem where the original lacks a column, or is no table.
+    """
+    try:
+        table = pq.ParquetFile(original)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise Problem(f"{original} is no readable parquet table ({reason})") from None
+    present = set(table.schema_arrow.names)
+    if lacking := [name for name in NEEDED if name not in present]:
+        raise Problem(
+            f"{original} has no column {', '.join(lacking[:5])}"
+            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        )
+    columns = [name for name in NEEDED + WELCOME if name in present]
+    if absent := [name for name in WELCOME if name not in present]:
+        print(f"  {original.name} has no column {', '.join(absent)}: the catalogue goes without")
+    said = {"source": f"{original.name} {checksum}", "labels": LABELS.get(original.name, "")}
+    schema = pa.schema([table.schema_arrow.field(name) for name in columns], metadata=said)
+    with atomic(catalogue) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for batch in table.iter_batches(batch_size=20_000, columns=columns):
+            writer.write_batch(batch.select(columns).replace_schema_metadata(said))
+    return table.metadata.num_rows
+
+
+def source_of(catalogue: Path) -> str:
+    """The name of the file that catalogue.parquet was made of; "" where it does not say."""
+    try:
+        metadata = pq.read_schema(catalogue).metadata or {}
+    except (OSError, pa.ArrowException):
+        return ""
+    return metadata.get(b"source", b"").decode().split(" ")[0]

@@ -1,0 +1,369 @@
+"""Polite HTTP: few connections, each with a name, a time limit on a whole answer, and back-off.
+
+A service that is busy says so (429, 5xx, Retry-After) or just fails; what may be worth another
+try is told apart from what is not. Waits are drawn by "full jitter" (M. Brooker, Exponential
+backoff and jitter, AWS Architecture Blog, 2015), so that connections do not come back together.
+"""
+
+import contextlib
+import email.utils
+import errno
+import http.client
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from VAE_model import __version__
+from VAE_model.problem import Problem
+
+Answer = TypeVar("Answer")
+
+_CONNECT = 10.0  # seconds to wait for a connection
+_LONGEST_BACKOFF = 60.0  # seconds that back-off of our own waits at most
+_PIECE = 2**20  # bytes read at a time
+_KEPT = 2**16  # bytes of a large file read at a time: at most so many are lost in a break
+_SEGMENT = 2**22  # bytes of a large file that must come within one time limit
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_BROKEN = (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException)
+
+
+class Transient(Exception):
+    """An answer that another try may better; the message is `kind: detail`.
+
+    wait: seconds that the service asks for, None where it does not say;
+    everyone: whether it asks the other connections too."""
+
+    def __init__(self, reason: str, wait: float | None = None, everyone: bool = False) -> None:
+        super().__init__(reason)
+        self.wait, self.everyone = wait, everyone
+
+
+class Permanent(Exception):
+    """An answer that another try would not better; the message is `kind: detail`."""
+
+
+class Stopped(Exception):
+    """The whole download is to end; Gate.problem says why."""
+
+
+@dataclass(frozen=True)
+class Manners:
+    """tries: of one request, the first among them; backoff: seconds, doubled with each try;
+    time_limit: seconds for one whole answer; longest_wait: seconds of Retry-After that are
+    waited for, beyond which the download ends; contact: address or page of who asks."""
+
+    tries: int = 6
+    backoff: float = 1.0
+    time_limit: float = 120.0
+    longest_wait: float = 600.0
+    contact: str = ""
+
+    def user_agent(self) -> str:
+        """Raises Problem where the contact does not fit a header."""
+        if not (self.contact.isascii() and self.contact.isprintable()):
+            raise Problem(f"contact {self.contact!r} does not fit a header: use plain ASCII")
+        return f"Galaxy_VAE/{__version__}" + (f" ({self.contact})" if self.contact else "")
+
+
+class Gate:
+    """What all connections share: the time before which none may ask, and the end of it all."""
+
+    def __init__(self) -> None:
+        self.problem: BaseException | None = None
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._opens = 0.0
+
+    def hold(self, seconds: float) -> None:
+        """No connection asks again within `seconds`."""
+        with self._lock:
+            self._opens = max(self._opens, time.monotonic() + seconds)
+
+    def wait(self, seconds: float = 0.0) -> None:
+        """Wait `seconds`, and until the gate is open. Raises Stopped where all is to end."""
+        until = time.monotonic() + seconds
+        while (left := max(until, self._opens) - time.monotonic()) > 0:
+            if self._stopped.wait(left):
+                break
+        if self._stopped.is_set():
+            raise Stopped
+
+    def stop(self, problem: BaseException | None = None) -> None:
+        """End it all; the first problem counts."""
+        with self._lock:
+            self.problem = self.problem or problem
+        self._stopped.set()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+
+_thread = threading.local()  # .socket: where the connection of this thread may be cut
+_watched: set["_Watch"] = set()
+_watching = threading.Lock()
+_watchers: list[threading.Thread] = []
+_LOOK = 0.1  # seconds between two looks at the watched connections
+
+
+class _Watch:
+    """The time limit of this thread's connection: it is cut when the time is over.
+
+    One thread looks after all of them. A time-out of the socket would not do, as it begins anew
+    with every byte that trickles in.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.over = limit, False
+        self._place = _thread.__dict__  # of this thread, for the watching one to look into
+        self.renew()
+        with _watching:
+            _watched.add(self)
+            if not _watchers:
+                _watchers.append(threading.Thread(target=_look_after, daemon=True))
+                _watchers[0].start()
+
+    def renew(self) -> None:
+        self.deadline = time.monotonic() + self.limit
+
+    def end(self) -> None:
+        with _watching:
+            _watched.discard(self)
+
+    def cut(self) -> None:
+        self.over = True
+        if self._place.get("socket") is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._place["socket"], socket.SHUT_RDWR)
+
+
+def _look_after() -> None:
+    while True:
+        time.sleep(_LOOK)
+        with _watching:
+            for watch in _watched:
+                if time.monotonic() > watch.deadline:
+                    watch.cut()
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _thread.socket = self.sock
+
+
+class _SecureConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _thread.socket = self.sock
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that another thread can cut when their time is over."""
+
+    def init_poolmanager(self, *arguments, **keywords) -> None:
+        super().init_poolmanager(*arguments, **keywords)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *arguments, **keywords) -> urllib3.ProxyManager:
+        manager = super().proxy_manager_for(*arguments, **keywords)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+
+class Client:
+    """One connection to a service, for one thread."""
+
+    def __init__(self, manners: Manners, gate: Gate) -> None:
+        self.manners, self.gate = manners, gate
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = manners.user_agent()
+        self._session.headers["Accept-Encoding"] = "identity"
+        adapter = _Adapter(pool_connections=1, pool_maxsize=1)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def get(self, url: str, most_bytes: int) -> bytes:
+        """The body of an answer, asked for once.
+
+        Raises Transient or Permanent; Permanent where it has more than `most_bytes` bytes.
+        """
+        with self._answer(url, {}) as (response, _):
+            _check_status(response)
+            pieces, length = [], 0
+            for piece in response.iter_content(_PIECE):
+                pieces.append(piece)
+                length += len(piece)
+                if length > most_bytes:
+                    raise Permanent(f"too large: more than {most_bytes:,} bytes")
+            return b"".join(pieces)
+
+    def persist(self, ask: Callable[[], Answer]) -> tuple[Answer, int]:
+        """What `ask` returns, tried again where it raises Transient, and the number of tries.
+
+        Raises the last Transient (with .tries) where no try helped, Permanent at once (with
+        .tries), Stopped where the download ends meanwhile.
+        """
+        for number in range(1, self.manners.tries + 1):
+            self.gate.wait()
+            try:
+                return ask(), number
+            except Permanent as refusal:
+                refusal.tries = number
+                raise
+            except Transient as hiccup:
+                hiccup.tries = number
+                wait = self._wait(hiccup, number)
+                if hiccup.everyone:
+                    self.gate.hold(wait)
+                if number == self.manners.tries:
+                    raise
+            self.gate.wait(wait)
+        raise AssertionError("manners.tries is less than one")
+
+    def save(self, url: str, part: Path, size: int, progress: Callable[[int], object]) -> None:
+        """Bring a large file to `part`, going on after the bytes that are there already.
+
+        size: bytes of the whole file; progress: called with the bytes that are there.
+        A server that does not know Range starts from the beginning. Tries are counted anew after
+        each that brought something. Raises Transient, Permanent, Stopped as `persist` does.
+        """
+        while (before := _size(part)) != size:
+            if before > size:
+                part.unlink()
+            try:
+                self.persist(lambda: self._save(url, part, size, progress))
+            except Transient:
+                if _size(part) <= before:
+                    raise
+            else:
+                if _size(part) < size:
+                    raise Permanent(f"truncated: {_size(part):,} bytes and no more, not {size:,}")
+
+    def _save(self, url: str, part: Path, size: int, progress: Callable[[int], object]) -> None:
+        have = _size(part)
+        with self._answer(url, {"Range": f"bytes={have}-"} if have else {}) as (response, renew):
+            if response.status_code == 416:  # there is nothing after what we have
+                part.unlink(missing_ok=True)
+                raise Transient("HTTP 416: the part that was there is of another file")
+            _check_status(response)
+            goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            goes_on = goes_on and response.status_code == 206
+            since = 0
+            with open(part, "ab" if goes_on else "wb") as stream:
+                for piece in response.iter_content(_KEPT):
+                    stream.write(piece)
+                    progress(stream.tell())
+                    if stream.tell() > size:
+                        raise Permanent(f"too large: more than {size:,} bytes")
+                    since += len(piece)
+                    if since >= _SEGMENT:
+                        renew()
+                        since = 0
+
+    @contextmanager
+    def _answer(
+        self, url: str, headers: dict[str, str]
+    ) -> Iterator[tuple[requests.Response, Callable[[], None]]]:
+        """An answer whose body is still to be read, and what gives it another time limit.
+
+        When the time is over the connection is cut, whatever the server trickles meanwhile.
+        Whatever breaks becomes Transient.
+        """
+        limit = self.manners.time_limit
+        watch = _Watch(limit)
+        try:
+            timeout = (min(_CONNECT, limit), limit)
+            with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:
+                yield response, watch.renew
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
+                requests.exceptions.MissingSchema) as error:  # fmt: skip
+            raise Problem(f"{url} is no address: {error}") from None
+        except (*_BROKEN, ValueError, AttributeError) as error:
+            # A socket that is cut under a reader raises nearly anything.
+            if watch.over or isinstance(error, requests.Timeout):
+                raise Transient(f"time limit: no whole answer within {limit:g} s") from None
+            if not isinstance(error, _BROKEN) or getattr(error, "errno", None) in _OF_THE_DISK:
+                raise
+            raise Transient(_words(error)) from None
+        finally:
+            watch.end()
+
+    def _wait(self, hiccup: Transient, number: int) -> float:
+        """Seconds until the next try. Raises Stopped where the service asks for too many."""
+        longest = min(_LONGEST_BACKOFF, self.manners.backoff * 2 ** (number - 1))
+        jitter = random.uniform(0, longest)
+        if hiccup.wait is None:
+            return jitter
+        if hiccup.wait > self.manners.longest_wait:
+            asked = f"the service asks to come back in {hiccup.wait:,.0f} s ({hiccup})"
+            self.gate.stop(Problem(f"{asked}: give the same command then, it goes on"))
+            raise Stopped
+        return hiccup.wait + min(jitter, self.manners.backoff)
+
+
+def _check_status(response: requests.Response) -> None:
+    status = response.status_code
+    if status < 300:
+        return
+    reason = f"HTTP {status}: {http.client.responses.get(status, 'unknown')}"
+    if status in (408, 425, 429) or status >= 500:
+        wait = retry_after(response.headers.get("Retry-After"))
+        raise Transient(reason, wait, everyone=status == 429 or wait is not None)
+    raise Permanent(reason)
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds from now that a Retry-After header asks for: a number of them, or an HTTP date.
+
+    None where there is no such header, or one that says neither (RFC 9110, section 10.2.3).
+    """
+    if value is None:
+        return None
+    if re.fullmatch(r"\s*\d{1,9}(\.\d*)?\s*", value):
+        return float(value)
+    try:
+        then = email.utils.parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+    return max(0.0, then - time.time())
+
+
+def _words(error: BaseException) -> str:
+    """`connection: what`, from the innermost error that says something."""
+    seen: list[BaseException] = [error]
+    while (inside := seen[-1].__cause__ or seen[-1].__context__) and inside not in seen:
+        seen.append(inside)
+    for one in seen:
+        if isinstance(one, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
+            return f"truncated: the connection ended after {one.partial or 0:,} bytes"
+    said = [one.strerror for one in seen if isinstance(one, OSError) and one.strerror]
+    last = str(seen[-1]).splitlines()
+    return f"connection: {said[-1] if said else (last[0] if last else type(seen[-1]).__name__)}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,0 +1,145 @@
+"""The Legacy Surveys' cutout service: what it is asked, and whether its answer is the cutout.
+
+Its failures arrive as success: text or an image of zeros with HTTP 200, or the southern survey
+where the northern one was meant. So every answer is looked at before it gets its name.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import numpy as np
+
+from VAE_model.astrometry import position_at
+from VAE_model.cutouts import SIZE, check_flux, survey_of
+from VAE_model.downloads.client import Permanent, Transient
+from VAE_model.frames import BANDS, BadCutout, frame_in
+from VAE_model.sky import separation, unit_vectors
+
+SERVICE = "https://www.legacysurvey.org/viewer/fits-cutout"
+LAYERS = {"decals": "ls-dr9-south", "bassmzls": "ls-dr9-north"}
+
+_SIGNATURE = b"SIMPLE  ="
+_BLOCK = 2880
+_SHARDS = 256  # folders of a survey's cutouts: 313,789 files are 1,226 in each
+_ASTRAY = 2.0  # arcsec from the position asked for at which an image is of another one
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cutout: `name` and `ra`, `dec` (degrees) of the galaxy, the survey, the URL that is
+    asked and the file that it becomes, relative to the run."""
+
+    name: str
+    ra: float
+    dec: float
+    survey: str
+    url: str
+    path: str
+
+
+def file_name(ra: float, dec: float) -> str:
+    """154.7709_46.4537.fits: degrees to 4 decimals, RA from 0 to 360, no minus before zero."""
+    return f"{round(ra, 4) % 360.0:.4f}_{round(dec, 4) + 0.0:.4f}.fits"
+
+
+def path_of(survey: str, ra: float, dec: float) -> str:
+    """images/<survey>/<shard>/<ra>_<dec>.fits: spread evenly however the galaxies lie."""
+    name = file_name(ra, dec)
+    return f"images/{survey}/{zlib.crc32(name.encode()) % _SHARDS:02x}/{name}"
+
+
+def url_of(
+    service: str, layer: str, ra: float, dec: float, size: int = SIZE, pixel_scale: float = 0.262
+) -> str:
+    """size: pixels on a side; pixel_scale: arcsec; ra, dec: degrees of the centre."""
+    query = {"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": layer,
+             "pixscale": f"{pixel_scale:g}", "bands": BANDS, "size": size}  # fmt: skip
+    return f"{service}?{urlencode(query)}"
+
+
+def most_bytes(size: int) -> int:
+    """More than a cutout can have, so that no answer fills the memory."""
+    return 4 * (4 * len(BANDS) * size * size) + 2**20
+
+
+def _check_signature(body: bytes) -> None:
+    """Raise Permanent where an answer is text, Transient where it hardly began."""
+    if body.startswith(_SIGNATURE):
+        return
+    if _SIGNATURE.startswith(body[: len(_SIGNATURE)]):
+        raise Transient(f"truncated: {len(body)} bytes")
+    shown = " ".join(body[:80].decode("ascii", "replace").split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in shown)
+    raise Permanent(f"text instead of an image: it begins with {shown[:60]!r}")
+
+
+def check_cutout(body: bytes, job: Job, size: int = SIZE) -> None:
+    """Raise Transient or Permanent where an answer is not the cutout that was asked for.
+
+    It must be whole, FITS, 3 x size x size, bands g, r, z, of the survey by VERSION, centred
+    where it was asked for, finite, and with signal in every band.
+    """
+    if _plainly_right(body, job, size):
+        return
+    _check_signature(body)
+    try:
+        frame = frame_in(body, size)
+        if (found := survey_of(frame.release)) != job.survey:
+            raise Permanent(f"wrong layer: VERSION is {frame.release!r}, {found}, not {job.survey}")
+        if not frame.flux.any():
+            raise Permanent("zero image: outside the footprint, or nothing was observed there")
+        check_flux(frame.flux)
+    except BadCutout as refusal:
+        worth_a_try = str(refusal).split(":")[0] in ("truncated", "unreadable")
+        raise (Transient if worth_a_try else Permanent)(str(refusal)) from None
+    middle = (size + 1) / 2
+    apart = _arcsec_between(position_at(frame.header, middle, middle), job)
+    if not apart <= _ASTRAY:
+        raise Permanent(f"wrong position: the image is centred {apart:.1f} arcsec away")
+
+
+def _plainly_right(body: bytes, job: Job, size: int) -> bool:
+    """Whether an answer is, card by card, a file as the service writes it, and right.
+
+    Most are, and this takes a fifth of the time of reading them as FITS may be spelled. False
+    says nothing yet.
+    """
+    if len(body) != _BLOCK * (1 + math.ceil(4 * len(BANDS) * size**2 / _BLOCK)):
+        return False
+    cards: dict[bytes, str] = {}
+    for at in range(0, _BLOCK, 80):
+        keyword, _, value = body[at : at + 80].partition(b"=")
+        words = value.partition(b"/")[0].decode("ascii", "replace").strip()
+        cards.setdefault(keyword.strip(), words.strip("'").rstrip())
+    middle = (size + 1) / 2
+    expected = {
+        b"SIMPLE": "T", b"BITPIX": "-32", b"NAXIS": "3", b"NAXIS1": str(size),
+        b"NAXIS2": str(size), b"NAXIS3": str(len(BANDS)), b"BANDS": BANDS, b"IMAGETYP": "image",
+        b"CTYPE1": "RA---TAN", b"CTYPE2": "DEC--TAN", b"END": "",
+    }  # fmt: skip
+    if not body.startswith(_SIGNATURE) or any(cards.get(k) != v for k, v in expected.items()):
+        return False
+    if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND"}:
+        return False
+    try:
+        x, y, ra, dec = (
+            float(cards[name]) for name in (b"CRPIX1", b"CRPIX2", b"CRVAL1", b"CRVAL2")
+        )
+    except (KeyError, ValueError):
+        return False
+    if (x, y) != (middle, middle) or survey_of(cards.get(b"VERSION", "")) != job.survey:
+        return False
+    pixels = np.frombuffer(body, ">f4", len(BANDS) * size**2, _BLOCK).astype(np.float32)
+    try:
+        check_flux(pixels.reshape(len(BANDS), size, size))
+    except BadCutout:
+        return False
+    return _arcsec_between((ra, dec), job) <= _ASTRAY
+
+
+def _arcsec_between(position: tuple[float, float], job: Job) -> float:
+    """Of a position in degrees and the job's; NaN where there is no position."""
+    apart = unit_vectors(*position) - unit_vectors(job.ra, job.dec)
+    return float(separation(np.linalg.norm(apart)))

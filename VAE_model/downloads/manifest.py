@@ -1,0 +1,118 @@
+"""What became of each request: a line in a journal at once, a row of manifest.parquet at the end.
+
+The journal is only ever appended to, so a kill at any moment costs at most its last line; the
+next run folds it into the table first. A row a cutout, the newest counts.
+"""
+
+import fcntl
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from VAE_model.downloads.cutout_service import Job
+from VAE_model.files import read_parquet, write_parquet
+from VAE_model.paths import Run
+from VAE_model.problem import Problem
+
+GOOD = "good"  # the file is there and was checked
+MISSING = "missing"  # the service has no such cutout, or a wrong one: not asked for again
+FAILED = "failed"  # no answer after all tries: the next run asks again
+
+COLUMNS = {
+    "name": "str", "ra": "float64", "dec": "float64", "survey": "str", "path": "str",
+    "url": "str", "status": "str", "reason": "str", "bytes": "int64", "sha256": "str",
+    "tries": "int64", "time": "str",
+}  # fmt: skip
+
+_AT_ONCE = 20_000  # lines of the journal
+
+
+def row(
+    job: Job, status: str, reason: str = "", size: int = 0, sha256: str = "", tries: int = 0
+) -> dict[str, Any]:
+    """A row of the manifest. size: bytes of the file; tries: requests that it took, 0 where the
+    file was there already; time: UTC."""
+    return {
+        "name": job.name, "ra": job.ra, "dec": job.dec, "survey": job.survey, "path": job.path,
+        "url": job.url, "status": status, "reason": reason, "bytes": size, "sha256": sha256,
+        "tries": tries, "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+class Journal:
+    """The file that rows are appended to, by several threads."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
+        self._lock = threading.Lock()
+        if self._stream.tell():  # a killed process may have left half a line
+            self._stream.write(b"\n")
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append one row; on return the file system has it."""
+        with self._lock:
+            self._stream.write(json.dumps(row).encode() + b"\n")
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def fold(run: Run) -> pd.DataFrame:
+    """Fold the journal, if there is one, into manifest.parquet; return the manifest.
+
+    Sorted by survey and path. Half lines, as a kill leaves them, are passed over.
+    """
+    table = read_manifest(run)
+    if not run.journal.exists():
+        return table
+    parts = [table, *_tables(run.journal)]
+    table = pd.concat([part for part in parts if len(part)] or [table], ignore_index=True)
+    table = table.drop_duplicates("path", keep="last").sort_values(["survey", "path"])
+    table = table.reset_index(drop=True)
+    write_parquet(run.manifest, table)
+    run.journal.unlink()
+    return table
+
+
+def read_manifest(run: Run) -> pd.DataFrame:
+    """manifest.parquet, without rows where there is none."""
+    if run.manifest.exists():
+        return read_parquet(run.manifest, list(COLUMNS))
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+
+
+def _tables(journal: Path) -> Iterator[pd.DataFrame]:
+    rows: list[dict[str, Any]] = []
+    with open(journal, encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                content = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(content, dict) and content.keys() == COLUMNS.keys():
+                rows.append(content)
+            if len(rows) == _AT_ONCE:
+                yield pd.DataFrame(rows).astype(COLUMNS)
+                rows = []
+    yield pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Hold the lock of a run's download. Raises Problem where another process has it."""
+    run.manifest.parent.mkdir(parents=True, exist_ok=True)
+    with open(run.manifest.parent / ".lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Problem(
+                f"{run.show(run.folder)}: another download into this run is going on: let it end"
+            ) from None
+        yield

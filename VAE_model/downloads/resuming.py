@@ -1,0 +1,95 @@
+"""What earlier runs left: which cutouts need no request, and whether there is work left at all."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+
+import pandas as pd
+from tqdm import tqdm
+
+from VAE_model.downloads.client import Permanent, Transient
+from VAE_model.downloads.cutout_service import Job, check_cutout
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, read_manifest, row
+from VAE_model.paths import Run
+from VAE_model.problem import Problem
+
+
+class Before:
+    """The cutouts that the manifest tells of, and files that a kill left untold.
+
+    files: cutouts found to be there already, so far.
+    """
+
+    def __init__(self, run: Run, manifest: pd.DataFrame, size: int, retry_missing: bool) -> None:
+        self.run, self.size, self.retry_missing = run, size, retry_missing
+        columns = manifest[["path", "url", "status", "bytes"]]
+        self._rows = {path: rest for path, *rest in columns.itertuples(index=False, name=None)}
+        self.files = 0
+
+    def left(self, jobs: Iterator[Job], journal: Journal, bar: tqdm) -> Iterator[Job]:
+        """The jobs that are left to do; the bar's total shrinks by the others.
+
+        A good file is taken as it is where its length is still that of the manifest. Another
+        URL (layer, scale) is another cutout: it is fetched.
+        """
+        for job in jobs:
+            url, status, length = self._rows.get(job.path, (job.url, "", 0))
+            if url != job.url:
+                yield job
+            elif (status == GOOD and _is_there(self.run, job.path, length)) or (
+                not status and self._adopts(job, journal)
+            ):
+                self.files += 1
+                bar.total -= 1
+            elif status == MISSING and not self.retry_missing:
+                bar.total -= 1
+            else:
+                yield job
+
+    def _adopts(self, job: Job, journal: Journal) -> bool:
+        """Whether a file that no row tells of (a kill came between) is the cutout; then a row."""
+        path = self.run.folder / job.path
+        if not path.is_file():
+            return False
+        try:
+            body = path.read_bytes()
+            check_cutout(body, job, self.size)
+        except (Permanent, Transient):
+            return False
+        journal.add(row(job, GOOD, size=len(body), sha256=hashlib.sha256(body).hexdigest()))
+        return True
+
+
+def unfinished(run: Run, retry_missing: bool) -> bool:
+    """Whether a run that looks done has work left: a killed one's journal, cutouts that failed
+    or have gone, or, where `retry_missing`, such as the service did not have."""
+    if run.journal.exists():
+        return True
+    table = read_manifest(run)
+    if (table["status"] == FAILED).any() or (retry_missing and (table["status"] == MISSING).any()):
+        return True
+    good = table[table["status"] == GOOD]
+    return not all(
+        _is_there(run, path, length)
+        for path, length in zip(good["path"], good["bytes"], strict=True)
+    )
+
+
+def check_space(run: Run, cutouts: int, size: int) -> None:
+    """Raise Problem where the disk has no room for so many cutouts of `size` pixels a side."""
+    each = 4 * 3 * size**2 + 5760  # bytes: pixels, header block and padding
+    there = sum(1 for _ in run.images().parent.glob("*/??/*.fits"))
+    needed, free = (cutouts - there) * each, shutil.disk_usage(run.folder).free
+    if needed > free:
+        raise Problem(
+            f"{run.show(run.folder)}: {needed / 1e9:,.1f} GB are needed and {free / 1e9:,.1f} GB "
+            "are free: choose another disk with --run, or fewer galaxies with --first"
+        )
+
+
+def _is_there(run: Run, path: str, length: int) -> bool:
+    try:
+        return os.stat(run.folder / path).st_size == length
+    except OSError:
+        return False
