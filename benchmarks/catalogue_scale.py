@@ -14,10 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +97,9 @@ def write_catalogue(run: Run, config: Config) -> tuple[np.ndarray, np.ndarray]:
                 columns[name] = pa.array(values)
         table = pa.table(columns)
         if writer is None:
-            writer = pq.ParquetWriter(run.catalogue, table.schema, "zstd", use_dictionary=False)
+            writer = pq.ParquetWriter(
+                run.catalogue, table.schema, compression="zstd", use_dictionary=False
+            )
         writer.write_table(table)
     writer.close()
     return ra, dec
@@ -130,30 +129,31 @@ def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> N
     np.lib.format.open_memmap(run.packed / "images.npy", mode="w+", dtype=np.float32, shape=shape)
 
 
-def prepare(config: Config) -> None:
-    run = Run(config.folder)
-    write_images(run, config, *write_catalogue(run, config))
+# A process's peak is not below that of the one that started it: this one is small.
+_WATCH = """
+import os, subprocess, sys, time
+began = time.monotonic()
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(process.returncode, time.monotonic() - began, usage.ru_maxrss)
+"""
 
 
 def measure(config: Config) -> dict[str, tuple[float, float]]:
-    """Seconds and peak memory (GiB) of each stage on a run that is made for it.
-
-    The run is made in a process of its own, as a process's peak is not below that of the one that
-    started it.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn")) as other:
-        other.submit(prepare, config).result()
+    """Seconds and peak memory (GiB) of each stage on a run that is made for it."""
+    run = Run(config.folder)
+    write_images(run, config, *write_catalogue(run, config))
     found = {}
     for name, script in STAGES.items():
-        command = [sys.executable, str(ROOT / script), "--run", str(Run(config.folder).folder)]
-        began = time.monotonic()
-        process = subprocess.Popen(command, cwd=ROOT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        command = [sys.executable, str(ROOT / script), "--run", str(run.folder)]
+        watched = [sys.executable, "-c", _WATCH, *command]
+        done = subprocess.run(watched, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        code, seconds, peak = map(float, done.stdout.split())
+        if code:
             raise Problem(f"{script} failed on {config.rows:,} rows")
         unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-        found[name] = time.monotonic() - began, usage.ru_maxrss * unit / 2**30
+        found[name] = seconds, peak * unit / 2**30
     return found
 
 
@@ -170,10 +170,8 @@ def main(config: Config) -> None:
     print(f"catalogue of {config.rows:,} rows, {size:.2f} GB, and as many images:")
     for name, (seconds, memory) in found.items():
         print(f"  {name:<6} {STAGES[name]:<22} {seconds:5.1f} s  {memory:.2f} GiB")
-    seconds, memory = (
-        f(of) for f, of in zip((sum, max), zip(*found.values(), strict=True), strict=True)
-    )
-    print(f"  {'both':<29} {seconds:5.1f} s  {memory:.2f} GiB")
+    seconds, memories = zip(*found.values(), strict=True)
+    print(f"  {'both':<29} {sum(seconds):5.1f} s  {max(memories):.2f} GiB")
 
 
 if __name__ == "__main__":
