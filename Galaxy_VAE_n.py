@@ -3,7 +3,8 @@
 The same command goes on where a killed training stopped, and ends with the same weights as one
 that was not. The best model is the best on validation images.
 
-Reads:  train.txt and the images it lists (packed once into packed/)
+Reads:  train.txt and the images it lists (packed once into packed/), labels.parquet where that
+        gives a split: what it gives to test is never trained on
 Writes: model/vae_40.pt (best on validation), vae_40_last.pt (to resume), vae_40_log.jsonl
 
 Example: python Galaxy_VAE_n.py --num-var 40
@@ -15,6 +16,7 @@ from typing import Literal
 
 from VAE_model.device import Precision, choose_device
 from VAE_model.files import sha256
+from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.stage import Stage, start
@@ -77,7 +79,8 @@ def recipe(config: Config, num_var: int) -> Recipe:
 def main(config: Config) -> None:
     run = Run(config.run)
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
-    stage = Stage(__file__, run, config, inputs=[run.train_txt], outputs=outputs)
+    inputs = [run.train_txt, *split_source(run)]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
     packed = Packed.of(run, config.workers)

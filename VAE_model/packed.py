@@ -5,6 +5,7 @@ each time it is opened: same paths in the same order, each file with the size an
 did not change is copied from the packed copy before it, not read again.
 """
 
+import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from VAE_model import parallel, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.files import read_parquet, write_parquet
+from VAE_model.labels import given_split
 from VAE_model.paths import Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem
@@ -30,7 +32,8 @@ _INDEX = "index.parquet"
 class Packed:
     """folder: where it lies; images: float32 (N, 3, 256, 256), nanomaggies, memory-mapped;
     index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
-    split, noise_g, noise_r, noise_z (sky sigma, nanomaggies), size and time of the file."""
+    given (the split by a table that came with the images, or empty), split, noise_g, noise_r,
+    noise_z (sky sigma, nanomaggies), size and time of the file."""
 
     images: NDArray[np.float32]
     index: pd.DataFrame
@@ -39,7 +42,8 @@ class Packed:
     @classmethod
     def of(cls, run: Run, workers: int = 0) -> "Packed":
         """The packed copy of train.txt, made or brought up to date where it is not."""
-        listed = pd.DataFrame({"path": read_train_txt(run)})
+        paths = read_train_txt(run)
+        listed = pd.DataFrame({"path": paths, "given": given_split(run, paths)})
         return cls.of_list(run, listed, run.train_txt, run.packed, workers)
 
     @classmethod
@@ -49,8 +53,10 @@ class Packed:
         """The packed copy, in `folder`, of the images that the file `source` lists.
 
         listed: the column path; where it has shift_x and shift_y, each image is moved by whole
-        pixels to the right and up; what comes in at the edge is zero, which is empty sky.
+        pixels to the right and up; what comes in at the edge is zero, which is empty sky. Where it
+        has given, that is the split of those images for which it is not empty.
         """
+        listed = listed if "given" in listed else listed.assign(given="")
         listed = _stat(run, listed, source)
         before = cls._open(folder)
         if before is None or not before._agrees_with(listed):
@@ -58,6 +64,10 @@ class Packed:
             before = cls._open(folder)
             if before is None:
                 raise Problem(f"{run.show(folder)} cannot be read back: delete it and rerun")
+        if "given" not in before.index or not before.index["given"].equals(listed["given"]):
+            index = _with_split(before.index.assign(given=listed["given"]))
+            write_parquet(folder / _INDEX, index)
+            before = cls(before.images, index, folder)
         return before
 
     @classmethod
@@ -83,6 +93,12 @@ class Packed:
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())
+
+    @property
+    def given(self) -> str:
+        """A hash of the split that a table gave; empty where none did."""
+        given = self.index["given"]
+        return hashlib.sha256("\n".join(given).encode()).hexdigest() if given.any() else ""
 
 
 def read_train_txt(run: Run) -> list[str]:
@@ -183,12 +199,16 @@ def _build(
             iauname(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else Path(path).stem
             for ra, dec, path in zip(index["ra"], index["dec"], index["path"], strict=True)
         ]
-        index["split"] = splits.assign(index["ra"], index["dec"], index["path"].tolist())
-        write_parquet(folder / _INDEX, index)
+        write_parquet(folder / _INDEX, _with_split(index))
         shutil.rmtree(target, ignore_errors=True)
         os.replace(folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_split(index: pd.DataFrame) -> pd.DataFrame:
+    names, given = index["path"].tolist(), index["given"].tolist()
+    return index.assign(split=splits.assign(index["ra"], index["dec"], names, given))
 
 
 def _rows_to_keep(listed: pd.DataFrame, before: Packed | None) -> dict[int, int]:

@@ -110,7 +110,7 @@ def markdown(table: pd.DataFrame, dimension: int, words: list[str]) -> str:
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + " --- |" * len(columns)]
     for _, row in table.iterrows():
         lines.append("| " + " | ".join(cell(row, name) for name in columns) + " |")
-    return "# Seven questions\n\n" + "\n\n".join(words) + "\n\n" + "\n".join(lines) + "\n"
+    return "# Questions of morphology\n\n" + "\n\n".join(words) + "\n\n" + "\n".join(lines) + "\n"
 
 
 def draw_scores(results: list[Result], mean: Comparison | None, dimension: int, path: Path) -> None:

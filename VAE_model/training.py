@@ -50,8 +50,10 @@ class Trainer(Loop):
     def __init__(
         self, packed: Packed, data: str, recipe: Recipe, files: Files, device: torch.device
     ) -> None:
-        """data: hash of train.txt, so that no state is resumed on other images."""
-        super().__init__({"config": plain(recipe), "data": data}, recipe, files, device)
+        """data: hash of train.txt, so that no state is resumed on other images, nor on another
+        split of them."""
+        identity = {"config": plain(recipe), "data": f"{data} {packed.given}".strip()}
+        super().__init__(identity, recipe, files, device)
         rows = packed.rows("train")
         if recipe.train_images:
             rows = np.sort(shuffled(rows, recipe.seed, 0)[: recipe.train_images])

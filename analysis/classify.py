@@ -1,10 +1,14 @@
-"""Seven questions of morphology, answered by a random forest on the latent variables.
+"""Questions of morphology, answered by a random forest on the latent variables.
+
+The questions are the seven of Galaxy Zoo, or, of images that were imported with a table of labels,
+the columns of it that the constant `label` names: an image then has its label by its path.
 
 For each question a forest is trained on the galaxies of the train split and scored on those of the
 test split, beside the majority answer and a forest on as many principal components of the pixels.
 Intervals are 95 %, from resampled test galaxies; differences are paired on the same galaxies.
 
-Reads:  result/class_latents_40.parquet, train.txt (its packed images)
+Reads:  result/class_latents_40.parquet, or with `label` result/latents_40.parquet and
+        labels.parquet; train.txt (its packed images)
 Writes: result/classification_40.json, .csv, .md; figures/classification_40.png, confusion_40.png
 
 Example: python analysis/classify.py --num-var 40 --trees 500
@@ -21,6 +25,7 @@ from tqdm import tqdm
 
 from VAE_model import galaxy_zoo, scores
 from VAE_model.files import atomic, read_parquet, write_json, write_text
+from VAE_model.labels import columns_of, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components
@@ -41,6 +46,8 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    label: tuple[str, ...] = ()
+    """Columns of labels.parquet that are the questions; none: the seven of Galaxy Zoo."""
     features: str = "mu_"
     """What the names of the feature columns begin with."""
     trees: int = 200
@@ -65,13 +72,28 @@ class Config:
     """Processes that pack images where that is not done yet; 0: one a core."""
 
 
-def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The galaxies with labels and their features (N, d)."""
+def latents_of(config: Config, run: Run) -> Path:
+    """The table with the features: of all images, or of those in the Galaxy Zoo classes.
+
+    Raises Problem where there are labels only, and no question is named.
+    """
     path = run.class_latents(config.num_var)
+    if config.label:
+        return run.latents(config.num_var)
+    if not path.exists() and not run.classes.exists() and (there := columns_of(run)):
+        raise Problem(
+            f"{run.show(path)} is missing: run {run.made_by(path)}, or name the labels that are "
+            f"the questions with --label ({run.show(run.labels)} has {', '.join(there)})"
+        )
+    return path
+
+
+def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """The galaxies and their features (N, d)."""
+    path = latents_of(config, run)
     shown = run.show(path)
     table = read_parquet(path)
-    columns = [scores.answer_column(name) for name in galaxy_zoo.questions()]
-    lacking = [name for name in [*columns, "path", "split"] if name not in table]
+    lacking = [name for name in ("path", "split") if name not in table]
     if lacking:
         raise Problem(f"{shown} has no column {', '.join(lacking)}: run {run.made_by(path)}")
     if config.drop_flagged:
@@ -88,18 +110,47 @@ def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.fl
     return table, features
 
 
+def read_questions(
+    config: Config, run: Run, table: pd.DataFrame
+) -> tuple[dict[str, list[str]], pd.DataFrame, str]:
+    """The answers of each question, the answer of each galaxy (a row a galaxy in the table's
+    order, a column a question), and what these labels are."""
+    if config.label:
+        answers, labels = read_answers(run, config.label, table["path"].tolist())
+        return answers, labels, f"by the table that the images came with ({run.labels.name})"
+    answers = {name: list(of) for name, of in galaxy_zoo.questions().items()}
+    columns = {scores.answer_column(name): name for name in answers}
+    lacking = [name for name in columns if name not in table]
+    if lacking:
+        path = run.class_latents(config.num_var)
+        raise Problem(
+            f"{run.show(path)} has no column {', '.join(lacking)}: run {run.made_by(path)}"
+        )
+    labels = table[list(columns)].rename(columns=columns)
+    return answers, labels, table.attrs.get("labels") or "of unknown origin"
+
+
 def read_components(
     config: Config, run: Run, table: pd.DataFrame, dimension: int
 ) -> NDArray[np.float32]:
-    """Principal components (N, dimension) of the galaxies' images, fitted on the train split."""
-    packed = Packed.of(run, config.workers)
+    """Principal components (N, dimension) of the galaxies' images, fitted on the train split.
+
+    Raises Problem where the features were made of other images, or by another split of them.
+    """
+    packed, path = Packed.of(run, config.workers), latents_of(config, run)
     place = pd.Series(np.arange(len(packed.index)), index=packed.index["path"])
     rows = place.reindex(table["path"])
     if rows.isna().any():
-        path = run.class_latents(config.num_var)
+        again = [run.latents(config.num_var)] if config.label else [run.matches, path]
         raise Problem(
             f"{run.show(path)} names {rows.index[rows.isna()][0]}, which is not in "
-            f"{run.show(run.train_txt)}: run {run.made_by(run.matches)} and {run.made_by(path)}"
+            f"{run.show(run.train_txt)}: run {' and '.join(map(run.made_by, again))}"
+        )
+    split = packed.index["split"].to_numpy()[rows.to_numpy(np.int64)]
+    if (split != table["split"].to_numpy()).any():
+        raise Problem(
+            f"{run.show(path)} has another split than {run.show(run.packed)}: delete it and run "
+            "the stages from Galaxy_VAE_n.py on again"
         )
     return pixel_components(
         packed.images,
@@ -122,7 +173,7 @@ def main(config: Config) -> None:
         __file__,
         run,
         config,
-        inputs=[run.class_latents(config.num_var), run.train_txt],
+        inputs=[latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])],
         outputs=[json_path, csv_path, md_path, chart, panels],
     )
     if stage.nothing_to_do():
@@ -131,15 +182,16 @@ def main(config: Config) -> None:
         raise Problem("seeds, trees, draws and min_answer: at least one of each is needed")
     table, features = read_galaxies(config, run)
     dimension = features.shape[1]
-    components = read_components(config, run, table, dimension)
+    answers, labelled, labels = read_questions(config, run, table)
     asked = [
         scores.set_question(
-            name, list(answers), table[scores.answer_column(name)], table["split"],
+            name, of, labelled[name], table["split"],
             min_answer=config.min_answer, min_test=config.min_test,
         )
-        for name, answers in galaxy_zoo.questions().items()
+        for name, of in answers.items()
     ]  # fmt: skip
     scored = [question for question in asked if not question.too_few]
+    components = read_components(config, run, table, dimension) if scored else features[:, :0]
     results = {
         question.name: scores.compare_features(
             question, components, features, config.seeds, config.trees, config.draws, config.seed
@@ -150,7 +202,6 @@ def main(config: Config) -> None:
     if results:
         pairs = [result.pair for result in results.values()]
         mean = scores.paired_difference(pairs, draws=config.draws, seed=config.seed)
-    labels = table.attrs.get("labels") or "of unknown origin"
     content = {
         "labels": labels,
         "features": config.features,
@@ -175,6 +226,8 @@ def main(config: Config) -> None:
     draw_scores(list(results.values()), mean, dimension, chart)
     draw_confusion(list(results.values()), panels)
     print(f"  labels: {labels}")
+    some = labelled.notna().any(axis=1)
+    print(f"  {int(some.sum()):,} of {len(table):,} images have an answer")
     compared = {name: result.compared["balanced_accuracy"] for name, result in results.items()}
     for name, words_on_it in zip(summary["question"], summary["verdict"], strict=True):
         both = compared.get(name, mean if name.startswith("mean of") else None)

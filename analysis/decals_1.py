@@ -3,7 +3,7 @@
 The cuts are the table in VAE_model/galaxy_zoo.py: classes may overlap, answers to one question
 exclude each other.
 
-Reads:  catalogue.parquet
+Reads:  catalogue.parquet, or, where images were imported with its columns, labels.parquet
 Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, a boolean
         column a class, a text column a question by scores.answer_column),
         result/class_<name>.fits (one a class, with the fractions it is cut on, for TOPCAT)
@@ -28,6 +28,7 @@ from VAE_model.galaxy_zoo import (
     columns_needed,
     questions,
 )
+from VAE_model.labels import columns_of
 from VAE_model.paths import Run
 from VAE_model.scores import answer_column
 from VAE_model.stage import Problem, Stage, start
@@ -54,13 +55,30 @@ class Config:
     posteriors beside concentrations)."""
 
 
-def describe_labels(config: Config, run: Run) -> str:
+def catalogue_of(run: Run, columns: list[str]) -> Path:
+    """The table with the fractions: the catalogue, or the labels of imported images that have them.
+
+    Raises Problem where there are labels only, and others.
+    """
+    if run.catalogue.exists() or not (there := columns_of(run)):
+        return run.catalogue
+    lacking = [name for name in columns if name not in (*IDENTITY, *there)]
+    if lacking:
+        raise Problem(
+            f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
+            f"{lacking[0]}: bring a Galaxy Zoo catalogue, or ask the labels themselves with "
+            f"python analysis/classify.py --label {' '.join(there)}"
+        )
+    return run.labels
+
+
+def describe_labels(config: Config, run: Run, path: Path) -> str:
     """What the labels are: votes, simulated votes, or what a network predicts."""
     if config.labels:
         return config.labels
     if run.truth.exists():
         return "simulated votes, drawn from the truth of the simulated sky"
-    schema = pq.read_schema(run.catalogue)
+    schema = pq.read_schema(path)
     if said := (schema.metadata or {}).get(b"labels"):
         return said.decode("utf-8", "replace")
     if any(name.endswith("_concentration") for name in schema.names):
@@ -68,19 +86,24 @@ def describe_labels(config: Config, run: Run) -> str:
     return "fractions that the catalogue does not describe: votes, or what a network predicts"
 
 
-def read_catalogue(config: Config, run: Run, cuts: list[Cut]) -> pd.DataFrame:
-    """The columns of the catalogue that the cuts need, as numbers.
-
-    Raises Problem naming the file and the column that is missing, or holds no numbers.
-    """
+def columns_read(config: Config, cuts: list[Cut]) -> list[str]:
+    """The columns of the catalogue that the cuts and the gates of the constants need."""
     columns = columns_needed(cuts)
     if config.min_volunteers_asked > 0:
         columns += sorted({asked(question) for cut in cuts for question in _questions_of(cut)})
     if config.drop_wrong_size:
         columns.append(_WRONG_SIZE)
-    catalogue = read_parquet(run.catalogue, columns)
+    return columns
+
+
+def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
+    """The columns of the catalogue, as numbers.
+
+    Raises Problem naming the file and the column that is missing, or holds no numbers.
+    """
+    catalogue = read_parquet(path, columns)
     if catalogue.empty:
-        raise Problem(f"{run.show(run.catalogue)} has no rows: make it anew")
+        raise Problem(f"{run.show(path)} has no rows: make it anew")
     for name in columns:
         if name == IDENTITY[0]:
             catalogue[name] = catalogue[name].astype("str")
@@ -92,7 +115,7 @@ def read_catalogue(config: Config, run: Run, cuts: list[Cut]) -> pd.DataFrame:
             catalogue[name] = values if single else values.astype(float)
         except (TypeError, ValueError) as error:
             raise Problem(
-                f"{run.show(run.catalogue)}: column {name} does not hold numbers ({error})"
+                f"{run.show(path)}: column {name} does not hold numbers ({error})"
             ) from None
     return catalogue
 
@@ -154,9 +177,16 @@ def main(config: Config) -> None:
     run = Run(config.run)
     tables = {name: run.class_table(name) for name in CLASSES}
     outputs = [run.classes, *tables.values()]
-    if run.catalogue.exists():
-        read_parquet(run.catalogue, [])  # a file of another kind is refused in one line
-    stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=outputs)
+    asked_questions = questions(config.gate, config.answer)
+    cuts = [
+        *CLASSES.values(),
+        *(c for answers in asked_questions.values() for c in answers.values()),
+    ]
+    columns = columns_read(config, cuts)
+    path = catalogue_of(run, columns)
+    if path.exists():
+        read_parquet(path, [])  # a file of another kind is refused in one line
+    stage = Stage(__file__, run, config, inputs=[path], outputs=outputs)
     if stage.nothing_to_do():
         return
     if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
@@ -164,21 +194,16 @@ def main(config: Config) -> None:
             f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "
             "answer from 0.5 to 1, so that answers exclude each other"
         )
-    asked_questions = questions(config.gate, config.answer)
-    cuts = [
-        *CLASSES.values(),
-        *(c for answers in asked_questions.values() for c in answers.values()),
-    ]
-    catalogue = read_catalogue(config, run, cuts)
-    labels = describe_labels(config, run)
+    catalogue = read_catalogue(run, path, columns)
+    labels = describe_labels(config, run, path)
     classes = catalogue[IDENTITY].copy()
     for name, cut in CLASSES.items():
         classes[name] = select(catalogue, cut, config)
     for name, answers in asked_questions.items():
         classes[answer_column(name)] = take_answers(catalogue, answers, config)
-    for name, path in tables.items():
+    for name, table in tables.items():
         columns = [*IDENTITY, *sorted(CLASSES[name].columns())]
-        write_class(path, name, catalogue.loc[classes[name], columns], labels)
+        write_class(table, name, catalogue.loc[classes[name], columns], labels)
     answered = classes[[answer_column(name) for name in asked_questions]].notna().any(axis=1)
     kept = classes[list(CLASSES)].any(axis=1) | answered
     classes = classes[kept].reset_index(drop=True)
@@ -186,7 +211,7 @@ def main(config: Config) -> None:
     print(f"  labels: {labels}")
     print(f"  kept {len(classes):,} of {len(catalogue):,} galaxies: in a class or with an answer")
     if classes.empty:
-        raise Problem(f"{run.show(run.catalogue)}: no galaxy passes a cut: lower the thresholds")
+        raise Problem(f"{run.show(path)}: no galaxy passes a cut: lower the thresholds")
     print_counts(classes, asked_questions)
     write_parquet(run.classes, classes)
     stage.finish(

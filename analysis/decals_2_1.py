@@ -104,6 +104,12 @@ def main(config: Config) -> None:
     sky = (classes["ra"], classes["dec"], index["ra"], index["dec"])
     class_row, image_row, separations = cross_match(*sky, config.radius)
     if not len(class_row):
+        if not (index["ra"].notna() & index["dec"].notna()).any():
+            raise Problem(
+                f"no image in {run.show(run.train_txt)} has a position: give one in the table that "
+                "data/import_images.py reads (ra, dec), or classify by labels with "
+                "python analysis/classify.py --label"
+            )
         closest = float(nearest(*sky)[0].min(initial=np.inf))
         raise Problem(
             f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "

@@ -1,6 +1,7 @@
 """Extract the latent variables of every image in train.txt, with how well each is reconstructed.
 
-Reads:  train.txt (its packed images), model/vae_40.pt (or the constant `model`)
+Reads:  train.txt (its packed images), model/vae_40.pt (or the constant `model`), labels.parquet
+        where that gives a split
 Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
         survey, split, mu_00.., logvar_00.., mse, ssim, pose_* (where the network takes the pose
         out: angle in radians, x, y and size in half-frames, ratio of the axes), flag_*
@@ -19,6 +20,7 @@ from VAE_model.defects import defect_flags
 from VAE_model.device import Precision
 from VAE_model.encoding import encode
 from VAE_model.files import write_parquet
+from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import Problem, Stage, start
@@ -65,7 +67,7 @@ def main(config: Config) -> None:
         __file__,
         run,
         config,
-        inputs=[run.train_txt, weights],
+        inputs=[run.train_txt, weights, *split_source(run)],
         outputs=[run.latents(config.num_var)],
     )
     if stage.nothing_to_do():

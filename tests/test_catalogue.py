@@ -15,6 +15,7 @@ from VAE_model.problem import Problem
 from VAE_model.scores import answer_column
 from VAE_model.sky import cross_match
 
+catalogue_scale = load_script("benchmarks/catalogue_scale.py")
 decals_1 = load_script("analysis/decals_1.py")
 decals_2_1 = load_script("analysis/decals_2_1.py")
 decals_2_2 = load_script("analysis/decals_2_2.py")
@@ -242,3 +243,35 @@ def test_latents_that_do_not_fit_the_matches_are_refused(copy_of_tiny_run):
         write_parquet(run.latents(3), broken)
         with pytest.raises(Problem, match=words):
             decals_2_2.main(decals_2_2.Config(run=run.folder, num_var=3))
+
+
+def test_labels_with_fractions_serve_as_the_catalogue_and_others_are_pointed_to_classify(
+    copy_of_tiny_run,
+):
+    run = copy_of_tiny_run
+    catalogue = pd.read_parquet(run.catalogue)
+    decals_1.main(decals_1.Config(run=run.folder))
+    expected = pd.read_parquet(run.classes)
+    run.catalogue.rename(run.labels)
+    run.classes.unlink()
+    decals_1.main(decals_1.Config(run=run.folder))
+    pd.testing.assert_frame_equal(pd.read_parquet(run.classes), expected)
+    labels = catalogue[galaxy_zoo.IDENTITY].assign(path="a.fits", label="spiral")
+    write_parquet(run.labels, labels)
+    with pytest.raises(Problem, match=r"is missing, and .*classify.py --label label$") as problem:
+        decals_1.main(decals_1.Config(run=run.folder))
+    assert "\n" not in str(problem.value)
+
+
+def test_a_large_catalogue_is_cut_and_matched_within_its_time_and_memory(tmp_path):
+    """A tenth of the real one; benchmarks/catalogue_scale.py measures all of it."""
+    config = catalogue_scale.Config(folder=tmp_path / "run", rows=30_000)
+    found = catalogue_scale.measure(config)
+    seconds, memory = zip(*found.values(), strict=True)
+    assert sum(seconds) < 10 and max(memory) < 2
+    run = Run(config.folder)
+    catalogue = pd.read_parquet(run.catalogue, columns=["iauname"])
+    classes, matches = pd.read_parquet(run.classes), pd.read_parquet(run.matches)
+    assert len(classes) > 10_000 and len(matches) == len(classes)
+    row = matches["path"].str.extract(r"(\d+).fits")[0].astype(int)  # an image's file is its row
+    assert (catalogue["iauname"].to_numpy()[row] == matches["iauname"].to_numpy()).all()

@@ -196,6 +196,11 @@ def labelled_run(copy_of_tiny_run) -> Run:
     votes = catalogue.set_index(catalogue["ra"].round(4)).loc[np.round(ra, 4)]
     latents = pd.DataFrame({"path": names, "survey": "decals"})
     side = np.where(np.arange(len(names)) % 3 == 0, "test", "train")
+    side = side.astype(object)
+    side[1] = "validation"
+    kind = votes[galaxy_zoo.fraction("how-rounded", "round")].to_numpy() > 0.5
+    given = {"path": names, "shape": np.where(kind, "round", "other"), "split": side}
+    write_parquet(run.labels, pd.DataFrame(given))
     latents["split"] = side
     for i, answer in enumerate(("round", "in-between", "cigar-shaped")):
         column = galaxy_zoo.fraction("how-rounded", answer)
@@ -266,3 +271,79 @@ def test_bad_input_gets_one_clear_line(labelled_run, script):
         with pytest.raises(Problem, match=words):
             classify.main(config)
     says_one_line(script("analysis/classify.py", run, *options(**QUICK)))
+
+
+def test_the_columns_of_a_table_are_questions_too(labelled_run, script):
+    run = labelled_run
+    run.class_latents(3).unlink()  # no catalogue, no class, no match
+    labels = pd.read_parquet(run.labels).iloc[::-1]  # joined by the path, not by the order
+    labels["ring"] = np.where(np.arange(len(labels)) % 2, 1.0, 0.0)
+    labels.loc[labels.index[:8], "ring"] = np.nan
+    write_parquet(run.labels, labels)
+    done = script("analysis/classify.py", run, *options(**QUICK, label=("shape", "ring")))
+    assert done.returncode == 0, done.stderr
+    content = json.loads(run.classification(3).read_text())
+    shape, ring = content["questions"]
+    assert (shape["question"], shape["answers"]) == ("shape", ["other", "round"])
+    assert shape["latents"]["balanced_accuracy"]["value"] == 1.0
+    assert sum(shape["n_test"].values()) == (labels["split"] == "test").sum()
+    assert ring["answers"] == ["0", "1"]
+    counted = sum(ring["n_train"].values()) + sum(ring["n_test"].values())
+    assert counted == (labels["ring"].notna() & (labels["split"] != "validation")).sum()
+    assert "labels.parquet" in content["labels"] and content["mean_of"] == ["shape", "ring"]
+    assert "nothing to do" in script(
+        "analysis/classify.py", run, *options(**QUICK, label=("shape", "ring"))
+    ).stdout  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("colour", None, "has no label 'colour': it has shape"),
+        ("split", None, "has no label 'split'"),
+        ("one", "spiral", "one has only the value 'spiral' among the 48 images"),
+        ("none", None, "none has no value among the 48 images"),
+        ("many", np.arange(48) / 7, "many has 48 different values"),
+    ],
+)
+def test_a_column_that_asks_no_question_is_refused_in_one_line(labelled_run, column, values, words):
+    run = labelled_run
+    if values is not None or column == "none":
+        labels = pd.read_parquet(run.labels)
+        write_parquet(run.labels, labels.assign(**{column: values}))
+    with pytest.raises(Problem, match=words) as problem:
+        classify.main(classify.Config(run=run.folder, **QUICK, label=(column,)))
+    assert "\n" not in str(problem.value)
+
+
+def test_a_label_of_too_few_images_gets_no_score_and_needs_no_components(labelled_run):
+    run = labelled_run
+    labels = pd.read_parquet(run.labels)
+    write_parquet(run.labels, labels.assign(rare=np.where(np.arange(48) < 2, "a", None)))
+    with pytest.raises(Problem, match="rare has only the value 'a'"):
+        classify.main(classify.Config(run=run.folder, **QUICK, label=("rare",)))
+    write_parquet(run.labels, labels.assign(rare=["a", "b"] + [None] * 46))
+    classify.main(classify.Config(run=run.folder, **QUICK, label=("rare",)))
+    content = json.loads(run.classification(3).read_text())
+    assert "fewer than 2 answers" in content["questions"][0]["no_score_because"]
+    assert content["mean"] is None
+
+
+def test_labels_and_features_that_do_not_belong_together_are_refused(labelled_run, script):
+    run = labelled_run
+    labels = pd.read_parquet(run.labels)
+    config = classify.Config(run=run.folder, **QUICK, label=("shape",))
+    write_parquet(run.labels, labels.assign(split=labels["split"].to_numpy()[::-1]))
+    with pytest.raises(Problem, match="another split than"):
+        classify.main(config)
+    write_parquet(run.labels, labels.assign(split="fold 1"))
+    with pytest.raises(Problem, match="is 'fold 1', not train, validation, test"):
+        classify.main(config)
+    write_parquet(run.labels, pd.concat([labels, labels.iloc[:1]]))
+    with pytest.raises(Problem, match="has two rows for images/decals/"):
+        classify.main(config)
+    for path in (run.class_latents(3), run.classes, run.labels):
+        path.unlink()
+    write_parquet(run.labels, labels)
+    line = says_one_line(script("analysis/classify.py", run, *options(**QUICK)))
+    assert "--label" in line and line.endswith("has shape)")

@@ -5,6 +5,7 @@ environment variable GALAXY_VAE_REAL says. Without them these tests are skipped.
 """
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -205,6 +206,74 @@ def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, scri
     flagged = table.set_index(table["path"].map(lambda path: Path(path).name))
     assert flagged.loc["bassmzls_134.7709_46.4537_star.fits", "flag_saturated"]
     assert set(table["survey"]) == {"decals", "bassmzls"}
+
+
+def labelled(folder: Path, run: Run, source: str, rows: pd.DataFrame, script: Script) -> None:
+    """Import the pictures that rows of a folder's labels.csv name, with the whole table."""
+    for name in rows["file"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REAL / source / "images" / name, folder / name)
+    table = str(REAL / source / "labels.csv")
+    done = script("data/import_images.py", run, "--folder", str(folder), "--table", table)
+    assert done.returncode == 0 and f"imported {len(rows)} of" in done.stdout, done.stderr
+
+
+def classified(run: Run, label: str, script: Script) -> dict:
+    """classification_3.json of a run that has its images and labels, after a short training."""
+    for stage, *arguments in (
+        ("make_datatxt.py",),
+        ("Galaxy_VAE_n.py", "--num-var", "3", "--epochs", "2", "--batch", "8"),
+        ("analysis/extract_latents.py", "--num-var", "3"),
+        ("analysis/classify.py", "--num-var", "3", "--label", label, "--trees", "20",
+         "--draws", "100", "--min-test", "4", "--min-answer", "2"),
+    ):  # fmt: skip
+        done = script(stage, run, *arguments)
+        assert done.returncode == 0, done.stderr
+    return json.loads(run.classification(3).read_text())["questions"][0]
+
+
+def test_spirals_are_classified_by_the_split_of_their_table(tmp_path, script):
+    run = Run(tmp_path / "run")
+    labels = pd.read_csv(REAL / "gz2_spiral" / "labels.csv", dtype={"file": str})
+    rows = labels.groupby(["label", "split"]).head(14)
+    labelled(tmp_path / "mine", run, "gz2_spiral", rows, script)
+    question = classified(run, "label", script)
+    assert question["n_test"] == {"not-spiral": 14, "spiral": 14}
+    latents = pd.read_parquet(run.latents(3)).merge(pd.read_parquet(run.labels), on="path")
+    given = pd.crosstab(latents["split_y"], latents["split_x"])
+    assert given.loc["test", "test"] == 28 and given.loc["test"].sum() == 28
+    assert given.loc["train", "validation"] > 0  # taken from what is given to train
+    assert sum(question["n_train"].values()) == given.loc["train", "train"]
+    line = script("analysis/decals_1.py", run)
+    assert line.returncode == 1 and "classify.py --label file label" in line.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "label", "answers"),
+    [("gz2_defect", "label", ["galaxy", "nongalaxy"]), ("gzdecals_ring", "ring", ["0", "1"])],
+)
+def test_other_labelled_pictures_pass_through_to_the_scores(
+    tmp_path, script, source, label, answers
+):
+    run = Run(tmp_path / "run")
+    rows = pd.read_csv(REAL / source / "labels.csv").groupby(label).head(25)
+    labelled(tmp_path / "mine", run, source, rows, script)
+    question = classified(run, label, script)
+    assert question["answers"] == answers and "latents" in question, question
+    assert sum(question["n_train"].values()) > sum(question["n_test"].values()) >= 4
+
+
+def test_cutouts_of_four_sizes_pass_through_with_their_labels(tmp_path, script):
+    """Twelve images are too few for a score, and that is what they get told."""
+    run, table = Run(tmp_path / "run"), tmp_path / "table.csv"
+    names = sorted(path.name for path in (REAL / "cutouts").glob("*.fits"))
+    side = ["north" if name.startswith("bassmzls") else "south" for name in names]
+    pd.DataFrame({"file": names, "side": side}).to_csv(table, index=False)
+    arguments = ("--folder", str(REAL / "cutouts"), "--table", str(table))
+    assert script("data/import_images.py", run, *arguments).returncode == 0
+    labels = pd.read_parquet(run.labels)
+    assert labels["side"].value_counts().to_dict() == {"south": 12, "north": 2}
+    assert "fewer than" in classified(run, "side", script)["no_score_because"]
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,8 @@ CHAPTERS = [
         run_tables.outliers,
     ),
     Chapter(
-        "A5 Seven questions",
-        "A random forest learns the volunteers' answers from the latent variables of the training "
+        "A5 Questions of morphology",
+        "A random forest learns the answers to each question from the latents of the training "
         "galaxies and is asked about galaxies that neither it nor the network has seen. PCA at the "
         "same dimension is what the latents have to beat; the majority rate is what guessing "
         "gives.",
