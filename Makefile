@@ -31,22 +31,7 @@ setup: $(VENV)/installed  ## create .venv and install requirements.txt
 # ---- the pipeline, in order
 run: setup  ## the whole pipeline on the simulated sky, ending in a report (RUN=data/demo N=2000)
 	$(PY) data/simulate.py --run $(RUN) --galaxies $(N) --overlap $(OVERLAP)
-	$(PY) make_datatxt.py --run $(RUN)
-	$(PY) Galaxy_VAE_n.py --run $(RUN)
-	$(PY) analysis/extract_latents.py --run $(RUN)
-	$(PY) analysis/decals_1.py --run $(RUN)
-	$(PY) analysis/decals_2_1.py --run $(RUN)
-	$(PY) analysis/decals_2_2.py --run $(RUN)
-	$(PY) analysis/decals_3.py --run $(RUN)
-	$(PY) analysis/decals_4.py --run $(RUN)
-	$(PY) analysis/classify.py --run $(RUN)
-	$(PY) analysis/choose_dimension.py --run $(RUN)
-	$(PY) transfer/make_pairs.py --run $(RUN)
-	$(PY) transfer/encode_pairs.py --run $(RUN)
-	$(PY) transfer/adapt.py --run $(RUN)
-	$(PY) transfer/compare.py --run $(RUN)
-	$(PY) outline/network_diagram.py --run $(RUN)
-	$(PY) analysis/report.py --run $(RUN)
+	$(call stages,$(RUN))
 
 # The stages after the data, on the run $(1).
 define stages

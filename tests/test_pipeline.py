@@ -26,8 +26,10 @@ SMALL = {
 def run_recipe() -> list[str]:
     """The scripts of `make run`, in order, from the Makefile itself."""
     text = (ROOT / "Makefile").read_text()
-    recipe = text.split("\nrun: setup")[1].split("\n\n")[0]
-    return [shlex.split(line)[1] for line in recipe.splitlines()[1:]]
+    own = text.split("\nrun: setup")[1].split("\n\n")[0].splitlines()[1:]
+    assert own[-1] == "\t$(call stages,$(RUN))"
+    stages = text.split("\ndefine stages\n")[1].split("endef")[0].splitlines()
+    return [shlex.split(line)[1] for line in [*own[:-1], *stages]]
 
 
 @pytest.fixture(scope="module")
