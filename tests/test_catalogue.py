@@ -263,12 +263,12 @@ def test_labels_with_fractions_serve_as_the_catalogue_and_others_are_pointed_to_
     assert "\n" not in str(problem.value)
 
 
-def test_a_large_catalogue_is_cut_and_matched_within_its_time_and_memory(tmp_path):
-    """A tenth of the real one; benchmarks/catalogue_scale.py measures all of it."""
+def test_a_large_catalogue_is_cut_and_matched_within_its_memory(tmp_path):
+    """A tenth of the real one; benchmarks/catalogue_scale.py measures all of it, and the time."""
     config = catalogue_scale.Config(folder=tmp_path / "run", rows=30_000)
     found = catalogue_scale.measure(config)
-    seconds, memory = zip(*found.values(), strict=True)
-    assert sum(seconds) < 10 and max(memory) < 2
+    _, memory = zip(*found.values(), strict=True)
+    assert max(memory) < 2
     run = Run(config.folder)
     catalogue = pd.read_parquet(run.catalogue, columns=["iauname"])
     classes, matches = pd.read_parquet(run.classes), pd.read_parquet(run.matches)
