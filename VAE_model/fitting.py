@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Files:
     log: Path
 
 
-class Loop:
+class Loop(ABC):
     """Epochs over the rows of one split, judged on those of another: what every fit has in common.
 
     A kind of fit sets `network`, `likelihood` and `begin`s with the rows; it says what a step sees
@@ -77,13 +78,13 @@ class Loop:
     def initialise(self) -> None:
         """Where the first epoch starts from, unless a killed fit is resumed."""
 
+    @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         """What each step sees, in the order of `rows`, and how many rows that is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """What a step minimises, a scalar, and its terms (len(TERMS),), both means of the batch."""
-        raise NotImplementedError
 
     def run(self, label: str = "") -> dict[str, Any]:
         """Fit to the last epoch, from where a killed fit stopped; the best epoch's log.
