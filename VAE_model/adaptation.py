@@ -119,6 +119,9 @@ class Adapter(Loop):
         self.started = torch.zeros(len(pairs), num_var, device=device)
         self._measure(model)
 
+    def initialise(self) -> None:
+        """Nothing: the fit starts from the trained model."""
+
     @torch.no_grad()
     def _measure(self, model: TrainedVAE) -> None:
         """Latents, scatter and stiffness of the starting model."""

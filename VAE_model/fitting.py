@@ -75,6 +75,7 @@ class Loop(ABC):
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
 
+    @abstractmethod
     def initialise(self) -> None:
         """Where the first epoch starts from, unless a killed fit is resumed."""
 
