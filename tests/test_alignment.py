@@ -54,9 +54,9 @@ def test_the_gradient_of_mmd_draws_the_samples_together():
 
 @pytest.mark.parametrize("method", [alignment.standardise, alignment.coral])
 def test_maps_match_the_moments_they_say(method):
-    mixing = RNG.standard_normal((5, 5))
-    source = RNG.standard_normal((4000, 5)) @ mixing + 3
-    target = RNG.standard_normal((4000, 5)) @ RNG.standard_normal((5, 5)) - 1
+    rng = np.random.default_rng(3)  # many galaxies, of which no covariance is shrunk
+    source = rng.standard_normal((200_000, 5)) @ rng.standard_normal((5, 5)) + 3
+    target = rng.standard_normal((200_000, 5)) @ rng.standard_normal((5, 5)) - 1
     matrix, offset = method(source, target)
     moved = source @ matrix.T + offset
     assert moved.mean(axis=0) == pytest.approx(target.mean(axis=0), abs=1e-6)

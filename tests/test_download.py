@@ -470,7 +470,7 @@ def test_the_catalogue_comes_checked_without_its_heavy_columns(run, service, cap
     assert json.loads(sidecar(run.catalogue).read_text())["script"] == "data/download.py"
     assert len(cutouts(run)) == 3 and not leftovers(run)
     decals_1 = load_script("analysis/decals_1.py")
-    assert decals_1.describe_labels(decals_1.Config(), run) == LABELS[CATALOGUE]
+    assert decals_1.describe_labels(decals_1.Config(), run, run.catalogue) == LABELS[CATALOGUE]
     assert service.answered["file from 0"] == 1
     fetch(run, service, None, first=5)  # the catalogue is not fetched again
     assert service.answered["file from 0"] == 1 and len(cutouts(run)) == 5
