@@ -1,7 +1,7 @@
 """Adapt the model to the second survey on the training pairs, by one or several methods.
 
-Each starts from the model that was trained on the first survey alone. `paired` is the one to use,
-`mmd` the published one; `continue`, `coral` and `standardise` are controls: what the same epochs
+Each starts from the model that was trained on the first survey alone. `paired` brings the
+two views of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are controls: what the same epochs
 without alignment, or a map computed without training, would do. A killed adaptation goes on where
 it stopped.
 
