@@ -1,9 +1,9 @@
 """Adapt the model to the second survey on the training pairs, by one or several methods.
 
-Each starts from the model that was trained on the first survey alone. `paired` brings the
-two views of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are controls: what the same epochs
-without alignment, or a map computed without training, would do. A killed adaptation goes on where
-it stopped.
+Each starts from the model that was trained on the first survey alone. `paired` brings the two
+views of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are
+controls: what the same epochs without alignment, or a map computed without training, would do. A
+killed adaptation goes on where it stopped.
 
 Reads:  transfer/pairs.parquet, transfer/latents_no_tf.parquet, model/vae_40.pt
 Writes: model/vae_40_<method>.pt (best on validation pairs), vae_40_<method>_last.pt and
