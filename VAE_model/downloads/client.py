@@ -5,13 +5,11 @@ try is told apart from what is not. Waits are drawn by "full jitter" (M. Brooker
 backoff and jitter, AWS Architecture Blog, 2015), so that connections do not come back together.
 """
 
-import contextlib
 import email.utils
 import errno
 import http.client
 import random
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +20,9 @@ from typing import TypeVar
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from VAE_model import __version__
+from VAE_model.downloads.deadline import Adapter, Watch
 from VAE_model.problem import Problem
 
 Answer = TypeVar("Answer")
@@ -111,86 +108,6 @@ class Gate:
         return self._stopped.is_set()
 
 
-_thread = threading.local()  # .socket: where the connection of this thread may be cut
-_watched: set["_Watch"] = set()
-_watching = threading.Lock()
-_watchers: list[threading.Thread] = []
-_LOOK = 0.1  # seconds between two looks at the watched connections
-
-
-class _Watch:
-    """The time limit of this thread's connection: it is cut when the time is over.
-
-    One thread looks after all of them. A time-out of the socket would not do, as it begins anew
-    with every byte that trickles in.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self.limit, self.over = limit, False
-        self._place = _thread.__dict__  # of this thread, for the watching one to look into
-        self.renew()
-        with _watching:
-            _watched.add(self)
-            if not _watchers:
-                _watchers.append(threading.Thread(target=_look_after, daemon=True))
-                _watchers[0].start()
-
-    def renew(self) -> None:
-        self.deadline = time.monotonic() + self.limit
-
-    def end(self) -> None:
-        with _watching:
-            _watched.discard(self)
-
-    def cut(self) -> None:
-        self.over = True
-        if self._place.get("socket") is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._place["socket"], socket.SHUT_RDWR)
-
-
-def _look_after() -> None:
-    while True:
-        time.sleep(_LOOK)
-        with _watching:
-            for watch in _watched:
-                if time.monotonic() > watch.deadline:
-                    watch.cut()
-
-
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        _thread.socket = self.sock
-
-
-class _SecureConnection(HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _thread.socket = self.sock
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    """Connections that another thread can cut when their time is over."""
-
-    def init_poolmanager(self, *arguments, **keywords) -> None:
-        super().init_poolmanager(*arguments, **keywords)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-
-    def proxy_manager_for(self, *arguments, **keywords) -> urllib3.ProxyManager:
-        manager = super().proxy_manager_for(*arguments, **keywords)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
-        return manager
-
-
 class Client:
     """One connection to a service, for one thread."""
 
@@ -199,7 +116,7 @@ class Client:
         self._session = requests.Session()
         self._session.headers["User-Agent"] = manners.user_agent()
         self._session.headers["Accept-Encoding"] = "identity"
-        adapter = _Adapter(pool_connections=1, pool_maxsize=1)
+        adapter = Adapter(pool_connections=1, pool_maxsize=1)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
@@ -294,7 +211,7 @@ class Client:
         Whatever breaks becomes Transient.
         """
         limit = self.manners.time_limit
-        watch = _Watch(limit)
+        watch = Watch(limit)
         try:
             timeout = (min(_CONNECT, limit), limit)
             with self._session.get(url, headers=headers, stream=True, timeout=timeout) as response:

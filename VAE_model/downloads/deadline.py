@@ -1,0 +1,89 @@
+"""A time limit on a whole answer: connections that are cut when their time is over."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+_thread = threading.local()  # .socket: where the connection of this thread may be cut
+_watched: set["Watch"] = set()
+_watching = threading.Lock()
+_watchers: list[threading.Thread] = []
+_LOOK = 0.1  # seconds between two looks at the watched connections
+
+
+class Watch:
+    """The time limit of this thread's connection: it is cut when the time is over.
+
+    One thread looks after all of them. A time-out of the socket would not do, as it begins anew
+    with every byte that trickles in.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit, self.over = limit, False
+        self._place = _thread.__dict__  # of this thread, for the watching one to look into
+        self.renew()
+        with _watching:
+            _watched.add(self)
+            if not _watchers:
+                _watchers.append(threading.Thread(target=_look_after, daemon=True))
+                _watchers[0].start()
+
+    def renew(self) -> None:
+        self.deadline = time.monotonic() + self.limit
+
+    def end(self) -> None:
+        with _watching:
+            _watched.discard(self)
+
+    def cut(self) -> None:
+        self.over = True
+        if self._place.get("socket") is not None:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._place["socket"], socket.SHUT_RDWR)
+
+
+def _look_after() -> None:
+    while True:
+        time.sleep(_LOOK)
+        with _watching:
+            for watch in _watched:
+                if time.monotonic() > watch.deadline:
+                    watch.cut()
+
+
+class _Connection(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _thread.socket = self.sock
+
+
+class _SecureConnection(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _thread.socket = self.sock
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class Adapter(HTTPAdapter):
+    """Connections that another thread can cut when their time is over."""
+
+    def init_poolmanager(self, *arguments, **keywords) -> None:
+        super().init_poolmanager(*arguments, **keywords)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *arguments, **keywords) -> urllib3.ProxyManager:
+        manager = super().proxy_manager_for(*arguments, **keywords)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
