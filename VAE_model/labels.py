@@ -29,6 +29,12 @@ def columns_of(run: Run) -> list[str]:
     return [name for name in pq.read_schema(run.labels).names if name not in _NO_LABELS]
 
 
+def questions_in(run: Run) -> list[str]:
+    """Those of the columns whose values are answers to a question: from 2 to MOST_ANSWERS."""
+    table = read_parquet(run.labels, columns_of(run)) if run.labels.exists() else pd.DataFrame()
+    return [name for name in table if 2 <= table[name].nunique() <= MOST_ANSWERS]
+
+
 def split_source(run: Run) -> list[Path]:
     """labels.parquet where it gives a split, which is then an input of what is made by the split;
     else nothing."""
@@ -52,6 +58,12 @@ def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
         raise Problem(
             f"{run.show(run.labels)}: {SPLIT} of {unknown.index[0]} is {unknown.iloc[0]!r}, not "
             f"{', '.join(SHARES)}: change it in the table, or rename the column, and import again"
+        )
+    if len(sides) and not sides.index.isin(paths).any():
+        raise Problem(
+            f"{run.show(run.labels)} gives a {SPLIT} for {len(sides):,} images, none of which is "
+            f"in {run.show(run.train_txt)}: {sides.index[0]} is its first; delete it, or run "
+            f"{run.made_by(run.labels)} again"
         )
     return sides.reindex(paths).fillna("").to_numpy(dtype="<U10")
 

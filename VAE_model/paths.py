@@ -83,6 +83,11 @@ class Run:
         """The manifest's rows while a download goes on, a JSON line each."""
         return self.download("journal.jsonl")
 
+    @property
+    def not_before(self) -> Path:
+        """The time before which the service asked not to be asked."""
+        return self.download("not_before.txt")
+
     def import_refused(self, name: str) -> Path:
         """Files that an import refused, with the reason: images/<name>.refused.csv."""
         return self.folder / "images" / f"{name}.refused.csv"

@@ -75,7 +75,7 @@ def score_table(
             rows.append(row | {"verdict": note + verdict(compared["balanced_accuracy"])})
         else:
             rows.append(row | {"verdict": f"no score: {question.too_few}"})
-    if mean is not None:
+    if mean is not None and len(results) > 1:
         name = f"mean of {len(results)} questions"
         rows.append({"question": name, **_columns(mean), "verdict": verdict(mean)})
     return pd.DataFrame(rows)
@@ -120,7 +120,7 @@ def draw_scores(results: list[Result], mean: Comparison | None, dimension: int, 
          1 / len(r.question.answers))
         for r in results
     ]  # fmt: skip
-    if mean is not None:
+    if mean is not None and len(lines) > 1:
         chance = float(np.mean([line[2] for line in lines]))
         lines.append((f"mean of {len(results)}", mean, chance))
     figure = new_figure(8.5, 1.6 + 0.62 * max(len(lines), 1))

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from VAE_model import galaxy_zoo, scores
 from VAE_model.files import atomic, read_parquet, write_json, write_text
-from VAE_model.labels import columns_of, read_answers
+from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components
@@ -80,7 +80,7 @@ def latents_of(config: Config, run: Run) -> Path:
     path = run.class_latents(config.num_var)
     if config.label:
         return run.latents(config.num_var)
-    if not path.exists() and not run.classes.exists() and (there := columns_of(run)):
+    if not path.exists() and not run.classes.exists() and (there := questions_in(run)):
         raise Problem(
             f"{run.show(path)} is missing: run {run.made_by(path)}, or name the labels that are "
             f"the questions with --label ({run.show(run.labels)} has {', '.join(there)})"

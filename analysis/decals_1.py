@@ -28,7 +28,7 @@ from VAE_model.galaxy_zoo import (
     columns_needed,
     questions,
 )
-from VAE_model.labels import columns_of
+from VAE_model.labels import columns_of, questions_in
 from VAE_model.paths import Run
 from VAE_model.scores import answer_column
 from VAE_model.stage import Problem, Stage, start
@@ -64,10 +64,11 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
         return run.catalogue
     lacking = [name for name in columns if name not in (*IDENTITY, *there)]
     if lacking:
+        asked = " ".join(questions_in(run))
+        labels = f", or ask the labels themselves with python analysis/classify.py --label {asked}"
         raise Problem(
             f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
-            f"{lacking[0]}: bring a Galaxy Zoo catalogue, or ask the labels themselves with "
-            f"python analysis/classify.py --label {' '.join(there)}"
+            f"{lacking[0]}: bring a Galaxy Zoo catalogue{labels if asked else ''}"
         )
     return run.labels
 

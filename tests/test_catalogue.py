@@ -256,7 +256,12 @@ def test_labels_with_fractions_serve_as_the_catalogue_and_others_are_pointed_to_
     run.classes.unlink()
     decals_1.main(decals_1.Config(run=run.folder))
     pd.testing.assert_frame_equal(pd.read_parquet(run.classes), expected)
-    labels = catalogue[galaxy_zoo.IDENTITY].assign(path="a.fits", label="spiral")
+    names = [f"{row}.fits" for row in range(len(catalogue))]  # a name is no answer to a question
+    labels = catalogue[galaxy_zoo.IDENTITY].assign(path=names, file=names, label="spiral")
+    write_parquet(run.labels, labels)
+    with pytest.raises(Problem, match=r"is missing, and .*bring a Galaxy Zoo catalogue$"):
+        decals_1.main(decals_1.Config(run=run.folder))
+    labels.loc[0, "label"] = "smooth"
     write_parquet(run.labels, labels)
     with pytest.raises(Problem, match=r"is missing, and .*classify.py --label label$") as problem:
         decals_1.main(decals_1.Config(run=run.folder))

@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from VAE_model import galaxy_zoo, scores
 from VAE_model.files import write_parquet
+from VAE_model.labels import given_split
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components, pooled_pixels
 from VAE_model.problem import Problem
@@ -336,6 +337,10 @@ def test_labels_and_features_that_do_not_belong_together_are_refused(labelled_ru
     write_parquet(run.labels, labels.assign(split=labels["split"].to_numpy()[::-1]))
     with pytest.raises(Problem, match="another split than"):
         classify.main(config)
+    moved = labels.assign(path="elsewhere/" + labels["path"])
+    write_parquet(run.labels, moved)
+    with pytest.raises(Problem, match=r"none of which is in .*train.txt: elsewhere/"):
+        given_split(run, labels["path"].tolist())
     write_parquet(run.labels, labels.assign(split="fold 1"))
     with pytest.raises(Problem, match="is 'fold 1', not train, validation, test"):
         classify.main(config)

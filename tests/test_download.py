@@ -28,7 +28,7 @@ from cutout_service import FAULTS, PERMANENT, TRANSIENT, CutoutService, cutout
 from VAE_model import galaxy_zoo
 from VAE_model.cutouts import read_cutout
 from VAE_model.downloads.catalogue import LABELS, NEEDED, WELCOME
-from VAE_model.downloads.client import Permanent, Transient, retry_after
+from VAE_model.downloads.client import Gate, Permanent, Transient, retry_after
 from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, path_of
 from VAE_model.downloads.manifest import COLUMNS, alone
 from VAE_model.files import list_files
@@ -263,7 +263,24 @@ def test_a_service_that_asks_to_come_back_much_later_ends_the_download(run, tmp_
         pytest.raises(Problem, match=r"the service asks to come back in [45],[09]"),
     ):
         fetch(run, service, table)
-    assert sum(service.asked.values()) <= 3
+    asked = sum(service.asked.values())
+    assert asked <= 3
+    with (
+        CutoutService() as back,
+        pytest.raises(Problem, match=r"to come back in [45],[09].*said to an earlier run"),
+    ):
+        fetch(run, back, table)  # the word of the service outlives the process
+    assert not back.asked
+
+
+def test_a_killed_run_s_successor_waits_as_the_service_asked(tmp_path):
+    memory = tmp_path / "not_before.txt"
+    Gate(memory).hold(0.5)
+    began, after = time.monotonic(), Gate(memory)
+    after.wait()
+    assert 0.3 < time.monotonic() - began < 5 and after.closed_for() <= 0
+    memory.write_text("half a nu")
+    assert Gate(memory).closed_for() <= 0
 
 
 def test_retry_after_is_seconds_or_a_date():

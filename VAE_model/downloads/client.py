@@ -23,6 +23,7 @@ import urllib3
 
 from VAE_model import __version__
 from VAE_model.downloads.deadline import Adapter, Watch
+from VAE_model.files import write_text
 from VAE_model.problem import Problem
 
 Answer = TypeVar("Answer")
@@ -77,16 +78,31 @@ class Manners:
 class Gate:
     """What all connections share: the time before which none may ask, and the end of it all."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Path | None = None) -> None:
+        """memory: a file that keeps that time, so that a killed run's successor waits for it too
+        (seconds since 1970, since another process has another monotonic clock)."""
         self.problem: BaseException | None = None
         self._stopped = threading.Event()
         self._lock = threading.Lock()
-        self._opens = 0.0
+        self._memory = memory
+        self._opens = time.monotonic() + (self._remembered() - time.time())
 
     def hold(self, seconds: float) -> None:
         """No connection asks again within `seconds`."""
         with self._lock:
             self._opens = max(self._opens, time.monotonic() + seconds)
+            if self._memory:
+                write_text(self._memory, f"{time.time() + self.closed_for():.3f}\n")
+
+    def closed_for(self) -> float:
+        """Seconds until the gate opens; negative where it is open."""
+        return self._opens - time.monotonic()
+
+    def _remembered(self) -> float:
+        try:
+            return float(self._memory.read_text()) if self._memory else 0.0
+        except (OSError, ValueError):
+            return 0.0
 
     def wait(self, seconds: float = 0.0) -> None:
         """Wait `seconds`, and until the gate is open. Raises Stopped where all is to end."""
@@ -236,10 +252,16 @@ class Client:
         if hiccup.wait is None:
             return jitter
         if hiccup.wait > self.manners.longest_wait:
-            asked = f"the service asks to come back in {hiccup.wait:,.0f} s ({hiccup})"
-            self.gate.stop(Problem(f"{asked}: give the same command then, it goes on"))
+            self.gate.hold(hiccup.wait)
+            self.gate.stop(come_back(hiccup.wait, str(hiccup)))
             raise Stopped
         return hiccup.wait + min(jitter, self.manners.backoff)
+
+
+def come_back(seconds: float, why: str) -> Problem:
+    """The word that ends a download whose service asks for a longer wait than is waited for."""
+    asked = f"the service asks to come back in {seconds:,.0f} s ({why})"
+    return Problem(f"{asked}: give the same command then, it goes on")
 
 
 def _check_status(response: requests.Response) -> None:

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
+from VAE_model.downloads.client import (
+    Client,
+    Gate,
+    Manners,
+    Permanent,
+    Stopped,
+    Transient,
+    come_back,
+)
 from VAE_model.downloads.cutout_service import Job, check_cutout, most_bytes
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
 from VAE_model.files import atomic
@@ -90,7 +98,9 @@ def fetch_all(
     size: pixels on a side. Rows go to the journal as they come. Raises Problem where the service
     as a whole fails, and whatever a worker met that is not of the network (a full disk).
     """
-    gate = Gate()
+    gate = Gate(run.not_before)
+    if (left := gate.closed_for()) > manners.longest_wait:
+        raise come_back(left, "said to an earlier run")
     waiting: queue.Queue[Job | None] = queue.Queue(maxsize=2 * connections)
 
     def work() -> None:
