@@ -117,6 +117,12 @@ def questions(gate: float = 0.5, answer: float = 0.6) -> dict[str, dict[str, Cut
     }
 
 
+def answer_column(question: str) -> str:
+    """Column of a question's answers in classes.parquet: its name, but `merger answer` for the
+    question merger, as the class of that name has the column `merger`."""
+    return f"{question} answer" if question in CLASSES else question
+
+
 def columns_needed(cuts: list[Cut]) -> list[str]:
     """The catalogue's columns that the cuts and the identity of a galaxy need, sorted."""
     return IDENTITY + sorted(set().union(*(cut.columns() for cut in cuts)))

@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 from sklearn.ensemble import RandomForestClassifier
 
-from VAE_model.galaxy_zoo import CLASSES
-
 Metric = Callable[[NDArray], NDArray]
 
 
@@ -63,12 +61,6 @@ class Question:
         if not len(self.train) or not len(self.test):
             return float("nan")
         return float(np.mean(self.test_codes == np.bincount(self.train_codes).argmax()))
-
-
-def answer_column(question: str) -> str:
-    """Column of a question's answers in classes.parquet: its name, but `merger answer` for the
-    question merger, as the class of that name has the column `merger`."""
-    return f"{question} answer" if question in CLASSES else question
 
 
 def set_question(

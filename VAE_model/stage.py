@@ -43,6 +43,7 @@ _NOT_THE_RESULT = {"run", "workers", "device"}
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy", "pyarrow")
 
 _MANY = 6  # inputs that are named in the line that begins a stage
+_LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
 
 _dry_run = False
 
@@ -95,6 +96,21 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _identify(path: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What tells a file from what it was: its hash, and of a large one its size and time too.
+
+    Where these are still as in the record `before`, its hash is taken: reading gigabytes takes
+    seconds, in every stage anew.
+    """
+    stat = path.stat()
+    if path.is_dir() or stat.st_size < _LARGE:
+        return {"sha256": sha256(path)}
+    record = {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
+    if before and "sha256" in before and record.items() <= before.items():
+        return record | {"sha256": before["sha256"]}
+    return record | {"sha256": sha256(path)}
+
+
 class Stage:
     """One run of one script on one run folder.
 
@@ -115,7 +131,7 @@ class Stage:
         self.inputs = [Path(path) for path in inputs]
         self.outputs = [Path(path) for path in outputs]
         self.began = time.monotonic()
-        self.input_hashes: dict[str, str] = {}
+        self.identities: dict[str, dict[str, Any]] = {}
 
     @property
     def dry_run(self) -> bool:
@@ -134,7 +150,9 @@ class Stage:
             self._print_plan()
             return True
         self._check_inputs()
-        self.input_hashes = {self._name(path): sha256(path) for path in self.inputs}
+        known = _read_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
+        names = {self._name(path): path for path in self.inputs}
+        self.identities = {name: _identify(path, known.get(name)) for name, path in names.items()}
         if not unfinished and self._outputs_are_fresh():
             names = ", ".join(self.run.show(path) for path in self.outputs)
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
@@ -148,7 +166,7 @@ class Stage:
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
             self._name(path): {
-                "sha256": self.input_hashes.get(self._name(path)) or sha256(path),
+                **(self.identities.get(self._name(path)) or _identify(path)),
                 "rows": count_rows(path),
             }
             for path in self.inputs
@@ -162,7 +180,7 @@ class Stage:
                     "script": self.script,
                     "config": self._config(),
                     "inputs": inputs,
-                    "output": {"sha256": sha256(path), "rows": count_rows(path)},
+                    "output": {**_identify(path), "rows": count_rows(path)},
                     "numbers": numbers,
                     "versions": versions(),
                     "seconds": seconds,
@@ -196,22 +214,23 @@ class Stage:
                 source = self.run.folder / name
                 if source.is_dir():  # images may come and go; make_datatxt.py looks after them
                     continue
-                if source.exists() and sha256(source) != record.get("sha256"):
+                if source.exists() and _identify(source, record)["sha256"] != record.get("sha256"):
                     raise Problem(
                         f"{self.run.show(path)} is stale ({name} has changed since): run {command}"
                     )
 
     def _outputs_are_fresh(self) -> bool:
         relevant = {k: v for k, v in self._config().items() if k not in _NOT_THE_RESULT}
+        now = {name: entry["sha256"] for name, entry in self.identities.items()}
         for path in self.outputs:
             record = _read_sidecar(path)
             if not path.exists() or not record:
                 return False
             before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
             hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
-            if before != relevant or hashes != self.input_hashes:
+            if before != relevant or hashes != now:
                 return False
-            if sha256(path) != record["output"]["sha256"]:
+            if _identify(path, record["output"])["sha256"] != record["output"]["sha256"]:
                 print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
         return True
 

@@ -102,7 +102,7 @@ def read_labels(run: Run, packed: Packed) -> pd.DataFrame | None:
     """The seven answers of each packed image, in their order; None where there are no matches."""
     if not run.classes.exists() or not run.matches.exists():
         return None
-    columns = [scores.answer_column(name) for name in galaxy_zoo.questions()]
+    columns = [galaxy_zoo.answer_column(name) for name in galaxy_zoo.questions()]
     classes = read_parquet(run.classes, columns)
     matches = read_parquet(run.matches, ["class_row", "path"])
     labels = classes.iloc[matches["class_row"]].set_axis(matches["path"], axis=0)
@@ -115,7 +115,7 @@ def forest_score(
     """Balanced accuracy, averaged over the questions with galaxies enough, and their number."""
     found = []
     for name, answers in galaxy_zoo.questions().items():
-        column = labels[scores.answer_column(name)]
+        column = labels[galaxy_zoo.answer_column(name)]
         question = scores.set_question(
             name, list(answers), column, split, "validation", 3, config.min_scored
         )

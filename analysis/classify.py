@@ -119,7 +119,7 @@ def read_questions(
         answers, labels = read_answers(run, config.label, table["path"].tolist())
         return answers, labels, f"by the table that the images came with ({run.labels.name})"
     answers = {name: list(of) for name, of in galaxy_zoo.questions().items()}
-    columns = {scores.answer_column(name): name for name in answers}
+    columns = {galaxy_zoo.answer_column(name): name for name in answers}
     lacking = [name for name in columns if name not in table]
     if lacking:
         path = run.class_latents(config.num_var)

@@ -5,7 +5,7 @@ exclude each other.
 
 Reads:  catalogue.parquet, or, where images were imported with its columns, labels.parquet
 Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, a boolean
-        column a class, a text column a question by scores.answer_column),
+        column a class, a text column a question by galaxy_zoo.answer_column),
         result/class_<name>.fits (one a class, with the fractions it is cut on, for TOPCAT)
 
 Example: python analysis/decals_1.py --min-volunteers-asked 0.5 --drop-wrong-size
@@ -24,13 +24,13 @@ from VAE_model.galaxy_zoo import (
     CLASSES,
     IDENTITY,
     Cut,
+    answer_column,
     asked,
     columns_needed,
     questions,
 )
 from VAE_model.labels import columns_of, questions_in
 from VAE_model.paths import Run
-from VAE_model.scores import answer_column
 from VAE_model.stage import Problem, Stage, start
 
 _WRONG_SIZE = "wrong_size_warning"

@@ -1,17 +1,19 @@
 """How long the cut and the match take on a catalogue of the full size, and in how much memory.
 
 Makes a catalogue with the columns and types of gz_decals_auto_posteriors.parquet (25 floats in
-each concentration cell: 1.2 GB at 313,789 rows) and as many image positions, then runs the two
-scripts on it as a user does. The images are names without pixels: neither script looks at any.
+each concentration cell: 1.3 GB at 313,789 rows) and as many image positions, then runs the two
+scripts on it as a user does, several times. The images are names without pixels: neither script
+looks at any.
 
 Reads:  nothing
 Writes: <folder>/ (a run; deleted at the end unless `keep`), a line a stage on the screen
 
-Example: python benchmarks/catalogue_scale.py --rows 313789
+Example: python benchmarks/catalogue_scale.py --rows 313789 --repeats 5
 """
 
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ class Config:
     """Galaxies of the catalogue, and images."""
     offset: float = 0.1
     """Scatter of the images' centres about the catalogue's positions, on each axis (arcsec)."""
+    repeats: int = 5
+    """Times that both stages are run, each time from nothing."""
     seed: int = 0
     """Of positions, fractions and concentrations."""
     keep: bool = False
@@ -140,20 +144,28 @@ print(process.returncode, time.monotonic() - began, usage.ru_maxrss)
 """
 
 
-def measure(config: Config) -> dict[str, tuple[float, float]]:
-    """Seconds and peak memory (GiB) of each stage on a run that is made for it."""
+def watch(script: str, run: Run) -> tuple[float, float]:
+    """Seconds and peak memory (GiB) of one stage."""
+    command = [sys.executable, str(ROOT / script), "--run", str(run.folder)]
+    watched = [sys.executable, "-c", _WATCH, *command]
+    done = subprocess.run(watched, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    code, seconds, peak = map(float, done.stdout.split())
+    if code:
+        raise Problem(f"{script} failed")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    return seconds, peak * unit / 2**30
+
+
+def measure(config: Config) -> dict[str, list[tuple[float, float]]]:
+    """Seconds and peak memory (GiB) of each stage, each time, on a run that is made for it."""
     run = Run(config.folder)
     write_images(run, config, *write_catalogue(run, config))
-    found = {}
-    for name, script in STAGES.items():
-        command = [sys.executable, str(ROOT / script), "--run", str(run.folder)]
-        watched = [sys.executable, "-c", _WATCH, *command]
-        done = subprocess.run(watched, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        code, seconds, peak = map(float, done.stdout.split())
-        if code:
-            raise Problem(f"{script} failed on {config.rows:,} rows")
-        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-        found[name] = seconds, peak * unit / 2**30
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}
+    for _ in range(config.repeats):
+        for folder in (run.result(""), run.figure("")):
+            shutil.rmtree(folder, ignore_errors=True)
+        for name, script in STAGES.items():
+            found[name].append(watch(script, run))
     return found
 
 
@@ -168,10 +180,15 @@ def main(config: Config) -> None:
         if not config.keep:
             shutil.rmtree(run.folder, ignore_errors=True)
     print(f"catalogue of {config.rows:,} rows, {size:.2f} GB, and as many images:")
-    for name, (seconds, memory) in found.items():
-        print(f"  {name:<6} {STAGES[name]:<22} {seconds:5.1f} s  {memory:.2f} GiB")
-    seconds, memories = zip(*found.values(), strict=True)
-    print(f"  {'both':<29} {sum(seconds):5.1f} s  {max(memories):.2f} GiB")
+    rows = {f"{name:<6} {STAGES[name]}": of for name, of in found.items()}
+    rows["both"] = [
+        (cut[0] + match[0], max(cut[1], match[1]))
+        for cut, match in zip(found["cut"], found["match"], strict=True)
+    ]
+    for name, of in rows.items():
+        seconds, memories = zip(*of, strict=True)
+        print(f"  {name:<29} median {statistics.median(seconds):5.1f} s "
+              f"({min(seconds):.1f} to {max(seconds):.1f}), {max(memories):.2f} GiB")  # fmt: skip
 
 
 if __name__ == "__main__":

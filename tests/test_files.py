@@ -7,6 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
+from VAE_model import stage
 from VAE_model.files import atomic, read_parquet, sweep, write_parquet
 from VAE_model.problem import Problem
 
@@ -36,3 +37,23 @@ def test_a_table_without_a_column_is_named_with_it(tmp_path):
     write_parquet(tmp_path / "t.parquet", pd.DataFrame({"ra": [1.0]}))
     with pytest.raises(Problem, match=r"t\.parquet has no column dec"):
         read_parquet(tmp_path / "t.parquet", ["ra", "dec"])
+
+
+def test_a_large_file_is_hashed_anew_only_where_its_size_or_time_has_changed(tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(stage, "sha256", lambda path: hashed.append(path.name) or "a hash")
+    monkeypatch.setattr(stage, "_LARGE", 10)
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_text("0123456789")
+    small.write_text("012345678")
+    records = {path: stage._identify(path) for path in (large, small)}
+    assert hashed == ["large", "small"]
+    for path, record in records.items():
+        assert stage._identify(path, record) == record
+    assert hashed == ["large", "small", "small"]
+    os.utime(large, ns=(0, 1))
+    assert stage._identify(large, records[large])["modified"] == 1
+    large.write_text("0123456789x")
+    stage._identify(large, records[large])
+    stage._identify(large, {"sha256": "of an older version"})
+    assert hashed == ["large", "small", "small", *["large"] * 3]

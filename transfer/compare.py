@@ -74,7 +74,7 @@ def read_labels(run: Run, num_var: int, paths: pd.Series) -> pd.DataFrame:
     """The answers to the seven questions of each pair, by the first survey's image; null for all
     where the latents have not been matched to a catalogue."""
     source = run.class_latents(num_var)
-    columns = [scores.answer_column(name) for name in galaxy_zoo.questions()]
+    columns = [galaxy_zoo.answer_column(name) for name in galaxy_zoo.questions()]
     if not source.exists():
         none = pd.DataFrame(None, range(len(paths)), columns, dtype=object)
         none.attrs["labels"] = "none"
@@ -151,7 +151,7 @@ def main(config: Config) -> None:
     split = np.where(usable, pairs["split"], "left out")
     asked = [
         scores.set_question(
-            name, list(answers), labels[scores.answer_column(name)], split,
+            name, list(answers), labels[galaxy_zoo.answer_column(name)], split,
             min_answer=config.min_answer, min_test=config.min_test,
         )
         for name, answers in galaxy_zoo.questions().items()
