@@ -106,8 +106,15 @@ def read_train_txt(run: Run) -> list[str]:
     shown = run.show(run.train_txt)
     if not run.train_txt.exists():
         raise Problem(f"{shown} is missing: run {run.made_by(run.train_txt)}")
-    lines = run.train_txt.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = run.train_txt.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise Problem(
+            f"{shown} is no UTF-8 text: delete it and run python make_datatxt.py"
+        ) from None
     names = [line for line in lines if line.strip()]
+    if bad := next((name for name in names if "\0" in name), ""):
+        raise Problem(f"{shown} has a line with a zero byte ({bad!r:.40}): delete the line")
     if not names:
         raise Problem(f"{shown} is empty: run python make_datatxt.py")
     twice = pd.Series(names)[pd.Series(names).duplicated()]

@@ -32,11 +32,11 @@ from typing import Any
 import tyro
 
 from VAE_model import __version__
-from VAE_model.files import count_rows, sha256, sweep, write_json
+from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
-__all__ = ["Problem", "Stage", "sidecar", "start"]
+__all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
 
 # Constants that say where and how fast, not what: a change of them leaves outputs valid.
 _NOT_THE_RESULT = {"run", "workers", "device"}
@@ -87,12 +87,24 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(sidecar(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What the side-car of an output says; empty where it has none.
+
+    Raises Problem where the side-car is damaged.
+    """
+    beside = sidecar(path)
+    if not beside.exists():
         return {}
-    return content if isinstance(content, dict) else {}
+    record = read_json(beside)
+    entries = [*_entries(record.get("inputs")), record.get("output")]
+    whole = all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries)
+    if not (whole and isinstance(record.get("config"), dict) and record.get("script")):
+        raise Problem(f"{beside} is damaged: delete it")
+    return record
+
+
+def _entries(inputs: Any) -> list[Any]:
+    return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
 
 
 class Stage:
@@ -192,19 +204,36 @@ class Stage:
                 raise Problem(f"{self.run.show(path)} is missing: run {command}")
             if not path.is_dir() and path.stat().st_size == 0:
                 raise Problem(f"{self.run.show(path)} is empty: delete it and run {command}")
-            for name, record in _read_sidecar(path).get("inputs", {}).items():
-                source = self.run.folder / name
-                if source.is_dir():  # images may come and go; make_datatxt.py looks after them
-                    continue
-                if source.exists() and sha256(source) != record.get("sha256"):
-                    raise Problem(
-                        f"{self.run.show(path)} is stale ({name} has changed since): run {command}"
-                    )
+            self._check_origin(path, set())
+
+    def _check_origin(self, path: Path, seen: set[Path]) -> None:
+        """Raise Problem where what a file was made from has changed since, or what that was made
+        from, and so on back to the images (which come and go; make_datatxt.py looks after them).
+        """
+        try:
+            record = read_sidecar(path)
+        except Problem as problem:
+            raise Problem(f"{problem} and run {self.run.made_by(path)}") from None
+        for name, entry in record.get("inputs", {}).items():
+            source = self.run.folder / name
+            if not source.is_file() or source in seen:
+                continue
+            seen.add(source)
+            if sha256(source) != entry["sha256"]:
+                raise Problem(
+                    f"{self.run.show(path)} is stale ({name} has changed since): "
+                    f"run {self.run.made_by(path)}"
+                )
+            self._check_origin(source, seen)
 
     def _outputs_are_fresh(self) -> bool:
         relevant = {k: v for k, v in self._config().items() if k not in _NOT_THE_RESULT}
         for path in self.outputs:
-            record = _read_sidecar(path)
+            try:
+                record = read_sidecar(path)
+            except Problem as problem:
+                print(f"{problem}; until then {self.run.show(path)} is made anew")
+                return False
             if not path.exists() or not record:
                 return False
             before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
