@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -41,12 +42,21 @@ def each(
                 bar.update()
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
-        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin) as pool:
             for result in pool.map(function, items, chunksize=chunk):
                 yield result
                 bar.update()
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """One thread for each process, which ends with the one that started it: killed, that one
+    could not tell it, and images would still be written beside those of the next run."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -33,6 +33,7 @@ import tyro
 
 from VAE_model import __version__
 from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
+from VAE_model.occupied import occupy
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
@@ -45,6 +46,7 @@ _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy
 _MANY = 6  # inputs that are named in the line that begins a stage
 
 _dry_run = False
+_started = False  # by the command line, as a process of its own
 
 
 def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
@@ -53,7 +55,7 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
     2 a wrong command line (tyro); 130 interrupted.
     """
-    global _dry_run
+    global _dry_run, _started
     arguments = dataclasses.make_dataclass(
         "Arguments",
         [
@@ -68,7 +70,7 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     arguments.__doc__ = doc
     description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
     given = tyro.cli(arguments, description=description, prog=sys.argv[0])
-    _dry_run = given.dry_run
+    _dry_run, _started = given.dry_run, True
     try:
         main(given.config)
     except Problem as problem:
@@ -140,11 +142,13 @@ class Stage:
         unfinished: the outputs have gaps that another run may close, so that up to date is not
         enough.
         Raises Problem where an input is missing or stale, naming the command that makes it,
-        or where the run's folder cannot be written to.
+        where another script is at work in the run, or its folder cannot be written to.
         """
         if _dry_run:
             self._print_plan()
             return True
+        if self.run.folder.is_dir():
+            self._occupy()
         self._check_inputs()
         self.input_hashes = {self._name(path): sha256(path) for path in self.inputs}
         if not unfinished and self._outputs_are_fresh():
@@ -197,6 +201,11 @@ class Stage:
         inside = path.is_relative_to(self.run.folder)
         return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
 
+    def _occupy(self) -> None:
+        """Be alone in the run, as a script; a notebook or a test that calls `main` may share it."""
+        if _started:
+            occupy(self.run.folder, self.run.show(self.run.folder), self.script)
+
     def _check_inputs(self) -> None:
         for path in self.inputs:
             command = self.run.made_by(path)
@@ -245,9 +254,12 @@ class Stage:
         return True
 
     def _check_writable(self) -> None:
-        for folder in {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}:
+        folders = {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}
+        for folder in folders:
             if folder != self.run.packed:
                 folder.mkdir(parents=True, exist_ok=True)
+        self._occupy()
+        for folder in folders:
             sweep(folder)
             if folder.exists() and not os.access(folder, os.W_OK):
                 raise Problem(

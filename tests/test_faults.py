@@ -3,7 +3,11 @@
 import io
 import os
 import pickle
+import re
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -11,10 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import says_one_line
 
 from VAE_model import checkpoint
-from VAE_model.files import read_json, read_parquet, write_parquet
-from VAE_model.paths import ROOT
+from VAE_model.cutout_writer import write_cutout
+from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
+from VAE_model.occupied import LOCK
+from VAE_model.packed import Packed
+from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
 # Broken files
@@ -130,3 +138,159 @@ def test_a_json_file_that_is_no_object_gets_one_line(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(Problem, match=r"a\.json "):
         read_json(tmp_path / "a.json")
+
+
+# Names
+
+
+NASTY = ("$(touch x);.fits", "<img src=x onerror=alert(1)>.fits", "-rf.fits", "%2f..%2f..%2fx.fits",
+         "'; rm *.fits", "a\nb.fits", "a\tb.fits")  # fmt: skip
+
+
+def test_nasty_names_stay_text_and_in_the_run(tmp_path, script):
+    run = Run(tmp_path / "box" / "run")
+    for number, name in enumerate(NASTY):
+        flux = np.random.default_rng(number).normal(0.01, 0.01, (3, 256, 256))
+        write_cutout(run.images() / name, flux.astype(np.float32), 3.0 * number, 0.0, "DR9-south")
+    (run.images() / "<b>.fits").write_text("no image")
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    lines = run.train_txt.read_text().splitlines()
+    assert sorted(Path(line).name for line in lines) == sorted(set(NASTY) - {"a\nb.fits"})
+    assert Packed.of(run, workers=1).index["path"].tolist() == lines
+    assert script("analysis/report.py", run).returncode == 0
+    page = run.report.read_text()
+    assert "<b>" not in page and "<img src=x" not in page
+    assert os.listdir(tmp_path) == ["box"] and os.listdir(tmp_path / "box") == ["run"]
+    assert not list(ROOT.glob("x"))
+
+
+def test_a_list_that_leads_out_of_the_run_is_only_read(copy_of_tiny_run: Run, tmp_path):
+    """Images may lie anywhere; nothing is ever written where they lie."""
+    run, outside = copy_of_tiny_run, tmp_path / "outside"
+    first = run.train_txt.read_text().splitlines()[0]
+    outside.mkdir()
+    (outside / "a.fits").write_bytes((run.folder / first).read_bytes())
+    run.train_txt.write_text(f"{first}\n../outside/a.fits\n")
+    assert len(Packed.of(run, workers=1).images) == 2
+    assert os.listdir(outside) == ["a.fits"]
+    for line in ("/etc/passwd", "/dev/zero", "images"):
+        run.train_txt.write_text(f"{line}\n")
+        with pytest.raises(Problem, match=r"is no good image|cannot be read"):
+            Packed.of(run, workers=1)
+
+
+# Symbolic links, as docs/TRUST.md has them
+
+
+def test_linked_images_are_read_linked_folders_are_not_walked(tmp_path, script):
+    run, elsewhere = Run(tmp_path / "run"), tmp_path / "elsewhere"
+    flux = np.random.default_rng(0).normal(0.01, 0.01, (3, 256, 256)).astype(np.float32)
+    write_cutout(elsewhere / "a.fits", flux, 1.0, 0.0, "DR9-south")
+    write_cutout(elsewhere / "more" / "b.fits", flux, 2.0, 0.0, "DR9-south")
+    run.images().mkdir(parents=True)
+    (run.images() / "a.fits").symlink_to(elsewhere / "a.fits")
+    (run.images() / "more").symlink_to(elsewhere / "more")
+    (run.images() / "loop").symlink_to(run.images())
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    assert run.train_txt.read_text() == "images/decals/a.fits\n"
+
+
+def test_a_link_in_place_of_an_output_is_replaced_and_its_target_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "train.txt").symlink_to(tmp_path / "mine.txt")
+    write_text(tmp_path / "train.txt", "theirs")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "train.txt").is_symlink()
+
+
+def test_a_linked_leftover_is_swept_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a").touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    (tmp_path / f".partial-{process.pid}-x").symlink_to(tmp_path / "mine")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["mine"] and os.listdir(tmp_path / "mine") == ["a"]
+
+
+# Network
+
+
+def test_only_the_download_can_reach_the_network():
+    """By what is imported; and every script of these tests runs behind tests/offline."""
+    modules = "requests|urllib3|urllib.request|pooch|socket|http|ftplib"
+    reaching = re.compile(rf"^\s*(?:import|from) ({modules})\b", re.M)
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    found = {p.relative_to(ROOT).as_posix() for p in files if reaching.search(p.read_text())}
+    allowed = ("VAE_model/downloads/", "data/download.py", "tests/", "benchmarks/")
+    assert not [name for name in found if not name.startswith(allowed)]
+    assert any(name.startswith("VAE_model/downloads/") for name in found)
+    guard = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "offline")}
+    program = "import requests; requests.get('http://192.0.2.1')"
+    done = subprocess.run([sys.executable, "-c", program], env=guard, capture_output=True)
+    assert done.returncode == 97 and b"192.0.2.1" in done.stderr
+
+
+# Two at once
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from VAE_model.occupied import occupy
+occupy(Path(sys.argv[1]), "the run", "Galaxy_VAE_n.py")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_script_on_a_run_is_refused_until_the_first_has_ended_or_was_killed(
+    copy_of_tiny_run: Run, script
+):
+    run, before = copy_of_tiny_run, copy_of_tiny_run.train_txt.read_bytes()
+    command = [sys.executable, "-c", HOLD, str(run.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        said = says_one_line(script("make_datatxt.py", run, "--duplicate-radius", "2"))
+        assert f"is in use by Galaxy_VAE_n.py (process {first.pid}" in said
+        assert run.train_txt.read_bytes() == before
+        looking = script("make_datatxt.py", run, "--dry-run")  # disturbs nobody
+        assert looking.returncode == 0, looking.stderr
+        first.send_signal(signal.SIGKILL)
+    done = script("make_datatxt.py", run, "--duplicate-radius", "2")
+    assert done.returncode == 0, done.stderr
+    assert (run.folder / LOCK).exists()
+
+
+def test_processes_of_a_stage_end_with_it_when_it_is_killed(tmp_path):
+    """Else they would go on writing beside the next run."""
+    program = tmp_path / "stage.py"
+    program.write_text(
+        "import time\nfrom VAE_model import parallel\n\n"
+        "if __name__ == '__main__':\n"
+        "    list(parallel.each(time.sleep, [0.0] * 8 + [0.5] * 400, workers=2, few=1))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, str(program)], env=environment,
+                          stderr=subprocess.DEVNULL) as stage:  # fmt: skip
+        children: list[int] = []
+        deadline = time.monotonic() + 60
+        while len(children) < 2 and time.monotonic() < deadline:
+            time.sleep(0.5)
+            tree = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
+            children = [int(p) for p in tree if b"spawn_main" in command_of(int(p))]
+        stage.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(map(command_of, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(children) == 2
+    assert not any(map(command_of, children))
+
+
+def command_of(process: int) -> bytes:
+    """The command line of a process that lives; empty for one that does not."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""

@@ -29,6 +29,7 @@ from readers import READERS, Reader
 
 from VAE_model.stage import Problem, start
 
+_STARVED = ("memoryerror", "unable to allocate", "out of memory", "malloc of")
 _LONG = 30  # seconds after which a reader that hangs in compiled code is ended
 
 
@@ -86,7 +87,7 @@ def judge(reader: Reader, content: bytes, config: Config) -> Outcome:
     seconds, memory = time.monotonic() - began, _resident("VmHWM") - before
     if seconds > config.seconds:
         what = "slow"
-    if memory > config.memory or "alloc" in reason.lower():
+    if memory > config.memory or any(word in reason.lower() for word in _STARVED):
         what = "memory"
     return Outcome(what, reason, seconds, max(0.0, memory))
 
