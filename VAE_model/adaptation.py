@@ -149,6 +149,11 @@ class Adapter(Loop):
             done += len(first)
             yield len(first), (chunk.to(self.device), first, second)
 
+    def check_inputs(self) -> None:
+        rows = np.concatenate([self.rows, self.judges])
+        for inputs, view in zip(self.inputs, self.both, strict=True):
+            inputs.check_finite(view.rows[rows])
+
     def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         chunk, first, second = batch
         inputs = torch.cat([first, second])

@@ -84,6 +84,11 @@ class Loop(ABC):
         """What each step sees, in the order of `rows`, and how many rows that is."""
 
     @abstractmethod
+    def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one: then
+        it is no fault of the learning rate that a fit diverges."""
+
+    @abstractmethod
     def step(self, batch: Any) -> tuple[Tensor, Tensor]:
         """What a step minimises, a scalar, and its terms (len(TERMS),), both means of the batch."""
 
@@ -163,6 +168,7 @@ class Loop(ABC):
                 if left_out
                 else "the validation loss is not finite"
             )
+            self.check_inputs()
             raise Problem(
                 f"training diverged in epoch {record['epoch']} ({why}): lower learning_rate "
                 f"({self.recipe.learning_rate:g}), delete {self.files.last} and rerun"

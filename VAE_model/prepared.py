@@ -21,6 +21,7 @@ from VAE_model.batches import batches
 from VAE_model.files import atomic
 from VAE_model.packed import Packed
 from VAE_model.pose import Pose
+from VAE_model.problem import Problem
 from VAE_model.stretch import Stretch
 
 _BATCH = 64
@@ -47,6 +48,17 @@ class Prepared:
             with torch.no_grad():
                 inputs, where = self.network.prepare(self.stretch(flux))
             yield chunk, inputs, where
+
+    def check_finite(self, rows: NDArray[np.int64]) -> None:
+        """Raise Problem naming the first of the images whose input is not finite."""
+        for chunk, inputs, _ in self.batches(rows, _BATCH):
+            bad = ~torch.isfinite(inputs.flatten(1)).all(dim=1)
+            if bad.any():
+                row, folder = chunk[int(bad.nonzero()[0])], self.packed.folder
+                raise Problem(
+                    f"{folder} is damaged: {self.packed.index['path'][row]} is not finite in it: "
+                    f"delete {folder.name}/ and rerun"
+                )
 
     def _cache(self) -> NDArray[np.float32]:
         path = self.packed.folder / f"prepared_{self._key()}.npy"

@@ -16,14 +16,18 @@ import pandas as pd
 import pytest
 import torch
 from conftest import says_one_line
+from test_training import recipe
 
 from VAE_model import checkpoint
 from VAE_model.cutout_writer import write_cutout
+from VAE_model.cutouts import read_cutout
 from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
 from VAE_model.occupied import LOCK
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
+from VAE_model.trained import TrainedVAE
+from VAE_model.training import Files, Trainer
 
 # Broken files
 
@@ -231,6 +235,81 @@ def test_only_the_download_can_reach_the_network():
     program = "import requests; requests.get('http://192.0.2.1')"
     done = subprocess.run([sys.executable, "-c", program], env=guard, capture_output=True)
     assert done.returncode == 97 and b"192.0.2.1" in done.stderr
+
+
+# Numerical trouble
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda flux: flux.fill(np.nan), "non-finite: 196,608 pixels"),
+        (lambda flux: flux.__setitem__((1, 9, 9), np.inf), "non-finite: 1 pixels"),
+        (lambda flux: flux.__setitem__((1, 9, 9), 1e6), "implausible flux: 1e.06 nanomaggies"),
+        (lambda flux: flux.__setitem__(2, 0.5), "band without signal: z"),
+    ],
+    ids=["all NaN", "infinite pixel", "flux of 10^6", "constant band"],
+)
+def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, spoil, words):
+    run = copy_of_tiny_run
+    name = run.train_txt.read_text().splitlines()[7]
+    cutout = read_cutout(run.folder / name)
+    flux = cutout.flux.copy()
+    spoil(flux)
+    write_cutout(run.folder / name, flux, cutout.ra, cutout.dec, "DR9-south")
+    with pytest.raises(Problem, match=rf"names {re.escape(name)}, which is no good .*{words}"):
+        Packed.of(run, workers=1)
+
+
+@pytest.mark.parametrize("network", ["structured", "published"])
+def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tmp_path, network):
+    packed = Packed.of(copy_of_tiny_run, workers=1)
+    row = int(packed.rows("validation" if network == "published" else "train")[0])
+    pixels = np.load(packed.folder / "images.npy", mmap_mode="r+")
+    pixels[row] = np.nan
+    pixels.flush()
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    trainer = Trainer(packed, "x", recipe(network=network, epochs=1), place, torch.device("cpu"))
+    name = re.escape(packed.index["path"][row])
+    with pytest.raises(Problem, match=rf"packed is damaged: {name} is not finite in it"):
+        trainer.run()
+    assert not place.best.exists() and not place.last.exists()
+
+
+def test_batches_of_one_image_train_to_finite_weights(tiny_run: Run, tmp_path):
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=1, batch=1)
+    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    assert all(torch.isfinite(t).all() for t in checkpoint.load(place.best)["weights"].values())
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_named(tiny_run: Run, tmp_path, capsys):
+    """One bad step of many: the weights stay finite, and the log says which step it was."""
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=2, batch=2)
+    trainer = Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu"))
+    step, count = trainer.step, iter(range(10**6))
+
+    def step_with_a_fault(batch):
+        loss, terms = step(batch)
+        return (loss * float("nan"), terms) if next(count) == 4 else (loss, terms)
+
+    trainer.step = step_with_a_fault
+    trainer.run()
+    assert "epoch 1: left out steps [4], gradient not finite" in capsys.readouterr().out
+    assert [record["left_out_steps"] for record in trainer.history] == [[4], []]
+    assert all(torch.isfinite(t).all() for t in checkpoint.load(place.last)["weights"].values())
+
+
+def test_weights_that_are_no_number_are_not_used(tiny_run: Run, tmp_path):
+    place = Files(tmp_path / "vae_3.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=1)
+    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    content = checkpoint.load(place.best)
+    next(iter(content["weights"].values())).view(-1)[0] = float("nan")
+    checkpoint.save(place.best, content)
+    with pytest.raises(Problem, match="weights that are no number"):
+        TrainedVAE.load(place.best, 3, "cpu")
 
 
 # Two at once
