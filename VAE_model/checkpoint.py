@@ -3,6 +3,7 @@
 Loaded with weights_only=True, so that a model file can hold data and never code.
 """
 
+import io
 import pickletools
 import zipfile
 from pathlib import Path
@@ -27,8 +28,10 @@ _NAMED = {
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values, whole or not at all."""
-    with atomic(path) as temporary, open(temporary, "wb") as stream:
-        torch.save({"format": FORMAT, **content}, stream)
+    whole = io.BytesIO()  # torch's own writing to a full disk ends in an error of torch's own
+    torch.save({"format": FORMAT, **content}, whole)
+    with atomic(path) as temporary:
+        temporary.write_bytes(whole.getbuffer())
 
 
 def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from VAE_model import parallel, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
-from VAE_model.files import read_parquet, write_parquet
+from VAE_model.files import new_array, read_parquet, write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
 from VAE_model.sky import iauname
@@ -178,7 +178,7 @@ def _build(
     folder.mkdir(parents=True)
     try:
         shape = (len(listed), *SHAPE)
-        np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.float32, shape=shape)
+        new_array(folder / _PIXELS, shape)
         kept = _rows_to_keep(listed, before)
         moves = listed.reindex(columns=["shift_x", "shift_y"], fill_value=0).to_numpy(int)
         jobs = [

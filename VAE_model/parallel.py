@@ -5,9 +5,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from VAE_model.problem import Problem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,9 +46,15 @@ def each(
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
         with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin) as pool:
-            for result in pool.map(function, items, chunksize=chunk):
-                yield result
-                bar.update()
+            try:
+                for result in pool.map(function, items, chunksize=chunk):
+                    yield result
+                    bar.update()
+            except BrokenProcessPool:
+                raise Problem(
+                    f"a process ended too early while {label or 'working'}, perhaps for want of "
+                    "memory: try fewer workers"
+                ) from None
 
 
 def _begin() -> None:

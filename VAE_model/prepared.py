@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from VAE_model import pose, structure
 from VAE_model.batches import batches
-from VAE_model.files import atomic
+from VAE_model.files import atomic, new_array
 from VAE_model.packed import Packed
 from VAE_model.pose import Pose
 from VAE_model.problem import Problem
@@ -87,9 +87,7 @@ class Prepared:
                 block = torch.cat([inputs, torch.stack(where, dim=1)], dim=1).cpu().numpy()
                 if array is None:
                     shape = (len(rows), block.shape[1])
-                    array = np.lib.format.open_memmap(
-                        temporary, mode="w+", dtype=np.float32, shape=shape
-                    )
+                    array = new_array(temporary, shape)
                 array[chunk] = block
                 bar.update(len(chunk))
             array.flush()
