@@ -68,6 +68,7 @@ class Loop(ABC):
         self.parameters = [parameter for parameter in modules if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
         steps = recipe.epochs * math.ceil(len(rows) / recipe.batch)
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
         if recipe.schedule == "one-cycle":
             self.schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self.optimizer, recipe.learning_rate, total_steps=steps

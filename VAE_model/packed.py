@@ -199,7 +199,7 @@ def _build(
                     f"{run.show(source)} names {listed['path'][row]}, which is no good image "
                     f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
                 )
-            if row in kept:
+            if before is not None and row in kept:
                 facts[row] = before.index.loc[kept[row], list(_FACTS)].to_dict()
         index = pd.concat([listed, pd.DataFrame(facts)], axis=1)
         index["iauname"] = [

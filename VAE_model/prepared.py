@@ -68,8 +68,12 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the code that prepares, the stretch, and the frame of the network."""
-        source = [Path(module.__file__).read_bytes() for module in (pose, structure)]
-        constants = [type(self.network).__name__, self.network.SIDE, self.network.HALF_WIDTH]
+        source = [Path(str(module.__file__)).read_bytes() for module in (pose, structure)]
+        constants: list[object] = [
+            type(self.network).__name__,
+            self.network.SIDE,
+            self.network.HALF_WIDTH,
+        ]
         constants += [self.stretch.kind, self.stretch.softening]
         text = json.dumps(constants).encode() + b"".join(source)
         return hashlib.sha256(text).hexdigest()[:12]
@@ -90,4 +94,5 @@ class Prepared:
                     array = new_array(temporary, shape)
                 array[chunk] = block
                 bar.update(len(chunk))
-            array.flush()
+            if array is not None:
+                array.flush()

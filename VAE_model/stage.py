@@ -56,14 +56,11 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     2 a wrong command line (tyro); 130 interrupted.
     """
     global _dry_run, _started
-    arguments = dataclasses.make_dataclass(
+    flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
+    arguments: Any = dataclasses.make_dataclass(
         "Arguments",
         [
-            (
-                "config",
-                tyro.conf.OmitArgPrefixes[config],
-                dataclasses.field(default_factory=config),
-            ),
+            ("config", flat[config], dataclasses.field(default_factory=config)),
             ("dry_run", bool, dataclasses.field(default=False)),
         ],
     )

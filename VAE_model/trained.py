@@ -58,7 +58,7 @@ class TrainedVAE:
                 f"{path} does not fit this version's networks ({first}): train it anew"
             ) from None
         where = choose_device(device)
-        network.to(where, memory_format=torch.channels_last).eval()
+        network.to(where).to(memory_format=torch.channels_last).eval()
         maps = {
             survey: (matrix.to(where), offset.to(where))
             for survey, (matrix, offset) in content.get("maps", {}).items()
