@@ -174,6 +174,7 @@ class Stage:
                 {
                     "script": self.script,
                     "config": self._config(),
+                    "seed": getattr(self.config, "seed", None),  # null: nothing is drawn
                     "inputs": inputs,
                     "output": {"sha256": sha256(path), "rows": count_rows(path)},
                     "numbers": numbers,

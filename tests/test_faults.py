@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import says_one_line
+from conftest import load_script, says_one_line
 from test_training import recipe
 
+import make_datatxt
 from VAE_model import checkpoint
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
@@ -310,6 +311,34 @@ def test_weights_that_are_no_number_are_not_used(tiny_run: Run, tmp_path):
     checkpoint.save(place.best, content)
     with pytest.raises(Problem, match="weights that are no number"):
         TrainedVAE.load(place.best, 3, "cpu")
+
+
+# The same again
+
+
+def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
+    make_tiny_run, script, tmp_path
+):
+    """70 images: enough that they are shared out among processes."""
+    torch.set_num_threads(1)
+    train = load_script("Galaxy_VAE_n.py")
+    found = []
+    for workers in (1, 4):
+        run = make_tiny_run(tmp_path / f"workers_{workers}", count=70)
+        make_datatxt.main(make_datatxt.Config(run=run.folder, workers=workers))
+        train.main(train.Config(run=run.folder, num_var=(3,), epochs=1, workers=workers))
+        extracting = ("--num-var", "3", "--workers", str(workers))
+        assert script("analysis/extract_latents.py", run, *extracting).returncode == 0
+        index = read_parquet(run.packed / "index.parquet").drop(columns="modified")
+        table = run.latents(3).read_bytes()
+        found.append((run.train_txt.read_bytes(), index, checkpoint.load(run.model(3)), table))
+        seeds = [read_json(path)["seed"] for path in run.folder.rglob("*.json")]
+        assert sorted(map(str, seeds)) == ["0", "0", "None", "None", "None"]
+    one, four = found
+    assert one[0] == four[0]
+    assert one[1].equals(four[1])
+    assert all(torch.equal(w, four[2]["weights"][key]) for key, w in one[2]["weights"].items())
+    assert one[3] == four[3]
 
 
 # Two at once
