@@ -111,13 +111,23 @@ published: setup  ## the published network with the published settings, on the s
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
 	$(PY) -m pytest -n auto --dist loadfile
-lint: $(VENV)/installed-dev  ## ruff: rules and layout
+coverage: $(VENV)/installed-dev  ## the tests again, and the share of the statements that they run
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -n auto --dist loadfile
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report --fail-under 90
+audit: $(VENV)/installed-dev  ## known weaknesses of the pinned packages (asks pypi.org)
+	$(PY) -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	grep -v '^-e' requirements.txt > $(VENV)/pinned.txt
+	$(PY) -m pip_audit --requirement $(VENV)/pinned.txt
+lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project outliers \
   classify dimension pairs encode adapt compare larger diagram report notebooks published \
   real paper \
-  test lint clean
+  test coverage audit lint clean

@@ -149,6 +149,11 @@ class Adapter(Loop):
             done += len(first)
             yield len(first), (chunk.to(self.device), first, second)
 
+    def check_inputs(self) -> None:
+        rows = np.concatenate([self.rows, self.judges])
+        for inputs, view in zip(self.inputs, self.both, strict=True):
+            inputs.check_finite(view.rows[rows])
+
     def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         chunk, first, second = batch
         inputs = torch.cat([first, second])
@@ -190,9 +195,13 @@ def save_mapped(
 
     source, wanted: latents of the training pairs in that survey and in the first, (N, d).
     """
+    compute = METHODS[method].map
+    if compute is None:
+        raise ValueError(f"{method} computes no map: it trains")
     content = checkpoint.load(base)
-    matrix, offset = (torch.tensor(part, dtype=torch.float32)
-                      for part in METHODS[method].map(source, wanted))  # fmt: skip
-    kept = {key: content[key] for key in ("weights", "likelihood", "data") if key in content}
+    matrix, offset = (torch.tensor(part, dtype=torch.float32) for part in compute(source, wanted))
+    kept: dict[str, Any] = {
+        key: content[key] for key in ("weights", "likelihood", "data") if key in content
+    }
     config = {**content["config"], "method": method}
     checkpoint.save(target, {**kept, "config": config, "maps": {survey: [matrix, offset]}})

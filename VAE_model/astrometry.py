@@ -74,7 +74,8 @@ def pixel_scale(header: fits.Header, x: float, y: float) -> float:
 
 def handedness(cards: Mapping[str, str | float]) -> float:
     """Determinant of the CD matrix: negative on the sky as seen, positive where it is mirrored."""
-    return float(cards["CD1_1"] * cards["CD2_2"] - cards["CD1_2"] * cards["CD2_1"])
+    xx, xy, yx, yy = (float(cards[f"CD{i}_{j}"]) for i in (1, 2) for j in (1, 2))
+    return xx * yy - xy * yx
 
 
 def number_on_card(header: fits.Header, keyword: str) -> float:

@@ -27,6 +27,8 @@ GIVEN_RA, GIVEN_DEC = "GIVENRA", "GIVENDEC"
 
 # Share of pixels that are exactly zero from which a band counts as without signal.
 _EMPTY = 0.99
+# Nanomaggies: a pixel of magnitude 10, where detectors saturate in a star of 15 as a whole.
+_BRIGHTEST = 1e5
 # A cutout with its inverse variances, masks and a table or two has a few MiB.
 _MOST_BYTES = 2**26
 
@@ -49,7 +51,7 @@ def read_cutout(path: Path) -> Cutout:
     """Read and check one cutout.
 
     Raises BadCutout with the reason: unreadable, truncated, not an image, wrong shape,
-    wrong bands, non-finite, band without signal.
+    wrong bands, non-finite, implausible flux, band without signal.
     """
     path = Path(path)
     frame = read_frame(path, SIZE, _MOST_BYTES)
@@ -67,12 +69,19 @@ def survey_of(release: str) -> str:
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:
-    """Raise BadCutout where pixels are not finite or a band is without signal."""
+    """Raise BadCutout where pixels are not finite, or too bright for nanomaggies, or a band is
+    without signal."""
     with np.errstate(invalid="ignore", over="ignore"):
         lowest, highest = flux.min(axis=(1, 2)), flux.max(axis=(1, 2))
     if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
         bad = int(flux.size - np.count_nonzero(np.isfinite(flux)))
         raise BadCutout(f"non-finite: {bad:,} pixels are NaN or infinite")
+    most = max(float(highest.max()), -float(lowest.min()))
+    if most > _BRIGHTEST:
+        raise BadCutout(
+            f"implausible flux: {most:.3g} nanomaggies in a pixel, more than {_BRIGHTEST:,.0f}: "
+            "damaged, or other units"
+        )
     for band, plane, low, high in zip(BANDS, flux, lowest, highest, strict=True):
         empty = 1 - np.count_nonzero(plane) / plane.size
         if empty > _EMPTY or low == high:

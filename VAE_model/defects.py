@@ -145,8 +145,8 @@ def _has_trail(level: NDArray[np.float32], constant: NDArray[np.bool_]) -> bool:
     bins = (
         level.reshape(len(level), level.shape[1] // _BIN, _BIN, -1, _BIN).mean(axis=4).mean(axis=2)
     )
-    empty = np.pad(constant, ((0, 0), (0, _FIFTH), (0, _FIFTH)), mode="edge")
-    empty = empty.reshape(len(level), bins.shape[1], _BIN, -1, _BIN).any(axis=(2, 4))
+    empty: NDArray[np.bool_] = np.pad(constant, ((0, 0), (0, _FIFTH), (0, _FIFTH)), mode="edge")
+    empty = np.any(empty.reshape(len(level), bins.shape[1], _BIN, -1, _BIN), axis=(2, 4))
     spread = 1.4826 * np.median(np.abs(bins), axis=(1, 2), keepdims=True)
     bins /= np.maximum(spread, 1e-6)
     bins -= ndimage.uniform_filter(np.clip(bins, -3, 3), (1, 15, 15))

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
 from VAE_model.problem import Problem
+
+_SMALL = 2**29  # bytes in memory that any table may take
+_MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2 to 5 times
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def sweep(folder: Path) -> None:
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
         if owner.isdigit() and not _alive(int(owner)):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -53,6 +57,22 @@ def _alive(process: int) -> bool:
     return True
 
 
+def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A .npy file of zeros, float32, to be filled through memory.
+
+    Its room on the disk is taken at once: a write through memory to a full disk would end the
+    process without a word. Raises OSError where there is not enough.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from None
+    return array
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -64,7 +84,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as temporary:
-        table.to_parquet(temporary, index=False)
+        table.to_parquet(temporary, index=False, write_page_checksum=True)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -80,12 +100,42 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
                 f"{path} has no column {', '.join(lacking)}: "
                 f"it needs {len(columns or [])} columns by name, and has {len(present)}"
             )
-        return pd.read_parquet(path, columns=columns)
+        _check_promises(path, columns)
+        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+    except Problem:
+        raise
     except FileNotFoundError:
         raise Problem(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # on mangled bytes the decoders raise nearly anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Problem(f"{path} is no readable parquet table ({reason}): make it anew") from None
+
+
+def _check_promises(path: Path, columns: list[str] | None) -> None:
+    """Raise Problem where a small file promises a table of more than a gigabyte (RLE and zstd can
+    hold 10^9 equal rows in a few kilobytes), before memory is asked for it."""
+    promised = pq.read_metadata(path)
+    size, width = path.stat().st_size, len(columns) if columns else promised.num_columns
+    cells = 8 * promised.num_rows * width
+    chunks = (promised.row_group(i).total_byte_size for i in range(promised.num_row_groups))
+    if max(cells, sum(chunks)) > max(_SMALL, _MOST_PACKED * size):
+        raise Problem(
+            f"{path} promises {promised.num_rows:,} rows in {size:,} bytes, more than it can "
+            "hold: make it anew"
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises Problem where it is missing, or holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Problem(f"{path} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise Problem(f"{path} is no readable JSON ({type(error).__name__}): delete it") from None
+    if not isinstance(content, dict):
+        raise Problem(f"{path} holds no JSON object: delete it")
+    return content
 
 
 def sha256(path: Path) -> str:

@@ -68,6 +68,7 @@ class Loop(ABC):
         self.parameters = [parameter for parameter in modules if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
         steps = recipe.epochs * math.ceil(len(rows) / recipe.batch)
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
         if recipe.schedule == "one-cycle":
             self.schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self.optimizer, recipe.learning_rate, total_steps=steps
@@ -82,6 +83,11 @@ class Loop(ABC):
     @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         """What each step sees, in the order of `rows`, and how many rows that is."""
+
+    @abstractmethod
+    def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one: then
+        it is no fault of the learning rate that a fit diverges."""
 
     @abstractmethod
     def step(self, batch: Any) -> tuple[Tensor, Tensor]:
@@ -163,6 +169,7 @@ class Loop(ABC):
                 if left_out
                 else "the validation loss is not finite"
             )
+            self.check_inputs()
             raise Problem(
                 f"training diverged in epoch {record['epoch']} ({why}): lower learning_rate "
                 f"({self.recipe.learning_rate:g}), delete {self.files.last} and rerun"

@@ -28,6 +28,8 @@ BANDS = "grz"
 SMALLEST = 100  # pixels on a side below which a plane is a PSF or a thumbnail, no galaxy frame
 MOST_BYTES = 2**30  # of a file, decompressed: three bands of 64 megapixels fit
 
+_SMALL = 2**27  # bytes that any compressed file may become: three bands of 11 megapixels
+
 _GZIP = b"\x1f\x8b"
 # Of tiles. Not among them: HCOMPRESS_1, whose decoder in astropy 8.0 writes past its memory where
 # a file is damaged and takes the whole program along, and PLIO_1, which is for masks.
@@ -85,7 +87,7 @@ def frame_in(content: bytes, side: int | None = None) -> Frame:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
-                return _frame(hdus, side)
+                return _frame(hdus, side, _most_unpacked(len(content), MOST_BYTES))
     except BadCutout:
         raise
     except Exception as error:  # on a mangled header astropy raises nearly anything
@@ -103,6 +105,7 @@ def _content(path: Path, most: int) -> bytes:
             _check_size(os.fstat(stream.fileno()).st_size, most)
             content = stream.read()
         if content.startswith(_GZIP):
+            most = _most_unpacked(len(content), most)
             with gzip.open(io.BytesIO(content)) as stream:
                 content = stream.read(most + 1)
             _check_size(len(content), most)
@@ -118,13 +121,18 @@ def _content(path: Path, most: int) -> bytes:
     return content
 
 
+def _most_unpacked(size: int, most: int) -> int:
+    """Bytes that a compressed file of `size` bytes may become: noise packs two to four times."""
+    return min(most, max(_SMALL, 16 * size))
+
+
 def _check_size(size: int, most: int) -> None:
     if size > most:
         raise BadCutout(f"unreadable: more than {most / 2**20:,.0f} MiB, too large for a cutout")
 
 
-def _frame(hdus: fits.HDUList, side: int | None) -> Frame:
-    candidates = _candidates(hdus)
+def _frame(hdus: fits.HDUList, side: int | None, most: int) -> Frame:
+    candidates = _candidates(hdus, most)
     if not candidates:
         raise BadCutout("not an image: no HDU holds an image")
     chosen = _choose(candidates, side)
@@ -150,8 +158,11 @@ def _frame(hdus: fits.HDUList, side: int | None) -> Frame:
     )
 
 
-def _candidates(hdus: fits.HDUList) -> list[_Candidate]:
-    """Every image in the file that is not the inverse variance, mask or model of one."""
+def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
+    """Every image in the file that is not the inverse variance, mask or model of one.
+
+    most: bytes that tiles may become.
+    """
     found: list[_Candidate] = []
     planes: dict[tuple[int, ...], dict[str, fits.ImageHDU]] = {}
     for hdu in islice(hdus, MOST_HDUS):
@@ -160,7 +171,7 @@ def _candidates(hdus: fits.HDUList) -> list[_Candidate]:
         if not shape or str(hdu.header.get("IMAGETYP", "image")).strip() != "image":
             continue
         if isinstance(hdu, fits.CompImageHDU):
-            _check_tiles(hdu, shape)
+            _check_tiles(hdu, shape, most)
         band = str(hdu.header.get("BAND", "")).strip()
         if len(shape) == 2 and len(band) == 1:
             planes.setdefault(shape, {}).setdefault(band, hdu)
@@ -174,14 +185,14 @@ def _candidates(hdus: fits.HDUList) -> list[_Candidate]:
     return found
 
 
-def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...]) -> None:
+def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...], most: int) -> None:
     """Refuse decoders that are not safe, and tiles that ask for more memory than an image may."""
     if hdu.compression_type not in _TILE_CODES:
         raise BadCutout(
             f"unreadable: tiles compressed by {hdu.compression_type}, not by "
             f"{' or '.join(_TILE_CODES)}: uncompress the file with funpack"
         )
-    _check_size(8 * max(math.prod(shape), math.prod(hdu.tile_shape)), MOST_BYTES)
+    _check_size(4 * max(math.prod(shape), math.prod(hdu.tile_shape)), most)
 
 
 def _stack(hdus: list[fits.ImageHDU]) -> NDArray:

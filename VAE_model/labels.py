@@ -79,8 +79,8 @@ def read_answers(
     shown, there = run.show(run.labels), columns_of(run)
     for name in columns:
         if name not in there:
-            found = f"it has {', '.join(there)}" if there else "it has no labels"
-            raise Problem(f"{shown} has no label {name!r}: {found}")
+            instead = f"it has {', '.join(there)}" if there else "it has no labels"
+            raise Problem(f"{shown} has no label {name!r}: {instead}")
     answers = _by_path(run, list(columns)).apply(lambda column: column.map(as_text))
     answers = answers.reindex(paths)
     found = {name: sorted(answers[name].dropna().unique()) for name in columns}

@@ -158,7 +158,7 @@ class Structured(nn.Module):
         self.scale[: self.pixels] = share.sqrt()
         self.scale[self.pixels :] = part**0.5 / spread
         target = self.target(inputs)
-        num_var = self.linear_encoder.out_features
+        num_var = int(self.linear_encoder.out_features)
         rank = min(num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
         variance = (singular**2 / (count - 1))[:rank]

@@ -99,9 +99,9 @@ def combined(*scores: ArrayLike) -> NDArray[np.float64]:
 
 def rank(scores: ArrayLike) -> NDArray[np.int64]:
     """1 for the most unusual galaxy, N for the least; equal scores in their order, NaN last."""
-    scores = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
-    ranks = np.empty(len(scores), np.int64)
-    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    known = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
+    ranks = np.empty(len(known), np.int64)
+    ranks[np.argsort(-known, kind="stable")] = np.arange(1, len(known) + 1)
     return ranks
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from VAE_model import parallel, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
-from VAE_model.files import read_parquet, write_parquet
+from VAE_model.files import new_array, read_parquet, write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
 from VAE_model.sky import iauname
@@ -106,8 +106,15 @@ def read_train_txt(run: Run) -> list[str]:
     shown = run.show(run.train_txt)
     if not run.train_txt.exists():
         raise Problem(f"{shown} is missing: run {run.made_by(run.train_txt)}")
-    lines = run.train_txt.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = run.train_txt.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise Problem(
+            f"{shown} is no UTF-8 text: delete it and run python make_datatxt.py"
+        ) from None
     names = [line for line in lines if line.strip()]
+    if bad := next((name for name in names if "\0" in name), ""):
+        raise Problem(f"{shown} has a line with a zero byte ({bad!r:.40}): delete the line")
     if not names:
         raise Problem(f"{shown} is empty: run python make_datatxt.py")
     twice = pd.Series(names)[pd.Series(names).duplicated()]
@@ -171,7 +178,7 @@ def _build(
     folder.mkdir(parents=True)
     try:
         shape = (len(listed), *SHAPE)
-        np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.float32, shape=shape)
+        new_array(folder / _PIXELS, shape)
         kept = _rows_to_keep(listed, before)
         moves = listed.reindex(columns=["shift_x", "shift_y"], fill_value=0).to_numpy(int)
         jobs = [
@@ -192,7 +199,7 @@ def _build(
                     f"{run.show(source)} names {listed['path'][row]}, which is no good image "
                     f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
                 )
-            if row in kept:
+            if before is not None and row in kept:
                 facts[row] = before.index.loc[kept[row], list(_FACTS)].to_dict()
         index = pd.concat([listed, pd.DataFrame(facts)], axis=1)
         index["iauname"] = [

@@ -2,11 +2,15 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from VAE_model.problem import Problem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,12 +45,27 @@ def each(
                 bar.update()
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
-        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_one_thread) as pool:
-            for result in pool.map(function, items, chunksize=chunk):
-                yield result
-                bar.update()
+        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin) as pool:
+            try:
+                for result in pool.map(function, items, chunksize=chunk):
+                    yield result
+                    bar.update()
+            except BrokenProcessPool:
+                raise Problem(
+                    f"a process ended too early while {label or 'working'}, perhaps for want of "
+                    "memory: try fewer workers"
+                ) from None
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """One thread for each process, which ends with the one that started it: killed, that one
+    could not tell it, and images would still be written beside those of the next run."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

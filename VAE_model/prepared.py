@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from VAE_model import pose, structure
 from VAE_model.batches import batches
-from VAE_model.files import atomic
+from VAE_model.files import atomic, new_array
 from VAE_model.packed import Packed
 from VAE_model.pose import Pose
+from VAE_model.problem import Problem
 from VAE_model.stretch import Stretch
 
 _BATCH = 64
@@ -48,6 +49,17 @@ class Prepared:
                 inputs, where = self.network.prepare(self.stretch(flux))
             yield chunk, inputs, where
 
+    def check_finite(self, rows: NDArray[np.int64]) -> None:
+        """Raise Problem naming the first of the images whose input is not finite."""
+        for chunk, inputs, _ in self.batches(rows, _BATCH):
+            bad = ~torch.isfinite(inputs.flatten(1)).all(dim=1)
+            if bad.any():
+                row, folder = chunk[int(bad.nonzero()[0])], self.packed.folder
+                raise Problem(
+                    f"{folder} is damaged: {self.packed.index['path'][row]} is not finite in it: "
+                    f"delete {folder.name}/ and rerun"
+                )
+
     def _cache(self) -> NDArray[np.float32]:
         path = self.packed.folder / f"prepared_{self._key()}.npy"
         if not path.exists():
@@ -56,8 +68,12 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the code that prepares, the stretch, and the frame of the network."""
-        source = [Path(module.__file__).read_bytes() for module in (pose, structure)]
-        constants = [type(self.network).__name__, self.network.SIDE, self.network.HALF_WIDTH]
+        source = [Path(str(module.__file__)).read_bytes() for module in (pose, structure)]
+        constants: list[object] = [
+            type(self.network).__name__,
+            self.network.SIDE,
+            self.network.HALF_WIDTH,
+        ]
         constants += [self.stretch.kind, self.stretch.softening]
         text = json.dumps(constants).encode() + b"".join(source)
         return hashlib.sha256(text).hexdigest()[:12]
@@ -75,9 +91,8 @@ class Prepared:
                 block = torch.cat([inputs, torch.stack(where, dim=1)], dim=1).cpu().numpy()
                 if array is None:
                     shape = (len(rows), block.shape[1])
-                    array = np.lib.format.open_memmap(
-                        temporary, mode="w+", dtype=np.float32, shape=shape
-                    )
+                    array = new_array(temporary, shape)
                 array[chunk] = block
                 bar.update(len(chunk))
-            array.flush()
+            if array is not None:
+                array.flush()

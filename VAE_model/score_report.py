@@ -23,7 +23,7 @@ def verdict(compared: Comparison) -> str:
 
 def as_values(question: Question, result: Result | None) -> dict[str, Any]:
     """All numbers of one question as plain values; `result` is None where it got no score."""
-    content = {
+    content: dict[str, Any] = {
         "question": question.name,
         "answers": list(question.answers),
         "n_train": question.n_train,
@@ -58,7 +58,7 @@ def score_table(
     their difference, each with _low and _high, and macro F1."""
     rows = []
     for question in questions:
-        row = {
+        row: dict[str, Any] = {
             "question": question.name,
             "answers": " / ".join(question.n_test),
             "n_train": "/".join(map(str, question.n_train.values())),
@@ -77,12 +77,12 @@ def score_table(
             rows.append(row | {"verdict": f"no score: {question.too_few}"})
     if mean is not None and len(results) > 1:
         name = f"mean of {len(results)} questions"
-        rows.append({"question": name, **_columns(mean), "verdict": verdict(mean)})
+        rows.append({"question": name, "verdict": verdict(mean)} | _columns(mean))
     return pd.DataFrame(rows)
 
 
 def _columns(compared: Comparison) -> dict[str, float]:
-    columns = {}
+    columns: dict[str, float] = {}
     for name, side in (("pca", "before"), ("latents", "after"), ("difference", "difference")):
         estimate = getattr(compared, side)
         columns |= {
@@ -157,7 +157,7 @@ def draw_confusion(results: list[Result], path: Path) -> None:
     columns = min(4, len(results))
     rows = -(-len(results) // columns)
     figure = new_figure(3.6 * columns, 3.6 * rows, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12)
+    figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.12)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(results) :]:
         axes.axis("off")

@@ -78,14 +78,15 @@ def set_question(
     An answer with fewer than `min_answer` galaxies in either split is left out. The question gets
     no score (`too_few`) where fewer than two answers or `min_test` test galaxies remain.
     """
-    labels = pd.Series(labels).astype(object).where(pd.notna(labels), None).to_numpy()
+    given = pd.Series(labels).astype(object)
+    said = given.where(given.notna(), None).to_numpy()
     split = np.asarray(split, object)
-    n_train = {a: int(np.sum((labels == a) & (split == "train"))) for a in answers}
-    n_test = {a: int(np.sum((labels == a) & (split == test))) for a in answers}
+    n_train = {a: int(np.sum((said == a) & (split == "train"))) for a in answers}
+    n_test = {a: int(np.sum((said == a) & (split == test))) for a in answers}
     kept = tuple(a for a in answers if min(n_train[a], n_test[a]) >= min_answer)
-    codes = np.full(len(labels), -1)
+    codes = np.full(len(said), -1)
     for code, answer in enumerate(kept):
-        codes[labels == answer] = code
+        codes[said == answer] = code
     train = np.flatnonzero((codes >= 0) & (split == "train"))
     tested = np.flatnonzero((codes >= 0) & (split == test))
     too_few = ""
@@ -249,8 +250,8 @@ def compare_features(
     seed: int = 0,
 ) -> Result:
     """Forests on two feature sets (N, d) and (N, e) of the same galaxies, on the same split."""
-    answers = [answer(question, features, seeds, trees) for features in (before, after)]
-    pair = Pair(question.test, question.test_codes, *answers, len(question.answers))
+    first, second = (answer(question, features, seeds, trees) for features in (before, after))
+    pair = Pair(question.test, question.test_codes, first, second, len(question.answers))
     compared = {m.__name__: paired_difference([pair], m, draws, seed) for m in METRICS}
     return Result(question, pair, compared)
 

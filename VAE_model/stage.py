@@ -32,11 +32,12 @@ from typing import Any
 import tyro
 
 from VAE_model import __version__
-from VAE_model.files import count_rows, sha256, sweep, write_json
+from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
+from VAE_model.occupied import occupy
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
-__all__ = ["Problem", "Stage", "sidecar", "start"]
+__all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
 
 # Constants that say where and how fast, not what: a change of them leaves outputs valid.
 _NOT_THE_RESULT = {"run", "workers", "device"}
@@ -46,6 +47,7 @@ _MANY = 6  # inputs that are named in the line that begins a stage
 _LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
 
 _dry_run = False
+_started = False  # by the command line, as a process of its own
 
 
 def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
@@ -54,22 +56,19 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
     2 a wrong command line (tyro); 130 interrupted.
     """
-    global _dry_run
-    arguments = dataclasses.make_dataclass(
+    global _dry_run, _started
+    flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
+    arguments: Any = dataclasses.make_dataclass(
         "Arguments",
         [
-            (
-                "config",
-                tyro.conf.OmitArgPrefixes[config],
-                dataclasses.field(default_factory=config),
-            ),
+            ("config", flat[config], dataclasses.field(default_factory=config)),
             ("dry_run", bool, dataclasses.field(default=False)),
         ],
     )
     arguments.__doc__ = doc
     description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
     given = tyro.cli(arguments, description=description, prog=sys.argv[0])
-    _dry_run = given.dry_run
+    _dry_run, _started = given.dry_run, True
     try:
         main(given.config)
     except Problem as problem:
@@ -88,12 +87,24 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _read_sidecar(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(sidecar(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What the side-car of an output says; empty where it has none.
+
+    Raises Problem where the side-car is damaged.
+    """
+    beside = sidecar(path)
+    if not beside.exists():
         return {}
-    return content if isinstance(content, dict) else {}
+    record = read_json(beside)
+    entries = [*_entries(record.get("inputs")), record.get("output")]
+    whole = all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries)
+    if not (whole and isinstance(record.get("config"), dict) and record.get("script")):
+        raise Problem(f"{beside} is damaged: delete it")
+    return record
+
+
+def _entries(inputs: Any) -> list[Any]:
+    return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
 
 
 def _identify(path: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -144,13 +155,15 @@ class Stage:
         unfinished: the outputs have gaps that another run may close, so that up to date is not
         enough.
         Raises Problem where an input is missing or stale, naming the command that makes it,
-        or where the run's folder cannot be written to.
+        where another script is at work in the run, or its folder cannot be written to.
         """
         if _dry_run:
             self._print_plan()
             return True
+        if self.run.folder.is_dir():
+            self._occupy()
         self._check_inputs()
-        known = _read_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
+        known = self._inputs_before()
         names = {self._name(path): path for path in self.inputs}
         self.identities = {name: _identify(path, known.get(name)) for name, path in names.items()}
         if not unfinished and self._outputs_are_fresh():
@@ -179,6 +192,7 @@ class Stage:
                 {
                     "script": self.script,
                     "config": self._config(),
+                    "seed": getattr(self.config, "seed", None),  # null: nothing is drawn
                     "inputs": inputs,
                     "output": {**_identify(path), "rows": count_rows(path)},
                     "numbers": numbers,
@@ -203,6 +217,11 @@ class Stage:
         inside = path.is_relative_to(self.run.folder)
         return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
 
+    def _occupy(self) -> None:
+        """Be alone in the run, as a script; a notebook or a test that calls `main` may share it."""
+        if _started:
+            occupy(self.run.folder, self.run.show(self.run.folder), self.script)
+
     def _check_inputs(self) -> None:
         for path in self.inputs:
             command = self.run.made_by(path)
@@ -210,20 +229,44 @@ class Stage:
                 raise Problem(f"{self.run.show(path)} is missing: run {command}")
             if not path.is_dir() and path.stat().st_size == 0:
                 raise Problem(f"{self.run.show(path)} is empty: delete it and run {command}")
-            for name, record in _read_sidecar(path).get("inputs", {}).items():
-                source = self.run.folder / name
-                if source.is_dir():  # images may come and go; make_datatxt.py looks after them
-                    continue
-                if source.exists() and _identify(source, record)["sha256"] != record.get("sha256"):
-                    raise Problem(
-                        f"{self.run.show(path)} is stale ({name} has changed since): run {command}"
-                    )
+            self._check_origin(path, set())
+
+    def _check_origin(self, path: Path, seen: set[Path]) -> None:
+        """Raise Problem where what a file was made from has changed since, or what that was made
+        from, and so on back to the images (which come and go; make_datatxt.py looks after them).
+        """
+        try:
+            record = read_sidecar(path)
+        except Problem as problem:
+            raise Problem(f"{problem} and run {self.run.made_by(path)}") from None
+        for name, entry in record.get("inputs", {}).items():
+            source = self.run.folder / name
+            if not source.is_file() or source in seen:
+                continue
+            seen.add(source)
+            if _identify(source, entry)["sha256"] != entry["sha256"]:
+                raise Problem(
+                    f"{self.run.show(path)} is stale ({name} has changed since): "
+                    f"run {self.run.made_by(path)}"
+                )
+            self._check_origin(source, seen)
+
+    def _inputs_before(self) -> dict[str, Any]:
+        """What the side-car of the first output says of the inputs; a damaged one says nothing."""
+        try:
+            return read_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
+        except Problem:
+            return {}
 
     def _outputs_are_fresh(self) -> bool:
         relevant = {k: v for k, v in self._config().items() if k not in _NOT_THE_RESULT}
         now = {name: entry["sha256"] for name, entry in self.identities.items()}
         for path in self.outputs:
-            record = _read_sidecar(path)
+            try:
+                record = read_sidecar(path)
+            except Problem as problem:
+                print(f"{problem}; until then {self.run.show(path)} is made anew")
+                return False
             if not path.exists() or not record:
                 return False
             before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
@@ -235,9 +278,12 @@ class Stage:
         return True
 
     def _check_writable(self) -> None:
-        for folder in {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}:
+        folders = {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}
+        for folder in folders:
             if folder != self.run.packed:
                 folder.mkdir(parents=True, exist_ok=True)
+        self._occupy()
+        for folder in folders:
             sweep(folder)
             if folder.exists() and not os.access(folder, os.W_OK):
                 raise Problem(

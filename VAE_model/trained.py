@@ -48,13 +48,17 @@ class TrainedVAE:
             network = models.build(config["network"], num_var)
             network.load_state_dict(content["weights"])
             stretch = Stretch(config["stretch"], tuple(config["softening"]))
-        except (KeyError, RuntimeError, TypeError) as error:
-            first = str(error).splitlines()[0]
+            if not all(
+                bool(torch.isfinite(value).all()) for value in network.state_dict().values()
+            ):
+                raise ValueError("weights that are no number")
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
             raise Problem(
                 f"{path} does not fit this version's networks ({first}): train it anew"
             ) from None
         where = choose_device(device)
-        network.to(where, memory_format=torch.channels_last).eval()
+        network.to(where).to(memory_format=torch.channels_last).eval()
         maps = {
             survey: (matrix.to(where), offset.to(where))
             for survey, (matrix, offset) in content.get("maps", {}).items()

@@ -70,6 +70,8 @@ class Trainer(Loop):
         """A look at some training images: where the network and sigma start from."""
         first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:_LOOK])
         inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
+        if not torch.isfinite(inputs).all():
+            self.check_inputs()
         self.network.initialise(inputs)
         some = inputs[: self.recipe.batch]
         self.likelihood.initialise(
@@ -79,6 +81,9 @@ class Trainer(Loop):
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
         for chunk, inputs, _ in self.inputs.batches(rows, self.recipe.batch):
             yield len(chunk), inputs
+
+    def check_inputs(self) -> None:
+        self.inputs.check_finite(np.concatenate([self.rows, self.judges]))
 
     def step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         with autocast(self.device, self.recipe.precision):

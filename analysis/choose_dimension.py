@@ -128,13 +128,13 @@ def forest_score(
 
 def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
     """The five measures against the dimension, the knee marked."""
-    panels = (
+    panels = [
         ("validation_loss", "-ELBO (nats an image)", "lower is better"),
         ("mse", "squared error (sky variances)", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
         ("active", "active latents", "of as many as the dimension"),
-    )
+    ]
     panels = [panel for panel in panels if table[panel[0]].notna().any()]
     figure = new_figure(3.1 * len(panels), 3.2, layout="constrained")
     for axes, (column, label, note) in zip(figure.subplots(1, len(panels)), panels, strict=True):

@@ -118,6 +118,15 @@ def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
             raise Problem(
                 f"{run.show(path)}: column {name} does not hold numbers ({error})"
             ) from None
+        where = (-360, 360) if name == "ra" else (-90, 90) if name == "dec" else (0, 1)
+        if name != _WRONG_SIZE and (wrong := ~catalogue[name].between(*where)).any():
+            wrong &= catalogue[name].notna()  # a missing fraction passes no cut
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise Problem(
+                    f"{run.show(path)}: {name} in row {row + 1} is {catalogue[name].iloc[row]:g}, "
+                    f"beyond {where[0]} to {where[1]}: make it anew, or correct it"
+                )
     return catalogue
 
 

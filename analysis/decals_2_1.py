@@ -80,7 +80,7 @@ def why_dropped(
 def draw_separations(separations: NDArray[np.float64], radius: float, path: Path) -> None:
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.hist(separations, bins=np.linspace(0, radius, 51), color="#332288")
+    axes.hist(separations, bins=np.linspace(0, radius, 51).tolist(), color="#332288")
     median = float(np.median(separations))
     axes.axvline(median, color="#CC6677", label=f"median {median:.3f} arcsec")
     axes.axvline(radius, color="#888888", linestyle="--", label=f"radius {radius:g} arcsec")

@@ -155,7 +155,7 @@ def central_range(points: NDArray) -> NDArray:
 
 def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: NDArray) -> None:
     """A smoothed histogram a class, each of the same area."""
-    grid = np.linspace(*limits, 300)
+    grid = np.linspace(limits[0], limits[1], 300)
     for name, style in CLASS_STYLES.items():
         own = values[classes == name]
         if name == NO_CLASS or len(own) < FEWEST:
@@ -172,7 +172,7 @@ def class_map(places: NDArray, classes: NDArray[np.str_], num_var: int, total: i
     """The map with a point a galaxy, by class."""
     figure = new_figure(12, 8.2, layout="constrained")
     axes = figure.subplots()
-    scatter(axes, *places.T, classes, float(np.clip(40_000 / len(places), 9, 60)))
+    scatter(axes, places[:, 0], places[:, 1], classes, float(np.clip(40_000 / len(places), 9, 60)))
     bare(axes)
     of = f" of {total:,}" if total > len(places) else ""
     axes.set_title(f"Map of the latent space: t-SNE of {num_var} latent variables", fontsize=16)

@@ -16,6 +16,7 @@ Example: python analysis/decals_4.py --num-var 40
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,7 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
     return members
 
 
-def recovery(table: pd.DataFrame, run: Run) -> dict[str, object]:
+def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """How many of the injected defects stand among as many top-ranked images, or are flagged."""
     columns = ["iauname", "defect_decals", "defect_bassmzls"]
     truth = read_parquet(run.truth, columns)
@@ -160,7 +161,7 @@ def picture(packed: Packed, path: str, size: int) -> NDArray[np.uint8]:
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
     """Contact sheet: the highest ranked rare above the broken."""
     figure = new_figure(17, 10.6, layout="constrained")
-    parts = figure.subfigures(len(KINDS), 1, hspace=0.02)
+    parts = figure.subfigures(len(KINDS), 1, hspace=0.02, squeeze=False).ravel()
     chosen = (top(table, "rare", COLUMNS * ROWS), varied(table, COLUMNS * ROWS))
     for part, kind, rows in zip(parts, KINDS, chosen, strict=True):
         count = int((table["kind"] == kind.name).sum())

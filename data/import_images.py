@@ -56,8 +56,9 @@ Rows = list[int | str | None]  # of each image: its row in the table, or why non
 def plan(files: list[str], rows: Rows, config: Config, table: pd.DataFrame | None) -> list[Job]:
     """A job an image; `files` are their paths in the folder."""
     folder, target = ROOT / config.folder, Run(config.run).images(config.name)
-    placed = table is not None and "ra" in table
-    positions = table[["ra", "dec"]].to_numpy(float) if placed else np.empty((0, 2))
+    positions = np.empty((0, 2))
+    if placed := table is not None and "ra" in table:
+        positions = table[["ra", "dec"]].to_numpy(float)
     nowhere = (float("nan"), float("nan"))
     jobs = []
     for file, name, row in zip(files, target_names(files), rows, strict=True):
@@ -186,7 +187,9 @@ def main(config: Config) -> None:
     images = [file for file in files if file.lower().endswith(ENDINGS)]
     if not images:
         raise Problem(f"{run.show(folder)} holds no image: FITS, JPEG and PNG are taken")
-    rows = tables.rows_of_files(images, table) if table is not None else [None] * len(images)
+    rows: Rows = [None] * len(images)
+    if table is not None:
+        rows = tables.rows_of_files(images, table)
     jobs = plan(images, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)

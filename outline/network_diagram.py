@@ -9,7 +9,9 @@ Example: python outline/network_diagram.py --network published --num-var 40
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -98,9 +100,9 @@ def _write_below(axes: Axes, middle: float, block: Block) -> None:
     counts = Counter(block.layers)
     lines = [word if times == 1 else f"{times} {word}" for word, times in counts.items()]
     lines += [f"{block.parameters:,}"] if block.parameters else []
-    place = {"ha": "center", "va": "top"}
-    axes.text(middle, _BASE, shape, fontsize=13, fontweight="bold", **place)
-    axes.text(middle, _BASE - 0.3, "\n".join(lines), fontsize=10.5, color="#444444", **place)
+    write = partial(axes.text, middle, ha="center", va="top")
+    write(_BASE, shape, fontsize=13, fontweight="bold")
+    write(_BASE - 0.3, "\n".join(lines), fontsize=10.5, color="#444444")
 
 
 def _bracket(axes: Axes, places: list[int], title: str, colour: str) -> None:
@@ -136,7 +138,7 @@ def main(config: Config) -> None:
     figure = draw(network, config.network)
     save_figure(figure, outputs[0], bbox_inches=None)
     # Text stays text in the vector file, and nothing in it depends on the hour.
-    options = {"svg.fonttype": "none", "svg.hashsalt": config.network}
+    options: Any = {"svg.fonttype": "none", "svg.hashsalt": config.network}
     with mpl.rc_context(options), atomic(outputs[1]) as temporary:
         figure.savefig(temporary, metadata={"Date": None}, bbox_inches=None)
     total = sum(parameter.numel() for parameter in network.parameters())

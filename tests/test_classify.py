@@ -352,3 +352,14 @@ def test_labels_and_features_that_do_not_belong_together_are_refused(labelled_ru
     write_parquet(run.labels, labels)
     line = says_one_line(script("analysis/classify.py", run, *options(**QUICK)))
     assert "--label" in line and line.endswith("has shape)")
+
+
+def test_nasty_labels_stay_text_and_in_the_run(labelled_run, script):
+    run, nasty = labelled_run, ("$\\frac{$ ../../x", "<b>|`id`\n&")
+    labels = pd.read_parquet(run.labels)
+    labels["a/../$x$"] = np.where(np.arange(len(labels)) % 2, *nasty)
+    write_parquet(run.labels, labels)
+    done = script("analysis/classify.py", run, *options(**QUICK, label=("a/../$x$",)))
+    assert done.returncode == 0, done.stderr
+    assert run.classification(3, "md").read_text().count("\\frac") >= 1
+    assert not list(run.folder.parent.rglob("x*"))

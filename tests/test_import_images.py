@@ -257,7 +257,7 @@ def test_each_refusal_has_its_reason(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>not found</html>")
     assert of("text.jpg") == "not an image: neither JPEG nor PNG inside"
     Image.new("RGB", (9000, 8000)).save(tmp_path / "huge.png")
-    assert of("huge.png") == "too large: more than 64 megapixels"
+    assert of("huge.png") == "too large: more than 32 megapixels"
     Image.new("RGB", (64, 200)).save(tmp_path / "thumb.png")
     assert of("thumb.png") == "not a cutout: 200 x 64 pixels, smaller than a galaxy frame"
     Image.fromarray(np.zeros((300, 300), np.uint16)).save(tmp_path / "deep.png")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from VAE_model import galaxy_zoo
+from VAE_model import galaxy_zoo, occupied
 from VAE_model.paths import ROOT, Run
 
 SMALL = {
@@ -47,12 +47,14 @@ def test_make_run_ends_in_a_report(small_run: Run):
 
 
 def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
-    times = {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
+    files = [path for path in small_run.folder.rglob("*.*") if path.name != occupied.LOCK]
+    times = {path: path.stat().st_mtime_ns for path in files}
     for stage in run_recipe():
         done = script(stage, small_run, *SMALL.get(stage, ()))
         assert done.returncode == 0, done.stderr
         assert "nothing to do" in done.stdout, stage
-    assert times == {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
+    assert times == {path: path.stat().st_mtime_ns for path in files}
+    assert set(small_run.folder.rglob("*.*")) == {*files, small_run.folder / occupied.LOCK}
 
 
 def test_latents_follow_train_txt_and_are_complete(small_run: Run):
@@ -163,6 +165,27 @@ def test_a_changed_input_makes_what_follows_stale(small_run: Run, tmp_path, scri
     assert "vae_40.pt is stale (train.txt has changed since): run python Galaxy_VAE_n.py" in (
         done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("edit", "stage"),
+    [
+        (lambda lines: lines[:3] + lines[4:], "analysis/decals_2_2.py"),
+        (lambda lines: lines[::-1], "analysis/classify.py"),
+        (lambda lines: lines[::-1], "analysis/decals_4.py"),
+        (lambda lines: [*lines, lines[0]], "transfer/compare.py"),
+        (lambda lines: lines[:3] + lines[4:], "analysis/report.py"),
+    ],
+    ids=["removed", "reordered", "reordered again", "doubled", "removed again"],
+)
+def test_a_list_edited_by_hand_stops_every_later_stage(small_run, tmp_path, script, edit, stage):
+    """However many files lie between: all of them were made from the list as it was."""
+    lines = edit(small_run.train_txt.read_text().splitlines())
+    run = spoiled(small_run, tmp_path, "train.txt", "".join(f"{line}\n" for line in lines).encode())
+    done = script(stage, run)
+    assert done.returncode == 1, done.stdout
+    assert " is stale (train.txt has changed since): run python " in done.stderr
+    assert "Traceback" not in done.stderr and "nothing to do" not in done.stdout
 
 
 def test_an_unwritable_folder_gets_one_line(small_run: Run, tmp_path, script):

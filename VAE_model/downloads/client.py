@@ -41,7 +41,9 @@ class Transient(Exception):
     """An answer that another try may better; the message is `kind: detail`.
 
     wait: seconds that the service asks for, None where it does not say;
-    everyone: whether it asks the other connections too."""
+    everyone: whether it asks the other connections too; tries: how often it was asked."""
+
+    tries = 0
 
     def __init__(self, reason: str, wait: float | None = None, everyone: bool = False) -> None:
         super().__init__(reason)
@@ -49,7 +51,10 @@ class Transient(Exception):
 
 
 class Permanent(Exception):
-    """An answer that another try would not better; the message is `kind: detail`."""
+    """An answer that another try would not better; the message is `kind: detail`;
+    tries: how often it was asked."""
+
+    tries = 0
 
 
 class Stopped(Exception):
@@ -298,7 +303,9 @@ def _words(error: BaseException) -> str:
         seen.append(inside)
     for one in seen:
         if isinstance(one, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead):
-            return f"truncated: the connection ended after {one.partial or 0:,} bytes"
+            partial = one.partial or 0  # http.client keeps the bytes, urllib3 their number
+            count = len(partial) if isinstance(partial, bytes) else partial
+            return f"truncated: the connection ended after {count:,} bytes"
     said = [one.strerror for one in seen if isinstance(one, OSError) and one.strerror]
     last = str(seen[-1]).splitlines()
     return f"connection: {said[-1] if said else (last[0] if last else type(seen[-1]).__name__)}"

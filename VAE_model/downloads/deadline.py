@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from typing import Any
 
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -79,11 +80,11 @@ class _SecurePool(urllib3.HTTPSConnectionPool):
 class Adapter(HTTPAdapter):
     """Connections that another thread can cut when their time is over."""
 
-    def init_poolmanager(self, *arguments, **keywords) -> None:
+    def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
         super().init_poolmanager(*arguments, **keywords)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
-    def proxy_manager_for(self, *arguments, **keywords) -> urllib3.ProxyManager:
+    def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> urllib3.ProxyManager:
         manager = super().proxy_manager_for(*arguments, **keywords)
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
         return manager

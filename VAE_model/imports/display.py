@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from VAE_model.frames import SMALLEST, BadCutout
 
 ENDINGS = (".jpg", ".jpeg", ".png")
-MOST_PIXELS = 64_000_000
+MOST_PIXELS = 32_000_000  # which take some 600 MB on the way, however small the file
 _MODES = ("RGB", "RGBA", "L", "LA", "P")  # 8 bits a channel
 
 
@@ -27,8 +27,8 @@ def read_display(path: Path) -> NDArray[np.float32]:
         try:
             with Image.open(path, formats=("JPEG", "PNG")) as image:
                 _check(image)
-                upright = ImageOps.exif_transpose(image)  # as viewers show it
-                pixels = np.asarray(upright.convert("RGB"))
+                ImageOps.exif_transpose(image, in_place=True)  # as viewers show it
+                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
         except BadCutout:
             raise
         except Image.UnidentifiedImageError:
@@ -40,7 +40,9 @@ def read_display(path: Path) -> NDArray[np.float32]:
             kind = "truncated" if "truncated" in detail else "unreadable"
             raise BadCutout(f"{kind}: {detail.splitlines()[0]}") from None
     blue_green_red = pixels[::-1, :, ::-1].transpose(2, 0, 1)
-    return np.ascontiguousarray(blue_green_red, dtype=np.float32) / 255
+    brightness = np.ascontiguousarray(blue_green_red, dtype=np.float32)
+    brightness /= 255
+    return brightness
 
 
 def _check(image: Image.Image) -> None:

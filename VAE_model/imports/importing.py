@@ -64,7 +64,7 @@ def import_image(job: Job) -> Outcome:
         return Outcome(reason=str(refusal))
     wcs = wcs_of(frame.header, where)
     by_table = (job.ra, job.dec)
-    by_wcs = (wcs["CRVAL1"], wcs["CRVAL2"]) if wcs else (float("nan"), float("nan"))
+    by_wcs = (float(wcs["CRVAL1"]), float(wcs["CRVAL2"])) if wcs else (float("nan"), float("nan"))
     by_name = position_in_name(job.source)
     ra, dec = next((p for p in (by_table, by_wcs, by_name) if np.isfinite(p).all()), by_wcs)
     cards: dict[str, str | float] = {"ORIGFILE": _plain(job.source.name), "IMPMODE": job.mode}

@@ -43,6 +43,9 @@ def window(mode: str, shape: tuple[int, int], header: fits.Header, size: int = S
         step = min(shape) / size
         return Window((width - size * step) / 2, (height - size * step) / 2, step)
     if mode == "crop":
+        x: float
+        y: float
+        needed: float
         needed, x, y, step = size, (width - size) // 2, (height - size) // 2, 1.0
     else:
         scale = pixel_scale(header, (width + 1) / 2, (height + 1) / 2)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from VAE_model.files import read_parquet
+from VAE_model.files import read_json, read_parquet
 from VAE_model.paths import Run
 from VAE_model.splits import SHARES
+from VAE_model.stage import read_sidecar
 
 _FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
 
@@ -30,8 +31,7 @@ class Material:
             for path in sorted((run.folder / folder).glob("*.json")):
                 output = path.with_suffix("")
                 if output.exists() and output != run.report:
-                    found[output] = _read_json(path)
-        found = {path: record for path, record in found.items() if "script" in record}
+                    found[output] = read_sidecar(output)
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
         return cls(run, num_var, {path: found[path] for path in order})
 
@@ -55,7 +55,7 @@ class Material:
 
     def json(self, path: Path) -> dict[str, Any]:
         """A result that is JSON; empty where it is not there."""
-        return _read_json(path)
+        return read_json(path) if path.exists() else {}
 
     def parquet(self, path: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
         return read_parquet(path, columns) if path.exists() else None
@@ -63,11 +63,3 @@ class Material:
     def csv(self, path: Path) -> pd.DataFrame | None:
         """A table that is there, as it is written: text."""
         return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

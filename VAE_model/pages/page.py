@@ -82,6 +82,7 @@ def number(value: object) -> str:
         return "yes" if value else "no"
     if not isinstance(value, Real) or not math.isfinite(value):
         return str(value)
+    value = value if isinstance(value, int) else float(value)
     if value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:,.1f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"

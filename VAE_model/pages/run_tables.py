@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
@@ -75,9 +76,9 @@ def training(material: Material) -> list[Html]:
     if not history:
         return parts
     names = [name for name, value in history[0].items() if not isinstance(value, list)]
-    epochs = [[line.get(name) for name in names] for line in history]
+    lines = [[line.get(name) for name in names] for line in history]
     head = [name.replace("_", " ") for name in names]
-    return [*parts, learning_curve(history), details("Every epoch", table(head, epochs))]
+    return [*parts, learning_curve(history), details("Every epoch", table(head, lines))]
 
 
 def learning_curve(history: list[dict[str, Any]]) -> Html:
@@ -94,7 +95,7 @@ def learning_curve(history: list[dict[str, Any]]) -> Html:
     seen = judged + learned[1:]
     margin = 0.08 * (max(seen) - min(seen)) or 1.0
     axes.set_ylim(min(seen) - margin, max(seen) + margin)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.legend()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})

@@ -19,7 +19,7 @@ _MEASURES = {  # of a dimension: their names in the table
 def classification(material: Material) -> list[Html]:
     content = material.json(material.run.classification(material.num_var))
     questions = {q["question"]: q for q in content.get("questions", [])}
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, q in questions.items():
         tested = sum(q["n_test"].values())
         if "latents" not in q:
@@ -99,8 +99,9 @@ def dimensions(material: Material) -> list[Html]:
 
 
 def _cell(value: object) -> object:
-    is_estimate = isinstance(value, dict) and {"value", "low", "high"} <= set(value)
-    return _in_two_lines(value, sign=False) if is_estimate else value
+    if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
+        return _in_two_lines(value, sign=False)
+    return value
 
 
 def _in_two_lines(of: dict[str, float], sign: bool) -> Html:

@@ -1,5 +1,7 @@
 """The second survey as a run's report shows it: the pairs, the adaptations, before and after."""
 
+from typing import Any
+
 from VAE_model.adaptation import BEFORE, RECOMMENDED
 from VAE_model.comparison_report import (
     agreement_rows,
@@ -36,7 +38,7 @@ def pairs(material: Material) -> list[Html]:
 
 def adaptation(material: Material) -> list[Html]:
     """The best epoch of each method that trained."""
-    numbers = next(
+    numbers: dict[str, Any] = next(
         (r["numbers"] for r in material.records.values() if r["script"] == "transfer/adapt.py"), {}
     )
     rows = [

@@ -1,0 +1,404 @@
+"""Claims about trust: broken and hostile files, wrong order, two at once, and nothing lost."""
+
+import io
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import load_script, says_one_line
+from test_training import recipe
+
+import make_datatxt
+from VAE_model import checkpoint
+from VAE_model.cutout_writer import write_cutout
+from VAE_model.cutouts import read_cutout
+from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
+from VAE_model.occupied import LOCK
+from VAE_model.packed import Packed
+from VAE_model.paths import ROOT, Run
+from VAE_model.problem import Problem
+from VAE_model.trained import TrainedVAE
+from VAE_model.training import Files, Trainer
+
+# Broken files
+
+
+@pytest.fixture(scope="module")
+def faults():
+    """The modules under benchmarks/faults, which have no package."""
+    sys.path.insert(0, str(ROOT / "benchmarks" / "faults"))
+    import fuzz_readers
+
+    yield fuzz_readers
+    sys.path.remove(str(ROOT / "benchmarks" / "faults"))
+
+
+@pytest.mark.parametrize(
+    "name", ["FITS cutout", "JPEG", "PNG", "catalogue", "model file", "side-car", "train.txt"]
+)
+def test_a_broken_file_is_accepted_if_valid_and_else_refused(faults, name, tmp_path):
+    """A small part of benchmarks/faults/fuzz_readers.py, without its bombs."""
+    config, outcomes = faults.Config(memory=10**6), []
+    reader = faults.READERS[name](tmp_path)
+    for number in range(5, 25):
+        content = reader.broken(np.random.default_rng([1, number]), number)
+        outcomes.append(faults.judge(reader, content, config))
+    assert {outcome.what for outcome in outcomes} <= {"accepted", "refused"}, outcomes
+    assert any(outcome.what == "refused" for outcome in outcomes)
+
+
+def test_a_flipped_bit_in_a_table_is_noticed(tmp_path):
+    path = tmp_path / "t.parquet"
+    write_parquet(path, pd.DataFrame({"mu_00": np.linspace(0, 1, 1000)}))
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Problem, match=r"t\.parquet is no readable parquet table"):
+        read_parquet(path)
+
+
+def test_a_small_table_that_promises_a_billion_rows_is_refused_at_once(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = pa.array(np.full(10**6, 0.5))
+    path = tmp_path / "t.parquet"
+    with pq.ParquetWriter(path, pa.schema([("ra", pa.float64())])) as writer:
+        for _ in range(100):
+            writer.write_table(pa.table({"ra": column}))
+    with pytest.raises(Problem, match="promises 100,000,000 rows"):
+        read_parquet(path, ["ra"])
+
+
+# Poisoned files
+
+
+class Runs:
+    """Pickled, it runs a command when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.mark}",)
+
+
+def archive(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as made:
+        made.writestr("archive/data.pkl", content)
+        made.writestr("archive/version", b"3\n")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("wrap", [archive, bytes], ids=["zip", "bare pickle"])
+def test_a_model_file_that_wants_to_run_code_is_refused(tmp_path, wrap):
+    path, mark = tmp_path / "vae_3.pt", tmp_path / "ran"
+    path.write_bytes(wrap(pickle.dumps({"format": checkpoint.FORMAT, "x": Runs(mark)}, 2)))
+    with pytest.raises(Problem, match="corrupt, or holds more than tensors"):
+        checkpoint.load(path)
+    assert not mark.exists()
+
+
+def test_a_model_file_that_wants_all_memory_is_refused(tmp_path):
+    path = tmp_path / "vae_3.pt"
+    bomb = b"cbuiltins\nbytearray\n(I10000000000\ntR."  # torch.load would allocate it
+    path.write_bytes(archive(bomb))
+    with pytest.raises(Problem, match="it names builtins bytearray"):
+        checkpoint.load(path)
+    path.write_bytes(archive(bytes(2**24), zipfile.ZIP_DEFLATED))
+    with pytest.raises(Problem, match="its members are compressed"):
+        checkpoint.load(path)
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path):
+    path = tmp_path / "vae_3.pt"
+    checkpoint.save(path, {"config": {}, "weights": {"w": torch.zeros(10_000)}})
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Problem, match=r"corrupt, or holds more than tensors .*checksum of"):
+        checkpoint.load(path)
+
+
+def test_the_same_content_makes_the_same_model_file(tmp_path):
+    content = {"config": {"a": 1}, "weights": {"w": torch.arange(10.0)}}
+    for name in ("one.pt", "other.pt"):
+        checkpoint.save(tmp_path / name, content)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "{", "\ud800", ""])
+def test_a_json_file_that_is_no_object_gets_one_line(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(Problem, match=r"a\.json "):
+        read_json(tmp_path / "a.json")
+
+
+# Names
+
+
+NASTY = ("$(touch x);.fits", "<img src=x onerror=alert(1)>.fits", "-rf.fits", "%2f..%2f..%2fx.fits",
+         "'; rm *.fits", "a\nb.fits", "a\tb.fits")  # fmt: skip
+
+
+def test_nasty_names_stay_text_and_in_the_run(tmp_path, script):
+    run = Run(tmp_path / "box" / "run")
+    for number, name in enumerate(NASTY):
+        flux = np.random.default_rng(number).normal(0.01, 0.01, (3, 256, 256))
+        write_cutout(run.images() / name, flux.astype(np.float32), 3.0 * number, 0.0, "DR9-south")
+    (run.images() / "<b>.fits").write_text("no image")
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    lines = run.train_txt.read_text().splitlines()
+    assert sorted(Path(line).name for line in lines) == sorted(set(NASTY) - {"a\nb.fits"})
+    assert Packed.of(run, workers=1).index["path"].tolist() == lines
+    assert script("analysis/report.py", run).returncode == 0
+    page = run.report.read_text()
+    assert "<b>" not in page and "<img src=x" not in page
+    assert os.listdir(tmp_path) == ["box"] and os.listdir(tmp_path / "box") == ["run"]
+    assert not list(ROOT.glob("x"))
+
+
+def test_a_list_that_leads_out_of_the_run_is_only_read(copy_of_tiny_run: Run, tmp_path):
+    """Images may lie anywhere; nothing is ever written where they lie."""
+    run, outside = copy_of_tiny_run, tmp_path / "outside"
+    first = run.train_txt.read_text().splitlines()[0]
+    outside.mkdir()
+    (outside / "a.fits").write_bytes((run.folder / first).read_bytes())
+    run.train_txt.write_text(f"{first}\n../outside/a.fits\n")
+    assert len(Packed.of(run, workers=1).images) == 2
+    assert os.listdir(outside) == ["a.fits"]
+    for line in ("/etc/passwd", "/dev/zero", "images"):
+        run.train_txt.write_text(f"{line}\n")
+        with pytest.raises(Problem, match=r"is no good image|cannot be read"):
+            Packed.of(run, workers=1)
+
+
+# Symbolic links, as docs/TRUST.md has them
+
+
+def test_linked_images_are_read_linked_folders_are_not_walked(tmp_path, script):
+    run, elsewhere = Run(tmp_path / "run"), tmp_path / "elsewhere"
+    flux = np.random.default_rng(0).normal(0.01, 0.01, (3, 256, 256)).astype(np.float32)
+    write_cutout(elsewhere / "a.fits", flux, 1.0, 0.0, "DR9-south")
+    write_cutout(elsewhere / "more" / "b.fits", flux, 2.0, 0.0, "DR9-south")
+    run.images().mkdir(parents=True)
+    (run.images() / "a.fits").symlink_to(elsewhere / "a.fits")
+    (run.images() / "more").symlink_to(elsewhere / "more")
+    (run.images() / "loop").symlink_to(run.images())
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    assert run.train_txt.read_text() == "images/decals/a.fits\n"
+
+
+def test_a_link_in_place_of_an_output_is_replaced_and_its_target_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "train.txt").symlink_to(tmp_path / "mine.txt")
+    write_text(tmp_path / "train.txt", "theirs")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "train.txt").is_symlink()
+
+
+def test_a_linked_leftover_is_swept_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a").touch()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    (tmp_path / f".partial-{process.pid}-x").symlink_to(tmp_path / "mine")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["mine"] and os.listdir(tmp_path / "mine") == ["a"]
+
+
+# Network
+
+
+def test_only_the_download_can_reach_the_network():
+    """By what is imported; and every script of these tests runs behind tests/offline."""
+    modules = "requests|urllib3|urllib.request|pooch|socket|http|ftplib"
+    reaching = re.compile(rf"^\s*(?:import|from) ({modules})\b", re.M)
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    found = {p.relative_to(ROOT).as_posix() for p in files if reaching.search(p.read_text())}
+    allowed = ("VAE_model/downloads/", "data/download.py", "tests/", "benchmarks/")
+    assert not [name for name in found if not name.startswith(allowed)]
+    assert any(name.startswith("VAE_model/downloads/") for name in found)
+    guard = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "offline")}
+    program = "import requests; requests.get('http://192.0.2.1')"
+    done = subprocess.run([sys.executable, "-c", program], env=guard, capture_output=True)
+    assert done.returncode == 97 and b"192.0.2.1" in done.stderr
+
+
+# Numerical trouble
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda flux: flux.fill(np.nan), "non-finite: 196,608 pixels"),
+        (lambda flux: flux.__setitem__((1, 9, 9), np.inf), "non-finite: 1 pixels"),
+        (lambda flux: flux.__setitem__((1, 9, 9), 1e6), "implausible flux: 1e.06 nanomaggies"),
+        (lambda flux: flux.__setitem__(2, 0.5), "band without signal: z"),
+    ],
+    ids=["all NaN", "infinite pixel", "flux of 10^6", "constant band"],
+)
+def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, spoil, words):
+    run = copy_of_tiny_run
+    name = run.train_txt.read_text().splitlines()[7]
+    cutout = read_cutout(run.folder / name)
+    flux = cutout.flux.copy()
+    spoil(flux)
+    write_cutout(run.folder / name, flux, cutout.ra, cutout.dec, "DR9-south")
+    with pytest.raises(Problem, match=rf"names {re.escape(name)}, which is no good .*{words}"):
+        Packed.of(run, workers=1)
+
+
+@pytest.mark.parametrize("network", ["structured", "published"])
+def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tmp_path, network):
+    packed = Packed.of(copy_of_tiny_run, workers=1)
+    row = int(packed.rows("validation" if network == "published" else "train")[0])
+    pixels = np.load(packed.folder / "images.npy", mmap_mode="r+")
+    pixels[row] = np.nan
+    pixels.flush()
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    trainer = Trainer(packed, "x", recipe(network=network, epochs=1), place, torch.device("cpu"))
+    name = re.escape(packed.index["path"][row])
+    with pytest.raises(Problem, match=rf"packed is damaged: {name} is not finite in it"):
+        trainer.run()
+    assert not place.best.exists() and not place.last.exists()
+
+
+def test_batches_of_one_image_train_to_finite_weights(tiny_run: Run, tmp_path):
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=1, batch=1)
+    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    assert all(torch.isfinite(t).all() for t in checkpoint.load(place.best)["weights"].values())
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_named(tiny_run: Run, tmp_path, capsys):
+    """One bad step of many: the weights stay finite, and the log says which step it was."""
+    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=2, batch=2)
+    trainer = Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu"))
+    step, count = trainer.step, iter(range(10**6))
+
+    def step_with_a_fault(batch):
+        loss, terms = step(batch)
+        return (loss * float("nan"), terms) if next(count) == 4 else (loss, terms)
+
+    trainer.step = step_with_a_fault
+    trainer.run()
+    assert "epoch 1: left out steps [4], gradient not finite" in capsys.readouterr().out
+    assert [record["left_out_steps"] for record in trainer.history] == [[4], []]
+    assert all(torch.isfinite(t).all() for t in checkpoint.load(place.last)["weights"].values())
+
+
+def test_weights_that_are_no_number_are_not_used(tiny_run: Run, tmp_path):
+    place = Files(tmp_path / "vae_3.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
+    settings = recipe(network="structured", epochs=1)
+    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    content = checkpoint.load(place.best)
+    next(iter(content["weights"].values())).view(-1)[0] = float("nan")
+    checkpoint.save(place.best, content)
+    with pytest.raises(Problem, match="weights that are no number"):
+        TrainedVAE.load(place.best, 3, "cpu")
+
+
+# The same again
+
+
+def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
+    make_tiny_run, script, tmp_path
+):
+    """70 images: enough that they are shared out among processes."""
+    torch.set_num_threads(1)
+    train = load_script("Galaxy_VAE_n.py")
+    found = []
+    for workers in (1, 4):
+        run = make_tiny_run(tmp_path / f"workers_{workers}", count=70)
+        make_datatxt.main(make_datatxt.Config(run=run.folder, workers=workers))
+        train.main(train.Config(run=run.folder, num_var=(3,), epochs=1, workers=workers))
+        extracting = ("--num-var", "3", "--workers", str(workers))
+        assert script("analysis/extract_latents.py", run, *extracting).returncode == 0
+        index = read_parquet(run.packed / "index.parquet").drop(columns="modified")
+        table = run.latents(3).read_bytes()
+        found.append((run.train_txt.read_bytes(), index, checkpoint.load(run.model(3)), table))
+        seeds = [read_json(path)["seed"] for path in run.folder.rglob("*.json")]
+        assert sorted(map(str, seeds)) == ["0", "0", "None", "None", "None"]
+    one, four = found
+    assert one[0] == four[0]
+    assert one[1].equals(four[1])
+    assert all(torch.equal(w, four[2]["weights"][key]) for key, w in one[2]["weights"].items())
+    assert one[3] == four[3]
+
+
+# Two at once
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from VAE_model.occupied import occupy
+occupy(Path(sys.argv[1]), "the run", "Galaxy_VAE_n.py")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_script_on_a_run_is_refused_until_the_first_has_ended_or_was_killed(
+    copy_of_tiny_run: Run, script
+):
+    run, before = copy_of_tiny_run, copy_of_tiny_run.train_txt.read_bytes()
+    command = [sys.executable, "-c", HOLD, str(run.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        said = says_one_line(script("make_datatxt.py", run, "--duplicate-radius", "2"))
+        assert f"is in use by Galaxy_VAE_n.py (process {first.pid}" in said
+        assert run.train_txt.read_bytes() == before
+        looking = script("make_datatxt.py", run, "--dry-run")  # disturbs nobody
+        assert looking.returncode == 0, looking.stderr
+        first.send_signal(signal.SIGKILL)
+    done = script("make_datatxt.py", run, "--duplicate-radius", "2")
+    assert done.returncode == 0, done.stderr
+    assert (run.folder / LOCK).exists()
+
+
+def test_processes_of_a_stage_end_with_it_when_it_is_killed(tmp_path):
+    """Else they would go on writing beside the next run."""
+    program = tmp_path / "stage.py"
+    program.write_text(
+        "import time\nfrom VAE_model import parallel\n\n"
+        "if __name__ == '__main__':\n"
+        "    list(parallel.each(time.sleep, [0.0] * 8 + [0.5] * 400, workers=2, few=1))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, str(program)], env=environment,
+                          stderr=subprocess.DEVNULL) as stage:  # fmt: skip
+        children: list[int] = []
+        deadline = time.monotonic() + 60
+        while len(children) < 2 and time.monotonic() < deadline:
+            time.sleep(0.5)
+            tree = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
+            children = [int(p) for p in tree if b"spawn_main" in command_of(int(p))]
+        stage.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while any(map(command_of, children)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(children) == 2
+    assert not any(map(command_of, children))
+
+
+def command_of(process: int) -> bytes:
+    """The command line of a process that lives; empty for one that does not."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
