@@ -45,7 +45,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
 ):
     """SIGKILL in the middle, the same command again: bit for bit the weights of one go."""
     whole = Files(*(tmp_path / name for name in ("best.pt", "last.pt", "log.jsonl")))
-    settings = recipe(epochs=6)
+    settings = recipe(epochs=6, precision="auto")
     torch.set_num_threads(1)
     packed = Packed.of(copy_of_tiny_run)
     Trainer(packed, _data(copy_of_tiny_run), settings, whole, torch.device("cpu")).run()
@@ -75,6 +75,19 @@ def _data(run: Run) -> str:
     from VAE_model.files import sha256
 
     return sha256(run.train_txt)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp_path):
+    trainer = Trainer(Packed.of(tiny_run), "x", recipe(), files(tmp_path), torch.device("cpu"))
+    trainer.initialise()
+    count, batch = next(trainer.batches(trainer.rows))
+    found = []
+    for trainer.part in (3, count):
+        trainer.network.zero_grad()
+        for share, part in trainer.parts(batch):
+            (share * trainer.step(part)[0]).backward()
+        found.append(torch.cat([p.grad.flatten() for p in trainer.network.parameters()]))
+    assert float((found[0] - found[1]).norm()) < 1e-5 * float(found[1].norm())
 
 
 def test_best_model_is_the_best_on_validation(tiny_run: Run, tmp_path):
