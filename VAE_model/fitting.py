@@ -120,7 +120,7 @@ class Loop(ABC):
         self.network.train()
         totals = torch.zeros(len(self.TERMS), dtype=torch.float64, device=self.device)
         skipped: list[Tensor] = []
-        order = shuffled(self.rows, self.recipe.seed, epoch)
+        order = shuffled(self.rows, self.recipe.seed, epoch, getattr(self.recipe, "block", 0))
         for count, batch in self.batches(order):
             self.optimizer.zero_grad(set_to_none=True)
             terms = torch.zeros(len(self.TERMS), device=self.device)

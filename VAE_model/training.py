@@ -41,6 +41,7 @@ class Recipe:
     seed: int
     precision: Precision
     train_images: int = 0
+    block: int = 0
     softening: tuple[float, ...] = SOFTENING
 
 
