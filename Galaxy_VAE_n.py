@@ -51,7 +51,13 @@ class Config:
     seed: int = 0
     """Decides the first weights, the order of the images, and every random draw."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
+    it (the published one); else float32."""
+    pixels: Literal["float32", "float16"] = "float32"
+    """Of the packed copy; float16 is half as large, and adds at most a tenth of the sky noise."""
+    block: int = 0
+    """Neighbours in train.txt that are read as one, for a set larger than the memory (64, say);
+    0: every image by itself."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
@@ -73,6 +79,7 @@ def recipe(config: Config, num_var: int) -> Recipe:
         clip=config.clip,
         seed=config.seed,
         precision=config.precision,
+        block=config.block,
     )
 
 
@@ -83,7 +90,7 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
-    packed = Packed.of(run, config.workers)
+    packed = Packed.of(run, config.workers, config.pixels)
     device = choose_device(config.device)
     best = {}
     for num_var in config.num_var:

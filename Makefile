@@ -4,6 +4,7 @@ RUN ?= data/demo
 N ?= 2000
 OVERLAP = $$(( $(N) * 3 / 4 ))
 DOWNLOAD ?=
+SIMILAR ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,6 +46,7 @@ define stages
 	$(PY) analysis/decals_4.py --run $(1)
 	$(PY) analysis/classify.py --run $(1)
 	$(PY) analysis/choose_dimension.py --run $(1)
+	$(PY) analysis/similar.py --run $(1)
 	$(PY) transfer/make_pairs.py --run $(1)
 	$(PY) transfer/encode_pairs.py --run $(1)
 	$(PY) transfer/adapt.py --run $(1)
@@ -83,6 +85,8 @@ project: setup  ## A3 PCA pair plot and map of the latent space
 	$(PY) analysis/decals_3.py --run $(RUN)
 outliers: setup  ## A4 rank the outliers, rare and broken
 	$(PY) analysis/decals_4.py --run $(RUN)
+similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--of J112953.88-000427.4")
+	$(PY) analysis/similar.py --run $(RUN) $(SIMILAR)
 classify: setup  ## A5 the seven questions by a forest on the latents
 	$(PY) analysis/classify.py --run $(RUN)
 dimension: setup  ## A6 quality against the number of latent variables
@@ -127,7 +131,7 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run simulate datatxt train latents classes match take project outliers \
+.PHONY: help setup run simulate datatxt train latents classes match take project outliers similar \
   classify dimension pairs encode adapt compare larger diagram report notebooks published \
   real paper \
   test coverage audit lint clean

@@ -157,7 +157,7 @@ class Adapter(Loop):
     def step(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         chunk, first, second = batch
         inputs = torch.cat([first, second])
-        with autocast(self.device, self.recipe.precision):
+        with autocast(self.device, self.recipe.precision, self.network):
             mean, log_variance = self.network.encode(inputs)
             reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
         elbo = [

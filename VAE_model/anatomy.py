@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from VAE_model import models
+from VAE_model.upsampling import Upsampling
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,10 @@ def dissect(network: nn.Module) -> Anatomy:
     image = galaxy.expand(1, models.BANDS, -1, -1).contiguous()
     walk = _Walk(network)
     network.eval()
+    fused = [module for module in network.modules() if isinstance(module, Upsampling)]
     try:
+        for module in fused:
+            module.as_written = True
         with torch.no_grad():
             inputs, pose = network.prepare(image)
             walk.part = "encode"
@@ -119,6 +123,8 @@ def dissect(network: nn.Module) -> Anatomy:
             walk.part = "restore"
             restored = network.restore(decoded, pose)
     finally:
+        for module in fused:
+            module.as_written = False
         for handle in walk.handles:
             handle.remove()
     encoder, *beside = sorted(walk.ways["encode"], key=lambda way: -len(way.layers))

@@ -8,11 +8,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from VAE_model.parallel import cores
+from VAE_model.row_file import RowFile
+
 _AHEAD = 3  # batches in flight
+_READERS = min(4, cores())  # threads that read them
+_WINDOW = 1024  # rows that the system is told of ahead
+_BLOCKS = 16  # blocks that are shuffled together
 
 
 def batches(
-    images: NDArray[np.float32], rows: NDArray[np.int64], size: int, device: torch.device
+    images: RowFile, rows: NDArray[np.int64], size: int, device: torch.device
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """The given rows of `images` (N, 3, y, x) in their order: pairs of (rows, float32 batch).
 
@@ -21,23 +27,34 @@ def batches(
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     pin = device.type == "cuda"
 
-    def read(chunk: NDArray[np.int64]) -> Tensor:
-        # Ascending order makes one sweep over the disk of what would be as many seeks.
-        order = np.argsort(chunk)
-        batch = np.empty((len(chunk), *images.shape[1:]), dtype=np.float32)
-        batch[order] = images[chunk[order]]
-        tensor = torch.from_numpy(batch)
-        return tensor.pin_memory() if pin else tensor
+    def read(number: int) -> Tensor:
+        first = number * size
+        if first // _WINDOW != (first - size) // _WINDOW:
+            images.expect(rows[first : first + size + _WINDOW])
+        batch = torch.empty(len(chunks[number]), *images.row, pin_memory=pin)
+        images.read(chunks[number], batch.numpy())
+        return batch
 
-    with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(read, chunk) for chunk in chunks[:_AHEAD]]
+    with ThreadPoolExecutor(_READERS) as pool:
+        waiting = [pool.submit(read, number) for number in range(min(_AHEAD, len(chunks)))]
         for number, chunk in enumerate(chunks):
             batch = waiting.pop(0).result()
             if number + _AHEAD < len(chunks):
-                waiting.append(pool.submit(read, chunks[number + _AHEAD]))
+                waiting.append(pool.submit(read, number + _AHEAD))
             yield chunk, batch.to(device, non_blocking=True)
 
 
-def shuffled(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """The rows in the order of an epoch: the same for the same seed, another each epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(rows)
+def shuffled(rows: NDArray[np.int64], seed: int, epoch: int, block: int = 0) -> NDArray[np.int64]:
+    """The rows in the order of an epoch: the same for the same seed, another each epoch.
+
+    block: so many neighbours stay near each other, that a disk reads them as one: blocks are
+    shuffled, and within every 16 of them the rows; 0: every row by itself.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    if not block:
+        return generator.permutation(rows)
+    blocks = [rows[first : first + block] for first in range(0, len(rows), block)]
+    order = np.concatenate([blocks[number] for number in generator.permutation(len(blocks))])
+    step = block * _BLOCKS
+    windows = (order[first : first + step] for first in range(0, len(order), step))
+    return np.concatenate([generator.permutation(window) for window in windows])

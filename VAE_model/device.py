@@ -1,9 +1,12 @@
 """Where and how precisely to compute."""
 
 import contextlib
-from typing import Literal
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 Precision = Literal["auto", "float32", "bf16"]
 
@@ -15,11 +18,42 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:
-    """Mixed precision in bf16 where asked for, or, for `auto`, on a GPU that has it."""
+def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """The function compiled for a GPU, where torch's compiler has its back end (triton); else as
+    it is: on a CPU the compiler needs a C++ toolchain that few of our users have."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return function
+    return torch.compile(function)
+
+
+def computes_in(
+    device: torch.device, precision: Precision, network: nn.Module | None = None
+) -> torch.dtype:
+    """bfloat16 or float32: what `precision` comes to.
+
+    `auto` is bf16 on a GPU that has it, and on a CPU with the instructions for it (AMX, or AVX-512
+    BF16) for a network that gains from them, as its FAST_IN_BF16 says: measured, not guessed, see
+    docs/BENCHMARKS.md. It follows from processor and network alone, so that a run repeats.
+    """
     if precision == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported()
+        else:
+            fast = getattr(network, "FAST_IN_BF16", False) and _cpu_has_bf16()
         precision = "bf16" if fast else "float32"
-    if precision == "float32":
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    # torch has no public name for them
+    tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, test, bool)() for test in tests)
+
+
+def autocast(
+    device: torch.device, precision: Precision, network: nn.Module | None = None
+) -> contextlib.AbstractContextManager:
+    """Mixed precision where `computes_in` says bf16."""
+    if computes_in(device, precision, network) == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -55,22 +54,6 @@ def _alive(process: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A .npy file of zeros, float32, to be filled through memory.
-
-    Its room on the disk is taken at once: a write through memory to a full disk would end the
-    process without a word. Raises OSError where there is not enough.
-    """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with open(path, "r+b") as stream:
-            try:
-                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(path)) from None
-    return array
 
 
 def write_text(path: Path, text: str) -> None:

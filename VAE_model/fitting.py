@@ -84,6 +84,12 @@ class Loop(ABC):
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
         """What each step sees, in the order of `rows`, and how many rows that is."""
 
+    def parts(self, batch: Any) -> Iterator[tuple[float, Any]]:
+        """The batch in parts that are computed one after the other, each with its share of it.
+        Their terms and gradients add up to those of the batch; a fit that can does so where a
+        whole batch is slower or too large for the memory."""
+        yield 1.0, batch
+
     @abstractmethod
     def check_inputs(self) -> None:
         """Raise Problem naming the first image whose input is not finite, if there is one: then
@@ -120,11 +126,14 @@ class Loop(ABC):
         self.network.train()
         totals = torch.zeros(len(self.TERMS), dtype=torch.float64, device=self.device)
         skipped: list[Tensor] = []
-        order = shuffled(self.rows, self.recipe.seed, epoch)
+        order = shuffled(self.rows, self.recipe.seed, epoch, getattr(self.recipe, "block", 0))
         for count, batch in self.batches(order):
-            loss, terms = self.step(batch)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            terms = torch.zeros(len(self.TERMS), device=self.device)
+            for share, part in self.parts(batch):
+                loss, some = self.step(part)
+                (share * loss).backward()
+                terms += share * some.detach()
             norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
             # A step whose gradient is not finite is left out, without waiting for the device.
             finite = torch.isfinite(norm)
@@ -134,7 +143,7 @@ class Loop(ABC):
             self.optimizer.step()
             self.schedule.step()
             skipped.append(~finite)
-            totals += torch.where(finite, count * terms.detach(), 0.0)
+            totals += torch.where(finite, count * terms, 0.0)
         means = (totals / len(order)).tolist()
         return {
             **{f"train_{name}": value for name, value in zip(self.TERMS, means, strict=True)},
@@ -150,8 +159,9 @@ class Loop(ABC):
         torch.manual_seed(_seed(self.recipe.seed, 0))
         totals = torch.zeros(1 + len(self.TERMS), dtype=torch.float64, device=self.device)
         for count, batch in self.batches(self.judges):
-            loss, terms = self.step(batch)
-            totals += count * torch.cat([loss[None], terms])
+            for share, part in self.parts(batch):
+                loss, terms = self.step(part)
+                totals += share * count * torch.cat([loss[None], terms])
         values = (totals / len(self.judges)).tolist()
         return {
             f"validation_{name}": value

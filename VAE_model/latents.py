@@ -40,3 +40,16 @@ def read_means(
     if bad:
         raise Problem(f"{run.show(path)} has {bad:,} rows with latents that are no number: {again}")
     return table.drop(columns=means), latents
+
+
+def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
+    """Width of each latent's posterior, (latents,), averaged over galaxies; 1 where unknown.
+
+    The prior gives every latent the same variance, the data do not determine all equally well.
+    In units of its posterior's width a latent varies the more, the more it says of a galaxy.
+    """
+    names = sorted(name for name in table if name.startswith("logvar_"))
+    if not names:
+        return np.ones(1, np.float32)
+    means = [np.exp(table[name].to_numpy(np.float64)).mean() for name in names]
+    return np.sqrt(means).astype(np.float32)

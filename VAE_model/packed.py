@@ -1,15 +1,17 @@
-"""The packed copy of a list of images: one memory-mapped array instead of a file an image.
+"""The packed copy of a list of images: one file of pixels instead of a file an image.
 
 Built once from the list (train.txt, or one side of the pairs), in parallel, and checked against it
-each time it is opened: same paths in the same order, each file with the size and time it had. What
-did not change is copied from the packed copy before it, not read again.
+each time it is opened: same paths in the same order, each file with the size and time it had, or
+else with the content it had. Only what changed is packed anew, behind what is there.
 """
 
 import hashlib
 import os
 import shutil
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,38 +19,56 @@ from numpy.typing import NDArray
 
 from VAE_model import parallel, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
-from VAE_model.files import new_array, read_parquet, write_parquet
+from VAE_model.files import read_parquet, sha256, write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
+from VAE_model.row_file import EXCEPTION, RowFile, halved
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem
 
-_KEYS = ("path", "bytes", "modified", "shift_x", "shift_y")  # what decides an image's pixels
-_PIXELS = "images.npy"
+_STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
+_CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
+_FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS))
+_PLACE = ("slot", "bright_at", "bright", "file")  # where the pixels lie
 _INDEX = "index.parquet"
+_SAVED_EVERY = 8192  # images, after which a killed packing goes on
+_NOISE_SHARE = 0.1  # of the sky noise, that float16 may change a pixel by
+
+Pixels = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """folder: where it lies; images: float32 (N, 3, 256, 256), nanomaggies, memory-mapped;
+    """folder: where it lies; images: (N, 3, 256, 256), nanomaggies, read as float32;
     index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
     given (the split by a table that came with the images, or empty), split, noise_g, noise_r,
-    noise_z (sky sigma, nanomaggies), size and time of the file."""
+    noise_z (sky sigma, nanomaggies), size, time and SHA-256 of the file, and where its pixels lie:
+    slot in `file`, first and number of its exceptions."""
 
-    images: NDArray[np.float32]
+    images: RowFile
     index: pd.DataFrame
     folder: Path
 
     @classmethod
-    def of(cls, run: Run, workers: int = 0) -> "Packed":
-        """The packed copy of train.txt, made or brought up to date where it is not."""
+    def of(cls, run: Run, workers: int = 0, pixels: Pixels | None = None) -> "Packed":
+        """The packed copy of train.txt, made or brought up to date where it is not.
+
+        pixels: float32, or float16 for half the size and at most a tenth of the sky noise more;
+        None: as it is, float32 where there is none yet.
+        """
         paths = read_train_txt(run)
         listed = pd.DataFrame({"path": paths, "given": given_split(run, paths)})
-        return cls.of_list(run, listed, run.train_txt, run.packed, workers)
+        return cls.of_list(run, listed, run.train_txt, run.packed, workers, pixels)
 
     @classmethod
     def of_list(
-        cls, run: Run, listed: pd.DataFrame, source: Path, folder: Path, workers: int = 0
+        cls,
+        run: Run,
+        listed: pd.DataFrame,
+        source: Path,
+        folder: Path,
+        workers: int = 0,
+        pixels: Pixels | None = None,
     ) -> "Packed":
         """The packed copy, in `folder`, of the images that the file `source` lists.
 
@@ -57,14 +77,16 @@ class Packed:
         has given, that is the split of those images for which it is not empty.
         """
         listed = listed if "given" in listed else listed.assign(given="")
-        listed = _stat(run, listed, source)
+        listed = _stat(run, listed.assign(**_unmoved(listed)), source)
         before = cls._open(folder)
+        if before is not None and pixels not in (None, before.images.dtype):
+            before = None
         if before is None or not before._agrees_with(listed):
-            _build(run, listed, source, folder, before, workers)
+            _build(run, listed, source, folder, before, workers, pixels or "float32")
             before = cls._open(folder)
             if before is None:
                 raise Problem(f"{run.show(folder)} cannot be read back: delete it and rerun")
-        if "given" not in before.index or not before.index["given"].equals(listed["given"]):
+        if not before.index["given"].equals(listed["given"]):
             index = _with_split(before.index.assign(given=listed["given"]))
             write_parquet(folder / _INDEX, index)
             before = cls(before.images, index, folder)
@@ -72,23 +94,24 @@ class Packed:
 
     @classmethod
     def _open(cls, folder: Path) -> "Packed | None":
+        """What the index says is there; None without one, or where the pixels are not."""
         try:
             index = read_parquet(folder / _INDEX)
-            images = np.load(folder / _PIXELS, mmap_mode="r")
-        except (OSError, ValueError, Problem):
+            images = _images_of(folder, index)
+            held = images.path.stat().st_size
+        except (OSError, KeyError, IndexError, Problem):
             return None
-        return cls(images, index, folder) if images.shape == (len(index), *SHAPE) else None
+        whole = (images.slots.max() + 1) * images.row_bytes <= held
+        return cls(images, index, folder) if whole else None
 
     def _agrees_with(self, listed: pd.DataFrame) -> bool:
-        keys = [key for key in _KEYS if key in listed]
-        if len(listed) != len(self.index) or [key for key in _KEYS if key in self.index] != keys:
-            return False
-        return listed[keys].equals(self.index[keys])
+        keys = list(_STAT)
+        return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
 
     @staticmethod
-    def images_of(run: Run) -> NDArray[np.float32]:
+    def images_of(run: Run) -> RowFile:
         """The pixels alone of a packed copy that is there: for worker processes."""
-        return np.load(run.packed / _PIXELS, mmap_mode="r")
+        return _opened(run.packed, (run.packed / _INDEX).stat().st_mtime_ns)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
@@ -164,53 +187,105 @@ def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
     return result
 
 
+def _unmoved(listed: pd.DataFrame) -> dict[str, int]:
+    return {name: 0 for name in ("shift_x", "shift_y") if name not in listed}
+
+
+@lru_cache(maxsize=2)
+def _opened(folder: Path, _: int) -> RowFile:
+    return _images_of(folder, read_parquet(folder / _INDEX, list(_PLACE)))
+
+
+def _images_of(folder: Path, index: pd.DataFrame) -> RowFile:
+    name = index["file"].iloc[0]
+    return RowFile(
+        folder / name,
+        SHAPE,
+        index["slot"].to_numpy(),
+        name.rpartition(".")[2],
+        (folder / f"{name}.exceptions", index[["bright_at", "bright"]].to_numpy()),
+    )
+
+
 def _build(
     run: Run,
     listed: pd.DataFrame,
     source: Path,
-    target: Path,
+    folder: Path,
     before: Packed | None,
     workers: int,
+    pixels: Pixels,
 ) -> None:
-    """Write the packed copy into a folder beside the old one, then swap the two."""
-    folder = target.with_name(f".partial-{os.getpid()}-{target.name}")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        shape = (len(listed), *SHAPE)
-        new_array(folder / _PIXELS, shape)
-        kept = _rows_to_keep(listed, before)
-        moves = listed.reindex(columns=["shift_x", "shift_y"], fill_value=0).to_numpy(int)
-        jobs = [
-            (
-                folder / _PIXELS,
-                row,
-                run.folder / path,
-                tuple(move),
-                target / _PIXELS,
-                kept.get(row, -1),
-            )
-            for row, (path, move) in enumerate(zip(listed["path"], moves.tolist(), strict=True))
-        ]
-        facts = list(parallel.each(_pack_one, jobs, workers, "packing images"))
-        for row, fact in enumerate(facts):
-            if "reason" in fact:
-                raise Problem(
-                    f"{run.show(source)} names {listed['path'][row]}, which is no good image "
-                    f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
-                )
-            if before is not None and row in kept:
-                facts[row] = before.index.loc[kept[row], list(_FACTS)].to_dict()
-        index = pd.concat([listed, pd.DataFrame(facts)], axis=1)
-        index["iauname"] = [
-            iauname(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else Path(path).stem
-            for ra, dec, path in zip(index["ra"], index["dec"], index["path"], strict=True)
-        ]
-        write_parquet(folder / _INDEX, _with_split(index))
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(folder, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Add what is new to the file of pixels, then say so in the index.
+
+    What the index names is never written over, and the index is replaced whole: a packing that is
+    killed leaves the copy before it, or that and a part of the new, and the next one goes on there.
+    The file begins anew where more than half of it would be pixels that no list names any more.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    known = before.index if before is not None else None
+    done = _known(run, listed, known, workers)
+    if known is not None and len(done) < known["slot"].max() // 2:
+        known, done = None, done.iloc[:0]
+    name = known["file"].iloc[0] if known is not None else _next_name(folder, pixels)
+    free = int(known["slot"].max()) + 1 if known is not None else 0
+    bright_free = int((known["bright_at"] + known["bright"]).max()) if known is not None else 0
+    others = [] if known is None else [known[~known["slot"].isin(done["slot"])]]
+    todo = listed[~listed.index.isin(done.index)]
+    jobs = [
+        (folder / name, free + number, run.folder / row.path, (row.shift_x, row.shift_y))
+        for number, row in enumerate(todo.itertuples())
+    ]
+    with (
+        open(folder / name, "ab") as file,
+        open(folder / f"{name}.exceptions", "ab") as exceptions,
+    ):
+        file.truncate((free + len(jobs)) * _row_bytes(name))
+        exceptions.truncate(bright_free * EXCEPTION.itemsize)
+        for first in range(0, len(jobs), _SAVED_EVERY):
+            part = jobs[first : first + _SAVED_EVERY]
+            rows = todo.iloc[first : first + _SAVED_EVERY]
+            label = "packing images" + (f" {first:,}+" if len(jobs) > _SAVED_EVERY else "")
+            facts = list(parallel.each(_pack_one, part, workers, label))
+            for path, fact in zip(rows["path"], facts, strict=True):
+                if "reason" in fact:
+                    raise Problem(
+                        f"{run.show(source)} names {path}, which is no good image "
+                        f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
+                    )
+                found = fact.pop("exceptions")
+                exceptions.write(found.tobytes())
+                fact |= {"bright_at": bright_free, "bright": len(found), "file": name}
+                bright_free += len(found)
+            packed = pd.concat([rows, pd.DataFrame(facts, index=rows.index)], axis=1)
+            done = pd.concat([done, packed]) if len(done) else packed
+            for stream in (exceptions, file):
+                stream.flush()
+                os.fsync(stream.fileno())
+            if first + _SAVED_EVERY < len(jobs):  # to go on from, were it killed
+                _write_index(folder, pd.concat([done, *others]))
+    _write_index(folder, done.sort_index())
+    for path in folder.iterdir():  # older files of pixels, and what networks prepared of them
+        if path.name not in (_INDEX, name, f"{name}.exceptions") and not path.name.startswith("."):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _row_bytes(name: str) -> int:
+    return int(np.prod(SHAPE)) * np.dtype(name.rpartition(".")[2]).itemsize
+
+
+def _next_name(folder: Path, pixels: Pixels) -> str:
+    numbers = [int(p.name.split("_")[1].split(".")[0]) for p in folder.glob("images_*.float??")]
+    return f"images_{max(numbers, default=0) + 1}.{pixels}"
+
+
+def _write_index(folder: Path, index: pd.DataFrame) -> None:
+    index = index.reset_index(drop=True)
+    index["iauname"] = [
+        iauname(ra, dec) if np.isfinite(ra) and np.isfinite(dec) else Path(path).stem
+        for ra, dec, path in zip(index["ra"], index["dec"], index["path"], strict=True)
+    ]
+    write_parquet(folder / _INDEX, _with_split(index))
 
 
 def _with_split(index: pd.DataFrame) -> pd.DataFrame:
@@ -218,32 +293,45 @@ def _with_split(index: pd.DataFrame) -> pd.DataFrame:
     return index.assign(split=splits.assign(index["ra"], index["dec"], names, given))
 
 
-def _rows_to_keep(listed: pd.DataFrame, before: Packed | None) -> dict[int, int]:
-    """New row -> row in the packed copy before it, for images that have not changed."""
-    if before is None:
-        return {}
-    keys = [key for key in _KEYS if key in listed]
-    if any(key not in before.index for key in keys):
-        return {}
-    old = {tuple(values): row for row, values in enumerate(before.index[keys].to_numpy())}
-    new = enumerate(listed[keys].to_numpy())
-    return {row: old[tuple(values)] for row, values in new if tuple(values) in old}
+def _known(
+    run: Run, listed: pd.DataFrame, known: pd.DataFrame | None, workers: int
+) -> pd.DataFrame:
+    """The rows of the list whose pixels are packed already, with what is known of them.
+
+    A file with the size and time that it had is taken to be the same; of any other the content
+    decides, wherever it lies now.
+    """
+    facts = ["sha256", *_FACTS, *_PLACE]
+    if known is None:
+        return pd.DataFrame(columns=[*listed.columns, *facts])
+    same = listed.reset_index().merge(known[[*_STAT, *facts]], how="inner", on=list(_STAT))
+    rest = listed[~listed.index.isin(same["index"])]
+    files = [run.folder / path for path in rest["path"]]
+    hashes = list(parallel.each(sha256, files, workers, "comparing changed images"))
+    contents = known.drop_duplicates(list(_CONTENT))[["shift_x", "shift_y", *facts]]
+    moved_or_touched = (
+        rest.assign(sha256=hashes).reset_index().merge(contents, how="inner", on=list(_CONTENT))
+    )
+    parts = [part for part in (same, moved_or_touched) if len(part)]
+    done = pd.concat(parts) if parts else same
+    return done.set_index("index").rename_axis(None)
 
 
-_FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS))
-
-
-def _pack_one(job: tuple[Path, int, Path, tuple[int, int], Path, int]) -> dict:
-    target, row, path, move, old, old_row = job
-    pixels = np.load(target, mmap_mode="r+")
-    if old_row >= 0:
-        pixels[row] = np.load(old, mmap_mode="r")[old_row]
-        return {}
+def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
+    target, slot, path, move = job
     try:
+        content = sha256(path)
         cutout = read_cutout(path)
     except (BadCutout, OSError) as refusal:
         return {"reason": str(refusal)}
-    pixels[row] = moved(cutout.flux, *move)
-    noise = sky_noise(cutout.flux)
+    noise, flux = sky_noise(cutout.flux), moved(cutout.flux, *move)
+    exceptions = np.empty(0, EXCEPTION)
+    pixels: NDArray = flux
+    if target.suffix == ".float16":
+        pixels, exceptions = halved(flux, _NOISE_SHARE * noise)
+    with open(target, "r+b") as file:
+        file.seek(slot * pixels.nbytes)
+        file.write(pixels.tobytes())
     values = (cutout.ra, cutout.dec, cutout.survey, cutout.release, cutout.display, *noise)
-    return dict(zip(_FACTS, values, strict=True))
+    facts = dict(zip(_FACTS, values, strict=True))
+    return {**facts, "sha256": content, "slot": slot, "exceptions": exceptions}

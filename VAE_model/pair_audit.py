@@ -115,7 +115,7 @@ def first_defects(packed: Packed, rows: NDArray[np.int64], run: Run, workers: in
 
 def _defect_of(job: tuple[Run, int, bool]) -> str:
     run, row, display = job
-    return " ".join(names_of(defect_flags(np.array(Packed.images_of(run)[row]), display=display)))
+    return " ".join(names_of(defect_flags(Packed.images_of(run)[row], display=display)))
 
 
 def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:

@@ -31,6 +31,7 @@ MADE_BY = [
     ("result/class_latents_*", "python analysis/decals_2_2.py"),
     ("result/map_*", "python analysis/decals_3.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
+    ("result/similar_*", "python analysis/similar.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
     ("transfer/pairs*", "python transfer/make_pairs.py"),
@@ -41,6 +42,7 @@ MADE_BY = [
     ("figures/pairs*", "python transfer/make_pairs.py"),
     ("figures/comparison*", "python transfer/compare.py"),
     ("figures/network_*", "python outline/network_diagram.py"),
+    ("figures/similar_*", "python analysis/similar.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
 
@@ -151,6 +153,10 @@ class Run:
     def map(self, num_var: int) -> Path:
         """Where each galaxy lies on the two-dimensional map of the latent space."""
         return self.result(f"map_{num_var}.parquet")
+
+    def similar(self, num_var: int) -> Path:
+        """The nearest galaxies to those that were asked about."""
+        return self.result(f"similar_{num_var}.parquet")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 from VAE_model.problem import Problem
+from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 
 _BLOCK = 16  # images at full size in memory: small blocks stay in the processor's cache
@@ -16,7 +17,7 @@ _SOFTENING = np.array(Stretch().softening, np.float32)[:, None, None]
 
 
 def pixel_components(
-    images: NDArray[np.float32],
+    images: RowFile,
     fit: NDArray[np.int64],
     rows: NDArray[np.int64],
     dimension: int,
@@ -52,7 +53,7 @@ def pixel_components(
 
 
 def pooled_pixels(
-    images: NDArray[np.float32], rows: NDArray[np.int64], side: int, label: str = ""
+    images: RowFile, rows: NDArray[np.int64], side: int, label: str = ""
 ) -> NDArray[np.float32]:
     """Stretched pixels averaged to side x side a band: (len(rows), 3 * side * side)."""
     size = images.shape[-1]

@@ -1,7 +1,7 @@
 """What the encoder sees of each image of a packed run, batch by batch.
 
 The published network sees the stretched image. Where a network's preparation is dear (measuring
-pose and structure), it is done once and kept as a memory-mapped array beside the packed images,
+pose and structure), it is done once and kept in a file beside the packed images,
 so that an epoch of training reads 54 kB an image and not 786 kB.
 """
 
@@ -18,10 +18,11 @@ from tqdm import tqdm
 
 from VAE_model import pose, structure
 from VAE_model.batches import batches
-from VAE_model.files import atomic, new_array
+from VAE_model.files import atomic
 from VAE_model.packed import Packed
 from VAE_model.pose import Pose
 from VAE_model.problem import Problem
+from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 
 _BATCH = 64
@@ -60,14 +61,16 @@ class Prepared:
                     f"delete {folder.name}/ and rerun"
                 )
 
-    def _cache(self) -> NDArray[np.float32]:
-        path = self.packed.folder / f"prepared_{self._key()}.npy"
+    def _cache(self) -> RowFile:
+        path = self.packed.folder / f"prepared_{self._key()}.float32"
         if not path.exists():
             self._write(path)
-        return np.load(path, mmap_mode="r")
+        count = len(self.packed.images)
+        length = path.stat().st_size // np.dtype(np.float32).itemsize // count
+        return RowFile(path, (length,), np.arange(count))
 
     def _key(self) -> str:
-        """Changes with the code that prepares, the stretch, and the frame of the network."""
+        """Changes with the images, the code that prepares, the stretch, and the network's frame."""
         source = [Path(str(module.__file__)).read_bytes() for module in (pose, structure)]
         constants: list[object] = [
             type(self.network).__name__,
@@ -75,24 +78,21 @@ class Prepared:
             self.network.HALF_WIDTH,
         ]
         constants += [self.stretch.kind, self.stretch.softening]
-        text = json.dumps(constants).encode() + b"".join(source)
+        constants += [self.packed.images.dtype]
+        images = self.packed.index[["sha256", "shift_x", "shift_y"]].to_csv(index=False).encode()
+        text = json.dumps(constants).encode() + b"".join(source) + images
         return hashlib.sha256(text).hexdigest()[:12]
 
     @torch.no_grad()
     def _write(self, path: Path) -> None:
         rows = np.arange(len(self.packed.images))
-        array = None
         with (
             atomic(path) as temporary,
+            open(temporary, "wb") as file,
             tqdm(total=len(rows), desc="preparing inputs", unit="image") as bar,
         ):
             for chunk, flux in batches(self.packed.images, rows, _BATCH, self.device):
                 inputs, where = self.network.prepare(self.stretch(flux))
                 block = torch.cat([inputs, torch.stack(where, dim=1)], dim=1).cpu().numpy()
-                if array is None:
-                    shape = (len(rows), block.shape[1])
-                    array = new_array(temporary, shape)
-                array[chunk] = block
+                file.write(block.tobytes())
                 bar.update(len(chunk))
-            if array is not None:
-                array.flush()

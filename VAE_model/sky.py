@@ -9,6 +9,7 @@ from astropy.coordinates import Angle
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+_BAND = 2**20  # positions that are matched at a time
 _POSITION_IN_NAME = re.compile(r"(\d{1,3}\.\d+)_([+-]?\d{1,2}\.\d+)")
 
 
@@ -55,17 +56,49 @@ def cross_match(
     A pair matches where each is the other's nearest, which on a sphere takes care of cos(dec)
     and of the wrap at RA 0. Returns the indices into the first and the second list and the
     separations in arcsec, ordered by the first index. Positions that are NaN match nothing.
+    The sky is worked through in bands of declination of a million positions, so that memory
+    beyond the lists themselves does not grow with their length.
     """
-    first, second = unit_vectors(ra1, dec1).reshape(-1, 3), unit_vectors(ra2, dec2).reshape(-1, 3)
-    rows1 = np.flatnonzero(np.isfinite(first).all(axis=1))
-    rows2 = np.flatnonzero(np.isfinite(second).all(axis=1))
-    if not len(rows1) or not len(rows2):
-        return np.empty(0, int), np.empty(0, int), np.empty(0)
-    distance, nearest2 = cKDTree(second[rows2]).query(first[rows1], workers=-1)
-    _, nearest1 = cKDTree(first[rows1]).query(second[rows2], workers=-1)
-    here = np.arange(len(rows1))
-    mutual = (nearest1[nearest2] == here) & (distance <= chord(radius))
-    return rows1[here[mutual]], rows2[nearest2[mutual]], separation(distance[mutual])
+    first, second = (np.atleast_1d(np.asarray(part, float)) for part in ((ra1, dec1), (ra2, dec2)))
+    order1, order2 = _by_declination(*first), _by_declination(*second)
+    heights1, heights2 = first[1][order1], second[1][order2]
+    reach = radius / 3600 * (1 + 1e-9) + 1e-9  # degrees
+    found = [(np.empty(0, int), np.empty(0, int), np.empty(0))]
+    for start in range(0, len(order1), _BAND):
+        own = heights1[start : start + _BAND]
+        # Who may be the nearest, and who may be nearer to that one than the band's own is.
+        partners = slice(*np.searchsorted(heights2, [own[0] - reach, own[-1] + reach]))
+        rivals = slice(*np.searchsorted(heights1, [own[0] - 2 * reach, own[-1] + 2 * reach]))
+        rows1, rows2 = order1[rivals], order2[partners]
+        if not len(rows2):
+            continue
+        one, two = unit_vectors(*first[:, rows1]), unit_vectors(*second[:, rows2])
+        distance, nearest2 = _nearest(two, one, radius)
+        _, nearest1 = _nearest(one, two, radius)
+        here = np.arange(start - rivals.start, start - rivals.start + len(own))
+        partner = nearest2[here]
+        mutual = np.append(nearest1, -1)[partner] == here
+        here, partner = here[mutual], partner[mutual]
+        found.append((rows1[here], rows2[partner], separation(distance[here])))
+    rows1, rows2, separations = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(rows1)
+    return rows1[order], rows2[order], separations[order]
+
+
+def _by_declination(ra: NDArray, dec: NDArray) -> NDArray[np.int64]:
+    """The known positions of a list, from south to north."""
+    known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+    return known[np.argsort(dec[known], kind="stable")]
+
+
+def _nearest(
+    among: NDArray[np.float64], of: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Chord and index of the nearest within `radius` arcsec; index len(among) where none is."""
+    # A hair wider than the radius: the tree's bound is exclusive.
+    bound = chord(radius) * (1 + 1e-12)
+    distance, index = cKDTree(among).query(of, distance_upper_bound=bound, workers=-1)
+    return distance, np.where(distance <= chord(radius), index, len(among))
 
 
 def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.int64]:

@@ -164,8 +164,8 @@ class Stage:
             self._occupy()
         self._check_inputs()
         known = self._inputs_before()
-        names = {self._name(path): path for path in self.inputs}
-        self.identities = {name: _identify(path, known.get(name)) for name, path in names.items()}
+        named = {self._name(path): path for path in self.inputs}
+        self.identities = {name: _identify(path, known.get(name)) for name, path in named.items()}
         if not unfinished and self._outputs_are_fresh():
             names = ", ".join(self.run.show(path) for path in self.outputs)
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")

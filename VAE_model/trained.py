@@ -92,7 +92,7 @@ class TrainedVAE:
                 f"the model treats {', '.join(self.maps)} apart: it needs the survey of each of "
                 f"the {len(inputs)} images, and got {len(surveys)}"
             )
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.precision, self.network):
             mean, log_variance = self.network.encode(inputs)
         mean, log_variance = mean.float(), log_variance.float()
         for survey, (matrix, offset) in self.maps.items():
@@ -105,7 +105,7 @@ class TrainedVAE:
     @torch.inference_mode()
     def decode(self, latent: Tensor, where: Pose | None) -> Tensor:
         """Flux on the sky (N, 3, 256, 256), nanomaggies, of latents (N, latents) at a pose."""
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.precision, self.network):
             decoded = self.network.decode(latent)
         return self.stretch.inverse(self.network.restore(decoded.float(), where))
 

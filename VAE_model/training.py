@@ -11,7 +11,7 @@ from torch import Tensor
 
 from VAE_model import models
 from VAE_model.batches import shuffled
-from VAE_model.device import Precision, autocast
+from VAE_model.device import Precision, autocast, compiled, computes_in
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.fitting import Files, Loop, plain
 from VAE_model.packed import Packed
@@ -41,6 +41,7 @@ class Recipe:
     seed: int
     precision: Precision
     train_images: int = 0
+    block: int = 0
     softening: tuple[float, ...] = SOFTENING
 
 
@@ -62,36 +63,56 @@ class Trainer(Loop):
         self.network.to(memory_format=torch.channels_last)
         self.likelihood = Likelihood(recipe.loss).to(device)
         self.begin(rows, packed.rows("validation"), "images")
+        self.part = recipe.batch
+        if device.type == "cpu" and hasattr(self.network, "part"):
+            self.part = self.network.part(computes_in(device, recipe.precision, self.network))
+        self.encode, self.decode = (
+            compiled(half, device) for half in (self.network.encode, self.network.decode)
+        )
+        self.moments = torch.zeros(3, recipe.num_var, dtype=torch.float64, device=device)
         stretch = Stretch(recipe.stretch, recipe.softening)
         self.inputs = Prepared(packed, self.network, stretch, device)
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """A look at some training images: where the network and sigma start from."""
-        first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:_LOOK])
+        """A look at some training images: where the network and sigma start from. The whole images
+        that an uncached network sees are looked at in one batch, not to fill the memory."""
+        look = _LOOK if self.network.CACHED else self.recipe.batch
+        first = np.sort(shuffled(self.rows, self.recipe.seed, 0)[:look])
         inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
         if not torch.isfinite(inputs).all():
             self.check_inputs()
         self.network.initialise(inputs)
         some = inputs[: self.recipe.batch]
-        self.likelihood.initialise(
-            self.network.decode(self.network.encode(some)[0]), self.network.target(some)
-        )
+        drawn = [self.network.decode(self.network.encode(p)[0]) for p in some.split(self.part)]
+        self.likelihood.initialise(torch.cat(drawn), self.network.target(some))
 
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Tensor]]:
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+        """Inputs, and the noise (count, latents) that the posterior's draws are made of."""
         for chunk, inputs, _ in self.inputs.batches(rows, self.recipe.batch):
-            yield len(chunk), inputs
+            noise = torch.randn(len(chunk), self.recipe.num_var, device=self.device)
+            yield len(chunk), (inputs, noise)
 
     def check_inputs(self) -> None:
         self.inputs.check_finite(np.concatenate([self.rows, self.judges]))
 
-    def step(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast(self.device, self.recipe.precision):
-            mean, log_variance = self.network.encode(batch)
-            reconstruction = self.network.decode(models.reparameterise(mean, log_variance))
+    def parts(self, batch: tuple[Tensor, Tensor]) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
+        inputs, noise = batch
+        for one, two in zip(inputs.split(self.part), noise.split(self.part), strict=True):
+            yield len(one) / len(inputs), (one, two)
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        inputs, noise = batch
+        with autocast(self.device, self.recipe.precision, self.network):
+            mean, log_variance = self.encode(inputs)
+            reconstruction = self.decode(models.reparameterise(mean, log_variance, noise))
+        if not self.network.training:
+            wide = mean.double()
+            ones = torch.ones_like(wide)
+            self.moments += torch.stack([part.sum(dim=0) for part in (ones, wide, wide.square())])
         terms = torch.stack(
             [
-                self.likelihood(reconstruction, self.network.target(batch)).mean(),
+                self.likelihood(reconstruction, self.network.target(inputs)).mean(),
                 kl_divergence(mean, log_variance).sum(dim=1).mean(),
             ]
         )
@@ -101,7 +122,8 @@ class Trainer(Loop):
     def validate(self) -> dict[str, Any]:
         """-ELBO of the validation images in nats, its two terms, and the number of active latents
         (Burda et al. 2016)."""
+        self.moments.zero_()
         found = super().validate()
-        parts = [self.network.encode(inputs)[0].float() for _, inputs in self.batches(self.judges)]
-        spread = torch.cat(parts).var(dim=0, correction=0)
+        count, total, squares = self.moments
+        spread = squares / count - (total / count).square()
         return {**found, "active": int((spread > _ACTIVE).sum())}

@@ -35,7 +35,7 @@ from VAE_model.figures import (
 )
 from VAE_model.files import write_parquet
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.latents import read_means
+from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
@@ -93,18 +93,6 @@ def scatter(axes: Axes, x: NDArray, y: NDArray, classes: NDArray[np.str_], size:
                 marker=style.marker, alpha=0.85, linewidths=0.25, edgecolors="white",
                 zorder=1 if name == NO_CLASS else 2 + layer,
             )  # fmt: skip
-
-
-def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Width of each latent's posterior, (latents,), averaged over galaxies; 1 where unknown.
-
-    The prior gives every latent the same variance, the data do not determine all equally well.
-    In units of its posterior's width a latent varies the more, the more it says of a galaxy.
-    """
-    names = sorted(name for name in table if name.startswith("logvar_"))
-    if not names:
-        return np.ones(1, np.float32)
-    return np.sqrt(np.exp(table[names].to_numpy(np.float64)).mean(axis=0)).astype(np.float32)
 
 
 def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], components: int) -> Figure:

@@ -12,7 +12,6 @@ Example: python analysis/extract_latents.py --num-var 40
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from VAE_model import parallel
@@ -41,7 +40,8 @@ class Config:
     batch: int = 64
     """Images in a batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
+    it (the published one); else float32."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
@@ -57,7 +57,7 @@ def find_defects(packed: Packed, run: Run, workers: int) -> pd.DataFrame:
 
 def _defects_of(job: tuple[Run, int, bool]) -> dict[str, bool]:
     run, row, display = job
-    return defect_flags(np.array(Packed.images_of(run)[row]), display=display)
+    return defect_flags(Packed.images_of(run)[row], display=display)
 
 
 def main(config: Config) -> None:

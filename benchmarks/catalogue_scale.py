@@ -122,15 +122,17 @@ def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> N
     for path in tqdm(paths, desc="naming images", unit="image"):
         (run.folder / path).touch()
     write_text(run.train_txt, "".join(f"{path}\n" for path in paths))
-    index = pd.DataFrame({"path": paths, "given": "", "bytes": 0})
+    index = pd.DataFrame({"path": paths, "given": "", "bytes": 0, "shift_x": 0, "shift_y": 0})
+    index["slot"], index["bright_at"], index["bright"] = np.arange(len(paths)), 0, 0
+    index["file"], index["sha256"] = "images_1.float32", ""
     index["modified"] = [os.stat(run.folder / path).st_mtime_ns for path in paths]
     index["ra"], index["dec"] = ra, dec
     index["survey"], index["release"], index["display"] = "decals", "DR9-south", False
     index["iauname"] = [Path(path).stem for path in paths]
     index["split"] = splits.assign(ra, dec, paths)
     write_parquet(run.packed / "index.parquet", index)
-    shape = (config.rows, *SHAPE)
-    np.lib.format.open_memmap(run.packed / "images.npy", mode="w+", dtype=np.float32, shape=shape)
+    with open(run.packed / "images_1.float32", "wb") as pixels:
+        pixels.truncate(config.rows * int(np.prod(SHAPE)) * 4)
 
 
 # A process's peak is not below that of the one that started it: this one is small.

@@ -43,7 +43,7 @@ def with_latents(source: Run, folder: Path) -> Run:
         flux = spoil(np.array(before.images[row]), kind)
         write_cutout(run.folder / image["path"], flux, image["ra"], image["dec"])
     packed = Packed.of(run)
-    small = packed.images.reshape(len(packed.images), 3, 32, 8, 32, 8).mean(axis=(3, 5))
+    small = packed.images[:].reshape(len(packed.images), 3, 32, 8, 32, 8).mean(axis=(3, 5))
     pixels = np.arcsinh(small / 0.01).reshape(len(small), -1)
     model = PCA(NUM_VAR, random_state=0).fit(pixels)
     means = model.transform(pixels)

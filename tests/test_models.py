@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from VAE_model import checkpoint, models, pose, structure
+from VAE_model import checkpoint, device, models, pose, structure
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.problem import Problem
 from VAE_model.stretch import NOISE, Stretch
@@ -43,6 +43,38 @@ def network(request: pytest.FixtureRequest) -> torch.nn.Module:
 
 def test_published_network_has_the_published_number_of_parameters():
     assert sum(p.numel() for p in models.build("published", 40).parameters()) == 443_507
+
+
+def test_fused_upsampling_is_the_published_function_of_the_same_weights():
+    """Output and every gradient, to rounding; the names in a model file as ever."""
+    torch.manual_seed(0)
+    network = models.build("published", 4).double()
+    names = [name for name in network.state_dict() if name.startswith("decoder")]
+    assert names == [f"decoder.{i}.{kind}" for i in (0, 3, 6, 9, 11) for kind in ("weight", "bias")]
+    latent, results = torch.randn(2, 4, dtype=torch.float64, requires_grad=True), []
+    for network.decoder.as_written in (True, False):
+        decoded = network.decode(latent)
+        decoded.square().sum().backward()
+        parts = [latent, *network.decoder.parameters()]
+        results.append([decoded.detach(), *(part.grad.clone() for part in parts)])
+        for part in parts:
+            part.grad = None
+    for written, fused in zip(*results, strict=True):
+        assert float((written - fused).abs().max()) < 1e-12 * float(written.abs().max())
+
+
+def test_bf16_is_chosen_where_it_pays_and_nowhere_else(monkeypatch):
+    cpu = torch.device("cpu")
+    chosen = {}
+    for has in (True, False):
+        monkeypatch.setattr(device, "_cpu_has_bf16", lambda has=has: has)
+        for name in models.NETWORKS:
+            chosen[name, has] = device.computes_in(cpu, "auto", models.build(name, 3))
+    assert [key for key, dtype in chosen.items() if dtype == torch.bfloat16] == [
+        ("published", True)
+    ]
+    assert device.computes_in(cpu, "bf16") == torch.bfloat16
+    assert device.computes_in(cpu, "float32", models.build("published", 3)) == torch.float32
 
 
 @pytest.mark.parametrize("name", sorted(models.NETWORKS))

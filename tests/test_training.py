@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from VAE_model import checkpoint, splits
+from VAE_model.batches import shuffled
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import Problem
@@ -45,7 +47,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
 ):
     """SIGKILL in the middle, the same command again: bit for bit the weights of one go."""
     whole = Files(*(tmp_path / name for name in ("best.pt", "last.pt", "log.jsonl")))
-    settings = recipe(epochs=6)
+    settings = recipe(epochs=6, precision="auto")
     torch.set_num_threads(1)
     packed = Packed.of(copy_of_tiny_run)
     Trainer(packed, _data(copy_of_tiny_run), settings, whole, torch.device("cpu")).run()
@@ -75,6 +77,19 @@ def _data(run: Run) -> str:
     from VAE_model.files import sha256
 
     return sha256(run.train_txt)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp_path):
+    trainer = Trainer(Packed.of(tiny_run), "x", recipe(), files(tmp_path), torch.device("cpu"))
+    trainer.initialise()
+    count, batch = next(trainer.batches(trainer.rows))
+    found = []
+    for trainer.part in (3, count):
+        trainer.network.zero_grad()
+        for share, part in trainer.parts(batch):
+            (share * trainer.step(part)[0]).backward()
+        found.append(torch.cat([p.grad.flatten() for p in trainer.network.parameters()]))
+    assert float((found[0] - found[1]).norm()) < 1e-5 * float(found[1].norm())
 
 
 def test_best_model_is_the_best_on_validation(tiny_run: Run, tmp_path):
@@ -148,6 +163,87 @@ def test_packed_images_equal_the_files_and_follow_train_txt(copy_of_tiny_run: Ru
     again = Packed.of(run)
     assert again.index["path"].tolist() == lines[:-3][::-1]
     assert np.array_equal(again.images[0], packed_copy(run, lines[-4]))
+
+
+def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
+    """To any pixel: star cores of a thousand nanomaggies, and beyond float16, are kept apart."""
+    from VAE_model.cutout_writer import write_cutout
+    from VAE_model.cutouts import read_cutout
+    from VAE_model.packed import sky_noise
+
+    run = copy_of_tiny_run
+    path = run.folder / run.train_txt.read_text().splitlines()[7]
+    cutout = read_cutout(path)
+    cutout.flux[:, 100:120, 100:120] += 1234.567
+    cutout.flux[1, 30, 40] = 1e6
+    path.unlink()  # a hard link
+    write_cutout(path, cutout.flux, cutout.ra, cutout.dec, cutout.release)
+    packed = Packed.of(run, pixels="float16")
+    for row, name in enumerate(packed.index["path"]):
+        flux = read_cutout(run.folder / name).flux
+        limit = 0.1 * sky_noise(flux)[:, None, None]
+        assert (np.abs(packed.images[row] - flux) <= limit).all(), name
+    size = (packed.folder / packed.index["file"][0]).stat().st_size
+    assert size == len(packed.images) * 3 * 256 * 256 * 2
+    assert packed.index["bright"].max() >= 1200 and packed.index["bright"].median() < 1000
+
+
+def test_only_what_changed_is_packed_anew_and_a_touched_file_has_not_changed(
+    copy_of_tiny_run: Run, monkeypatch
+):
+    from VAE_model import packed as module
+
+    run = copy_of_tiny_run
+    before = Packed.of(run)
+    lines = run.train_txt.read_text().splitlines()
+    (run.folder / lines[2]).rename(run.folder / "images/decals/renamed.fits")
+    os.utime(run.folder / lines[4])
+    lines = ["images/decals/renamed.fits" if n == 2 else line for n, line in enumerate(lines)]
+    run.train_txt.write_text("".join(f"{line}\n" for line in lines[1:]))
+    monkeypatch.setattr(module, "_pack_one", lambda job: pytest.fail(f"{job[2]} packed anew"))
+    after = Packed.of(run)
+    assert after.index["path"].tolist() == lines[1:]
+    assert np.array_equal(after.images[:], before.images[1:])
+
+
+def test_a_killed_packing_goes_on_and_ends_as_one_that_was_not(
+    copy_of_tiny_run: Run, tmp_path, monkeypatch
+):
+    """SIGKILL while the tenth image is packed, saving every fourth."""
+    run = copy_of_tiny_run
+    shutil.rmtree(run.packed, ignore_errors=True)
+    code = (
+        "import os, signal, sys\nfrom VAE_model import packed\nfrom VAE_model.paths import Run\n"
+        "packed._SAVED_EVERY, do, done = 4, packed._pack_one, []\n"
+        "def pack(job):\n"
+        "    done.append(job)\n"
+        "    if len(done) == 10: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return do(job)\n"
+        "packed._pack_one = pack\n"
+        "packed.Packed.of(Run(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(run.folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    from VAE_model import packed as module
+    from VAE_model.cutouts import read_cutout
+
+    packed_now, pack = [], module._pack_one
+    monkeypatch.setattr(module, "_pack_one", lambda job: (packed_now.append(job), pack(job))[1])
+    packed = Packed.of(run)
+    assert len(packed_now) == len(packed.images) - 8
+    for row, name in enumerate(run.train_txt.read_text().splitlines()):
+        assert packed.index["path"][row] == name
+        assert np.array_equal(packed.images[row], read_cutout(run.folder / name).flux)
+
+
+def test_blocks_are_shuffled_and_every_row_comes_once():
+    rows = np.arange(5, 2005)
+    order = shuffled(rows, 3, 1, block=10)
+    assert sorted(order.tolist()) == rows.tolist()
+    assert np.array_equal(order, shuffled(rows, 3, 1, block=10))
+    assert not np.array_equal(order, shuffled(rows, 3, 2, block=10))
+    window = np.unique((order[:160] - 5) // 10)
+    assert len(window) == 16 and np.ptp(window) > 50, "16 whole blocks from all over"
 
 
 def packed_copy(run: Run, name: str) -> np.ndarray:

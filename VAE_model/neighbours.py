@@ -1,0 +1,84 @@
+"""The nearest among many latents, exactly, in bounded memory.
+
+Distances by one matrix product a block in float32, the best few of each query kept; these are
+measured again in float64. Whether that is exact follows from the error of the product: a query
+for which it could not be shown is searched anew in float64.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+_BLOCK = 16_384  # latents at a time
+_QUERIES = 1024  # queries at a time: memory is 4 bytes x _BLOCK x _QUERIES
+_SPARE = 24  # neighbours kept beyond those asked for, among which rounding may reorder
+
+
+def nearest(
+    latents: NDArray[np.float32], queries: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows of `latents` (N, D) nearest to each of `queries` (Q, D), and their Euclidean distances,
+    each (Q, min(count, N)), nearest first; at equal distance the first row first."""
+    count = min(count, len(latents))
+    rows = np.empty((len(queries), count), np.int64)
+    distances = np.empty((len(queries), count))
+    centre = latents[:: max(1, len(latents) // 10_000)].mean(axis=0)
+    for first in range(0, len(queries), _QUERIES):
+        part = slice(first, first + _QUERIES)
+        rows[part], distances[part] = _of_block(latents, queries[part], centre, count)
+    return rows, distances
+
+
+def _of_block(
+    latents: NDArray[np.float32], queries: NDArray[np.float32], centre: NDArray, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    asked = torch.from_numpy(queries - centre)
+    keep = min(count + _SPARE, len(latents))
+    best = torch.full((len(asked), keep), torch.inf)
+    where = torch.zeros((len(asked), keep), dtype=torch.int64)
+    farthest = 0.0
+    for first in range(0, len(latents), _BLOCK):
+        block = torch.from_numpy(latents[first : first + _BLOCK] - centre)
+        norms = block.square().sum(dim=1)
+        farthest = max(farthest, float(norms.max()))
+        scores = torch.addmm(norms, asked, block.T, alpha=-2)  # squared distance less |query|^2
+        if first == 0 or bool((scores.amin(dim=1) < best[:, -1]).any()):
+            close, place = scores.topk(min(keep, len(block)), dim=1, largest=False)
+            best, order = torch.cat([best, close], dim=1).topk(keep, dim=1, largest=False)
+            where = torch.cat([where, place + first], dim=1).gather(1, order)
+    rows, distances = _measured(latents, queries, where.numpy(), count)
+    if keep < len(latents):
+        norms = asked.double().square().sum(dim=1)
+        # Of a dot product of D terms (Higham 2002, section 3.1), of the norms, and of centring.
+        terms = queries.shape[1] + 8
+        error = terms * 2.0**-23 * (norms.sqrt() + farthest**0.5).square()
+        sure = (best[:, -1] + norms - error).numpy() > distances[:, -1] ** 2
+        for query in np.flatnonzero(~sure):
+            rows[query], distances[query] = _searched(latents, queries[query], count)
+    return rows, distances
+
+
+def _measured(
+    latents: NDArray, queries: NDArray, where: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `count` nearest of the candidates `where` (Q, K), in float64."""
+    where = np.sort(where, axis=1)
+    apart = latents[where].astype(np.float64) - queries[:, None]
+    distances = np.sqrt(np.square(apart).sum(axis=2))
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(where, order, 1), np.take_along_axis(distances, order, 1)
+
+
+def _searched(
+    latents: NDArray, query: NDArray, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same by looking at every latent in float64."""
+    blocks = range(0, len(latents), _BLOCK)
+    squares = np.concatenate(
+        [
+            np.square(latents[first : first + _BLOCK].astype(np.float64) - query).sum(axis=1)
+            for first in blocks
+        ]
+    )
+    rows = np.argsort(squares, kind="stable")[:count]
+    return rows, np.sqrt(squares[rows])

@@ -1,0 +1,133 @@
+"""Many arrays of one shape in one file, read row by row without mapping it into memory.
+
+A mapped file counts to a process's memory page by page until the set is all in it; reading at a
+place (pread) leaves what was read to the system's cache, which any program may have back. float16
+rows may have *exceptions*: the few values that float16 cannot hold finely enough, in float32, in a
+file of their own.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from VAE_model.problem import Problem
+
+EXCEPTION = np.dtype([("place", "<u4"), ("value", "<f4")])
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """Reads like an array (N, *row) of float32: file[3], file[2:9], file[[5, 1]].
+
+    path: rows of `dtype` one after the other; row: shape of one; slots: (N,), where in the file
+    each row lies; exceptions: file of EXCEPTION records, and (N, 2) the first and the number of
+    them of each row.
+    """
+
+    path: Path
+    row: tuple[int, ...]
+    slots: NDArray[np.int64]
+    dtype: str = "float32"
+    exceptions: tuple[Path, NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.row)
+
+    @property
+    def row_bytes(self) -> int:
+        return int(np.prod(self.row)) * np.dtype(self.dtype).itemsize
+
+    def __getitem__(self, key: int | slice | ArrayLike) -> NDArray[np.float32]:
+        if isinstance(key, int | np.integer):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"row {key} of {len(self)}")  # also ends an iteration
+            return self[[int(key)]][0]
+        every: NDArray[np.int64] = np.arange(len(self))
+        rows = np.atleast_1d(every[key if isinstance(key, slice) else np.asarray(key)])
+        into = np.empty((len(rows), *self.row), np.float32)
+        self.read(rows, into)
+        return into
+
+    def read(self, rows: NDArray[np.int64], into: NDArray[np.float32]) -> None:
+        """Rows into a contiguous array (len(rows), *row), in one sweep over the file."""
+        slots = self.slots[rows]
+        buffer = np.empty(self.row, self.dtype) if self.dtype != "float32" else None
+        for place in np.argsort(slots, kind="stable"):
+            target = into[place] if buffer is None else buffer
+            self._fill(self._file, target, int(slots[place]) * self.row_bytes, self.path)
+            if buffer is not None:
+                into[place] = buffer
+                self._patch(int(rows[place]), into[place])
+
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Tell the system that these rows are read soon, so that it fetches neighbours as one."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        slots = np.unique(self.slots[rows])
+        for run in np.split(slots, np.flatnonzero(np.diff(slots) > 1) + 1):
+            if len(run):
+                place, size = int(run[0]) * self.row_bytes, len(run) * self.row_bytes
+                os.posix_fadvise(self._file, place, size, os.POSIX_FADV_WILLNEED)
+
+    def __getstate__(self) -> dict:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_file", "_bright")}
+
+    @cached_property
+    def _file(self) -> int:
+        return os.open(self.path, os.O_RDONLY)
+
+    @cached_property
+    def _bright(self) -> int:
+        assert self.exceptions is not None  # noqa: S101 (only a float16 file has some)
+        return os.open(self.exceptions[0], os.O_RDONLY)
+
+    def __del__(self) -> None:
+        for name in ("_file", "_bright"):
+            if name in self.__dict__:
+                os.close(self.__dict__[name])
+
+    def _patch(self, row: int, values: NDArray[np.float32]) -> None:
+        if self.exceptions is None:
+            return
+        first, count = self.exceptions[1][row]
+        if count:
+            found = np.empty(count, EXCEPTION)
+            self._fill(self._bright, found, int(first) * EXCEPTION.itemsize, self.exceptions[0])
+            values.reshape(-1)[found["place"]] = found["value"]
+
+    @staticmethod
+    def _fill(file: int, target: NDArray, place: int, path: Path) -> None:
+        view = memoryview(target.reshape(-1).view(np.uint8).data)
+        while len(view):
+            count = os.preadv(file, [view], place)
+            if not count:
+                raise Problem(f"{path} is cut short: delete its folder and rerun")
+            view, place = view[count:], place + count
+
+
+def halved(
+    flux: NDArray[np.float32], tolerance: NDArray[np.float32]
+) -> tuple[NDArray[np.float16], NDArray]:
+    """flux (bands, y, x) in float16, and as exceptions every pixel that this changes by more than
+    `tolerance` (bands,).
+
+    float16 has eleven bits: a pixel of the sky (0.003 nanomaggies) is kept to a millionth, one of
+    2 to a thousandth, and a star's core of 1,000 to no better than 0.25, or beyond 65,504 not at
+    all.
+    """
+    with np.errstate(over="ignore"):
+        half = flux.astype(np.float16)
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(half.astype(np.float32) - flux) <= tolerance[:, None, None])
+    places = np.flatnonzero(off)
+    exceptions = np.empty(len(places), EXCEPTION)
+    exceptions["place"], exceptions["value"] = places, flux.reshape(-1)[places]
+    return half, exceptions
