@@ -20,6 +20,7 @@ from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.stage import Stage, start
+from VAE_model.stretch import DISPLAY_UNIT, Stretch
 from VAE_model.training import Files, Recipe, Trainer
 
 
@@ -32,8 +33,9 @@ class Config:
     network: Literal["structured", "published"] = "structured"
     """`structured`: sees each galaxy in its own frame and must predict its structure;
     `published`: Xu et al. 2023."""
-    stretch: Literal["asinh", "linear"] = "asinh"
-    """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey)."""
+    stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
+    """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
+    `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""
     loss: Literal["gaussian", "published"] = "gaussian"
     """`published`: sum of squares + KL; `gaussian`: its sigma is learned."""
     kl_weight: float = 1.0
@@ -64,12 +66,16 @@ class Config:
     """Processes that pack the images; 0: one a core."""
 
 
-def recipe(config: Config, num_var: int) -> Recipe:
-    """The constants of this script as what decides the weights."""
+def recipe(config: Config, num_var: int, suits: Stretch) -> Recipe:
+    """The constants of this script as what decides the weights; suits: the images' stretch."""
+    chosen = suits if config.stretch == "auto" else Stretch(config.stretch)
+    if config.stretch == "display":
+        chosen = Stretch("display", DISPLAY_UNIT)
     return Recipe(
         network=config.network,
         num_var=num_var,
-        stretch=config.stretch,
+        stretch=chosen.kind,
+        softening=chosen.softening,
         loss=config.loss,
         kl_weight=config.kl_weight,
         epochs=config.epochs,
@@ -92,10 +98,13 @@ def main(config: Config) -> None:
         return
     packed = Packed.of(run, config.workers, config.pixels)
     device = choose_device(config.device)
+    suits = Stretch.of(packed.index["display"]) if config.stretch == "auto" else Stretch()
     best = {}
     for num_var in config.num_var:
         files = Files(run.model(num_var), run.model_last(num_var), run.model_log(num_var))
-        trainer = Trainer(packed, sha256(run.train_txt), recipe(config, num_var), files, device)
+        trainer = Trainer(
+            packed, sha256(run.train_txt), recipe(config, num_var, suits), files, device
+        )
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         print(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "

@@ -12,8 +12,6 @@ from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 
 _BLOCK = 16  # images at full size in memory: small blocks stay in the processor's cache
-# the networks' own, so that both see the same pixels
-_SOFTENING = np.array(Stretch().softening, np.float32)[:, None, None]
 
 
 def pixel_components(
@@ -24,12 +22,13 @@ def pixel_components(
     side: int = 64,
     most: int = 20_000,
     seed: int = 0,
+    stretch: Stretch = Stretch(),  # noqa: B008 (frozen)
 ) -> NDArray[np.float32]:
     """Principal components (len(rows), dimension) of images[rows], fitted on images[fit].
 
-    images: (N, 3, y, x), nanomaggies. Stretched as for the networks, arcsinh(flux / softening),
-    and averaged to side x side pixels a band. At most `most` of `fit` are used, drawn by `seed`,
-    so that memory is bounded: 12 bytes x side^2 an image (1 GB for 20,000 at 64).
+    images: (N, 3, y, x), nanomaggies. Stretched as for the networks, and averaged to side x side
+    pixels a band. At most `most` of `fit` are used, drawn by `seed`, so that memory is bounded: 12
+    bytes x side^2 an image (1 GB for 20,000 at 64).
     Raises Problem where there are fewer images than components.
     """
     if len(fit) <= dimension:
@@ -40,7 +39,7 @@ def pixel_components(
     if len(fit) > most:
         fit = np.sort(np.random.default_rng(seed).choice(fit, most, replace=False))
     solver = PCA(dimension, svd_solver="randomized", random_state=seed, copy=False)
-    fitted = solver.fit_transform(pooled_pixels(images, fit, side, "pixels for PCA"))
+    fitted = solver.fit_transform(pooled_pixels(images, fit, side, stretch, "pixels for PCA"))
     place = {row: i for i, row in enumerate(fit.tolist())}
     components = np.empty((len(rows), dimension), np.float32)
     others = np.array([i for i, row in enumerate(rows.tolist()) if row not in place], np.int64)
@@ -48,21 +47,29 @@ def pixel_components(
     components[known] = fitted[[place[row] for row in rows[known].tolist()]]
     for start in range(0, len(others), 1024):
         block = others[start : start + 1024]
-        components[block] = solver.transform(pooled_pixels(images, rows[block], side))
+        components[block] = solver.transform(pooled_pixels(images, rows[block], side, stretch))
     return components
 
 
 def pooled_pixels(
-    images: RowFile, rows: NDArray[np.int64], side: int, label: str = ""
+    images: RowFile,
+    rows: NDArray[np.int64],
+    side: int,
+    stretch: Stretch = Stretch(),  # noqa: B008 (frozen)
+    label: str = "",
 ) -> NDArray[np.float32]:
     """Stretched pixels averaged to side x side a band: (len(rows), 3 * side * side)."""
     size = images.shape[-1]
     if side < 1 or size % side:
         raise Problem(f"{side} pixels a side do not divide the images' {size}: choose 64")
+    softening = np.array(stretch.softening, np.float32)[:, None, None]
     pixels = np.empty((len(rows), 3 * side * side), np.float32)
     for start in tqdm(range(0, len(rows), _BLOCK), desc=label, disable=not label):
-        # numpy's arcsinh is several times faster than torch's on a CPU
-        stretched = torch.from_numpy(np.arcsinh(images[rows[start : start + _BLOCK]] / _SOFTENING))
+        flux = images[rows[start : start + _BLOCK]]
+        if stretch.kind == "asinh":  # numpy's is several times faster than torch's on a CPU
+            stretched = torch.from_numpy(np.arcsinh(flux / softening))
+        else:
+            stretched = stretch(torch.from_numpy(flux))
         small = avg_pool2d(stretched, size // side)
         pixels[start : start + _BLOCK] = small.flatten(1).numpy()
     return pixels

@@ -16,7 +16,7 @@ from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.fitting import Files, Loop, plain
 from VAE_model.packed import Packed
 from VAE_model.prepared import Prepared
-from VAE_model.stretch import SOFTENING, Stretch
+from VAE_model.stretch import SOFTENING, Kind, Stretch
 
 __all__ = ["Files", "Recipe", "Trainer"]
 
@@ -30,7 +30,7 @@ class Recipe:
 
     network: str
     num_var: int
-    stretch: Literal["linear", "asinh"]
+    stretch: Kind
     loss: Literal["published", "gaussian"]
     kl_weight: float
     epochs: int

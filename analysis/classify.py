@@ -38,6 +38,7 @@ from VAE_model.score_report import (
     verdict,
 )
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.stretch import Stretch
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def read_components(
         config.pca_side,
         config.pca_images,
         config.seed,
+        Stretch.of(packed.index["display"]),
     )
 
 

@@ -209,7 +209,7 @@ def test_gaussian_likelihood_is_that_of_a_normal_distribution():
     assert torch.allclose(likelihood(x, y), -normal.log_prob(y).sum(dim=1), rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["asinh", "linear"])
+@pytest.mark.parametrize("kind", ["asinh", "linear", "display"])
 def test_stretch_is_inverted_exactly_and_clips_nothing(kind: str):
     flux = torch.linspace(-0.05, 30, 3 * 64).reshape(1, 3, 8, 8)
     stretch = Stretch(kind)
@@ -228,3 +228,11 @@ def test_a_model_file_that_holds_code_is_refused(tmp_path, capsys):
     with pytest.raises(Problem, match="corrupt, or holds more than tensors"):
         checkpoint.load(tmp_path / "m.pt")
     assert "this ran" not in capsys.readouterr().out
+
+
+def test_eight_bit_images_are_not_stretched_twice():
+    assert Stretch.of([False, False]) == Stretch()
+    shown = Stretch.of([True, True])
+    assert shown(torch.full((1, 3, 2, 2), 0.5)).max() == pytest.approx(4.0)
+    with pytest.raises(Problem, match="1 of 2 images are 8-bit"):
+        Stretch.of([True, False])

@@ -15,6 +15,7 @@ from pairs_of_tiny_run import add_second_survey
 from VAE_model.files import sha256
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
+from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Trainer
 
 NOTEBOOKS = sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")])
@@ -27,7 +28,7 @@ def train(run: Run, num_var: int, best: Path) -> None:
     galaxy_vae_n = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(galaxy_vae_n)
     config = galaxy_vae_n.Config(network="published", epochs=1, batch=8)
-    recipe = dataclasses.replace(galaxy_vae_n.recipe(config, num_var), train_images=16)
+    recipe = dataclasses.replace(galaxy_vae_n.recipe(config, num_var, Stretch()), train_images=16)
     files = Files(best, best.with_name("last.pt"), best.with_name("log.jsonl"))
     files.last.unlink(missing_ok=True)
     Trainer(Packed.of(run), sha256(run.train_txt), recipe, files, torch.device("cpu")).run()
