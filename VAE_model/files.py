@@ -40,14 +40,14 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half written in `folder` (atomic's temporary names)."""
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not alive(int(owner)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
