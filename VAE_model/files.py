@@ -101,7 +101,11 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
                 f"it needs {len(columns or [])} columns by name, and has {len(present)}"
             )
         _check_promises(path, columns)
-        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+        table = pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+        hidden = [name for name in columns or [] if name not in table]
+        if hidden:  # by what pandas left in the file's notes
+            raise Problem(f"{path} names {hidden[0]} otherwise in its notes: make it anew")
+        return table
     except Problem:
         raise
     except FileNotFoundError:
