@@ -39,14 +39,14 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half written in `folder` (atomic's temporary names)."""
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
-        if owner.isdigit() and not _alive(int(owner)):
+        if owner.isdigit() and not alive(int(owner)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -84,7 +84,11 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
                 f"it needs {len(columns or [])} columns by name, and has {len(present)}"
             )
         _check_promises(path, columns)
-        return pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+        table = pd.read_parquet(path, columns=columns, page_checksum_verification=True)
+        hidden = [name for name in columns or [] if name not in table]
+        if hidden:  # by what pandas left in the file's notes
+            raise Problem(f"{path} names {hidden[0]} otherwise in its notes: make it anew")
+        return table
     except Problem:
         raise
     except FileNotFoundError:

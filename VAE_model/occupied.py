@@ -7,10 +7,10 @@ script leaves nothing that a person would have to clear away.
 import contextlib
 import fcntl
 import os
-import platform
 from pathlib import Path
 from typing import IO
 
+from VAE_model.files import alive
 from VAE_model.problem import Problem
 
 LOCK = ".lock"  # in the run's folder; it stays there, and means nothing unless it is held
@@ -18,7 +18,7 @@ LOCK = ".lock"  # in the run's folder; it stays there, and means nothing unless 
 _held: dict[Path, IO[str]] = {}
 
 
-def occupy(folder: Path, shown: str, script: str) -> None:
+def occupy(folder: Path, shown: str) -> None:
     """Hold the folder until this process ends; twice is once.
 
     Of the processes that torchrun starts only the first does: they are one script.
@@ -35,18 +35,24 @@ def occupy(folder: Path, shown: str, script: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
-        who = lock.read().strip() or "another script"
+        name, _, process = lock.read().strip().rpartition(" ")
         lock.close()
+        by = f"{name} {process}" if process.isdigit() and alive(int(process)) else "another script"
         raise Problem(
-            f"{shown} is in use by {who}: wait until it has ended, or choose another folder "
+            f"{shown} is in use by {by}: wait until it has ended, or choose another folder "
             "with --run"
         ) from None
     except OSError as error:
         print(f"  {shown} cannot be locked ({error.strerror}): start one script at a time on it")
         lock.close()
         return
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
-        lock.truncate(0)
-        lock.write(f"{script} (process {os.getpid()} on {platform.node()})\n")
-        lock.flush()
     _held[folder] = lock
+
+
+def sign(folder: Path, script: str) -> None:
+    """Leave word of who is at work, for whoever comes meanwhile."""
+    if lock := _held.get(folder.resolve()):
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
+            lock.truncate(0)
+            lock.write(f"{script}, process {os.getpid()}\n")
+            lock.flush()

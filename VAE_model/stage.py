@@ -33,7 +33,7 @@ import tyro
 
 from VAE_model import __version__
 from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
-from VAE_model.occupied import occupy
+from VAE_model.occupied import occupy, sign
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 
@@ -220,7 +220,7 @@ class Stage:
     def _occupy(self) -> None:
         """Be alone in the run, as a script; a notebook or a test that calls `main` may share it."""
         if _started:
-            occupy(self.run.folder, self.run.show(self.run.folder), self.script)
+            occupy(self.run.folder, self.run.show(self.run.folder))
 
     def _check_inputs(self) -> None:
         for path in self.inputs:
@@ -283,6 +283,7 @@ class Stage:
             if folder != self.run.packed:
                 folder.mkdir(parents=True, exist_ok=True)
         self._occupy()
+        sign(self.run.folder, self.script)
         for folder in folders:
             sweep(folder)
             if folder.exists() and not os.access(folder, os.W_OK):

@@ -346,8 +346,9 @@ def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
 HOLD = """
 import sys, time
 from pathlib import Path
-from VAE_model.occupied import occupy
-occupy(Path(sys.argv[1]), "the run", "Galaxy_VAE_n.py")
+from VAE_model.occupied import occupy, sign
+occupy(Path(sys.argv[1]), "the run")
+sign(Path(sys.argv[1]), "Galaxy_VAE_n.py")
 print("held", flush=True)
 time.sleep(60)
 """
@@ -361,7 +362,7 @@ def test_a_second_script_on_a_run_is_refused_until_the_first_has_ended_or_was_ki
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout.readline() == "held\n"
         said = says_one_line(script("make_datatxt.py", run, "--duplicate-radius", "2"))
-        assert f"is in use by Galaxy_VAE_n.py (process {first.pid}" in said
+        assert f"is in use by Galaxy_VAE_n.py, process {first.pid}: wait" in said
         assert run.train_txt.read_bytes() == before
         looking = script("make_datatxt.py", run, "--dry-run")  # disturbs nobody
         assert looking.returncode == 0, looking.stderr

@@ -11,6 +11,7 @@ Example: python benchmarks/faults/kill_stages.py --kills 20 --stages Galaxy_VAE_
 """
 
 import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -66,16 +67,19 @@ def disturb(
     shutil.rmtree(folder)
     run = pipeline.copy(before, folder)
     while met < kills and late < 3 * kills:
+        began, at_work = time.monotonic(), False
         with pipeline.begin(stage, run) as process:
-            time.sleep(rng.uniform(0.3, 1.0) * longest)
-            at_work = process.poll() is None
-            process.kill()
-            process.communicate()
+            try:
+                process.communicate(timeout=rng.uniform(0.2, 1.0) * longest)
+            except subprocess.TimeoutExpired:
+                at_work = True
+                process.kill()
+                process.communicate()
         if at_work:
             met += 1
             wrong += [f"{name} half written" for name in torn(pipeline.contents(run), was, whole)]
         else:
-            late += 1
+            late, longest = late + 1, time.monotonic() - began
             shutil.rmtree(folder)
             run = pipeline.copy(before, folder)
     code, said = pipeline.finish(stage, run)
