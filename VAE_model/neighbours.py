@@ -8,9 +8,11 @@ for which it could not be shown is searched anew in float64.
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import pad
 
 _BLOCK = 16_384  # latents at a time
 _QUERIES = 1024  # queries at a time: memory is 4 bytes x _BLOCK x _QUERIES
+_GROUP = 32  # latents of a block that are looked at as one
 _SPARE = 24  # neighbours kept beyond those asked for, among which rounding may reorder
 
 
@@ -36,16 +38,28 @@ def _of_block(
     keep = min(count + _SPARE, len(latents))
     best = torch.full((len(asked), keep), torch.inf)
     where = torch.zeros((len(asked), keep), dtype=torch.int64)
-    farthest = 0.0
+    farthest, space = 0.0, torch.empty(len(asked) * (_BLOCK + _GROUP))
     for first in range(0, len(latents), _BLOCK):
         block = torch.from_numpy(latents[first : first + _BLOCK] - centre)
         norms = block.square().sum(dim=1)
         farthest = max(farthest, float(norms.max()))
-        scores = torch.addmm(norms, asked, block.T, alpha=-2)  # squared distance less |query|^2
-        if first == 0 or bool((scores.amin(dim=1) < best[:, -1]).any()):
-            close, place = scores.topk(min(keep, len(block)), dim=1, largest=False)
-            best, order = torch.cat([best, close], dim=1).topk(keep, dim=1, largest=False)
-            where = torch.cat([where, place + first], dim=1).gather(1, order)
+        missing = -len(block) % _GROUP  # of the last block, filled up with what no query is near
+        block, norms = pad(block, (0, 0, 0, missing)), pad(norms, (0, missing), value=torch.inf)
+        scores = space[: len(asked) * len(block)].view(len(asked), len(block))
+        torch.addmm(norms, asked, block.T, alpha=-2, out=scores)  # squared distance - |query|^2
+        # After the first blocks hardly any is nearer than the farthest that is kept: a look at
+        # the least of each group leaves few groups to look into.
+        groups = scores.view(len(asked), -1, _GROUP)
+        hit, group = (groups.amin(dim=2) < best[:, -1:]).nonzero(as_tuple=True)
+        number, member = (groups[hit, group] < best[hit, -1:]).nonzero(as_tuple=True)
+        query, place = hit[number], group[number] * groups.shape[2] + member
+        counts = torch.bincount(query, minlength=len(asked))
+        column = torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
+        close = torch.full((len(asked), int(counts.max())), torch.inf)
+        rows = torch.zeros(close.shape, dtype=torch.int64)
+        close[query, column], rows[query, column] = scores[query, place], place + first
+        best, order = torch.cat([best, close], dim=1).topk(keep, dim=1, largest=False)
+        where = torch.cat([where, rows], dim=1).gather(1, order)
     rows, distances = _measured(latents, queries, where.numpy(), count)
     if keep < len(latents):
         norms = asked.double().square().sum(dim=1)
