@@ -8,6 +8,7 @@ else with the content it had. Only what changed is packed anew, behind what is t
 import hashlib
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,8 +160,14 @@ def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
             f"{run.show(source)} names {gone}, which cannot be read ({error.strerror}): "
             f"delete {source.name} and run {run.made_by(source)}"
         ) from None
+    for name, found in zip(listed["path"], stats, strict=True):
+        if not stat.S_ISREG(found.st_mode):
+            raise Problem(
+                f"{run.show(source)} names {name}, which is no file: "
+                f"delete {source.name} and run {run.made_by(source)}"
+            )
     return listed.assign(
-        bytes=[stat.st_size for stat in stats], modified=[stat.st_mtime_ns for stat in stats]
+        bytes=[one.st_size for one in stats], modified=[one.st_mtime_ns for one in stats]
     ).reset_index(drop=True)
 
 
@@ -306,6 +313,7 @@ def _known(
         return pd.DataFrame(columns=[*listed.columns, *facts])
     same = listed.reset_index().merge(known[[*_STAT, *facts]], how="inner", on=list(_STAT))
     rest = listed[~listed.index.isin(same["index"])]
+    rest = rest[rest["bytes"].isin(known["bytes"])]  # of another length, of another content
     files = [run.folder / path for path in rest["path"]]
     hashes = list(parallel.each(sha256, files, workers, "comparing changed images"))
     contents = known.drop_duplicates(list(_CONTENT))[["shift_x", "shift_y", *facts]]
@@ -320,8 +328,8 @@ def _known(
 def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
     target, slot, path, move = job
     try:
+        cutout = read_cutout(path)  # first, as it looks at the size before it reads
         content = sha256(path)
-        cutout = read_cutout(path)
     except (BadCutout, OSError) as refusal:
         return {"reason": str(refusal)}
     noise, flux = sky_noise(cutout.flux), moved(cutout.flux, *move)
