@@ -60,16 +60,16 @@ def _of_block(
         close[query, column], rows[query, column] = scores[query, place], place + first
         best, order = torch.cat([best, close], dim=1).topk(keep, dim=1, largest=False)
         where = torch.cat([where, rows], dim=1).gather(1, order)
-    rows, distances = _measured(latents, queries, where.numpy(), count)
+    found, distances = _measured(latents, queries, where.numpy(), count)
     if keep < len(latents):
         norms = asked.double().square().sum(dim=1)
         # Of a dot product of D terms (Higham 2002, section 3.1), of the norms, and of centring.
         terms = queries.shape[1] + 8
         error = terms * 2.0**-23 * (norms.sqrt() + farthest**0.5).square()
         sure = (best[:, -1] + norms - error).numpy() > distances[:, -1] ** 2
-        for query in np.flatnonzero(~sure):
-            rows[query], distances[query] = _searched(latents, queries[query], count)
-    return rows, distances
+        for one in np.flatnonzero(~sure):
+            found[one], distances[one] = _searched(latents, queries[one], count)
+    return found, distances
 
 
 def _measured(
