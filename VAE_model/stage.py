@@ -31,7 +31,7 @@ from typing import Any
 
 import tyro
 
-from VAE_model import __version__
+from VAE_model import __version__, distributed
 from VAE_model.files import count_rows, sha256, sweep, write_json
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
@@ -47,9 +47,12 @@ _MANY = 6  # inputs that are named in the line that begins a stage
 _dry_run = False
 
 
-def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
+def start(
+    main: Callable[[Any], None], config: type, doc: str | None, several: bool = False
+) -> None:
     """Run a script: parse the command line into its Config, call `main`, end with one line.
 
+    several: the script knows what to do as one of several processes (torchrun).
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
     2 a wrong command line (tyro); 130 interrupted.
     """
@@ -70,9 +73,17 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     given = tyro.cli(arguments, description=description, prog=sys.argv[0])
     _dry_run = given.dry_run
     try:
+        if distributed.processes() > 1 and not several:
+            raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
+        distributed.join()
         main(given.config)
+        distributed.leave()
     except Problem as problem:
         sys.exit(f"error: {problem}")
+    except RuntimeError as error:
+        if distributed.processes() == 1 or not distributed.was_lost(error):
+            raise
+        sys.exit(f"error: {distributed.LOST}")
     except OSError as error:
         what = error.strerror or str(error)
         where = f"{error.filename}: " if error.filename else ""
@@ -135,7 +146,9 @@ class Stage:
             return True
         self._check_inputs()
         self.input_hashes = {self._name(path): sha256(path) for path in self.inputs}
-        if not unfinished and self._outputs_are_fresh():
+        fresh = not unfinished and self._outputs_are_fresh()
+        distributed.wait()  # no process writes before all have looked
+        if fresh:
             names = ", ".join(self.run.show(path) for path in self.outputs)
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
             return True
@@ -144,7 +157,11 @@ class Stage:
         return False
 
     def finish(self, **numbers: Any) -> None:
-        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs."""
+        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs.
+        Of several processes the first does, when all are done."""
+        distributed.wait()
+        if distributed.number():
+            return
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
             self._name(path): {
