@@ -8,12 +8,14 @@ Reads:  train.txt and the images it lists (packed once into packed/), labels.par
 Writes: model/vae_40.pt (best on validation), vae_40_last.pt (to resume), vae_40_log.jsonl
 
 Example: python Galaxy_VAE_n.py --num-var 40
+         torchrun --nproc-per-node 8 -- Galaxy_VAE_n.py --num-var 40 (docs/SCALE.md)
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from VAE_model import distributed
 from VAE_model.device import Precision, choose_device
 from VAE_model.files import sha256
 from VAE_model.labels import split_source
@@ -96,7 +98,8 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
-    packed = Packed.of(run, config.workers, config.pixels)
+    with distributed.first_alone():
+        packed = Packed.of(run, config.workers, config.pixels)
     device = choose_device(config.device)
     suits = Stretch.of(packed.index["display"]) if config.stretch == "auto" else Stretch()
     best = {}
@@ -115,4 +118,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    start(main, Config, __doc__)
+    start(main, Config, __doc__, several=True)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from VAE_model.distributed import number, processes
 from VAE_model.parallel import cores
 from VAE_model.row_file import RowFile
 
@@ -18,29 +19,36 @@ _BLOCKS = 16  # blocks that are shuffled together
 
 
 def batches(
-    images: RowFile, rows: NDArray[np.int64], size: int, device: torch.device
+    images: RowFile,
+    rows: NDArray[np.int64],
+    size: int,
+    device: torch.device,
+    shared: bool = False,
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """The given rows of `images` (N, 3, y, x) in their order: pairs of (rows, float32 batch).
 
+    shared: each of several processes (distributed.py) gets its share of every batch.
     The batch is on `device`. Memory does not grow with the number of images.
     """
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if shared and processes() > 1:
+        chunks = [np.array_split(chunk, processes())[number()] for chunk in chunks]
     pin = device.type == "cuda"
 
-    def read(number: int) -> Tensor:
-        first = number * size
+    def read(turn: int) -> Tensor:
+        first = turn * size
         if first // _WINDOW != (first - size) // _WINDOW:
             images.expect(rows[first : first + size + _WINDOW])
-        batch = torch.empty(len(chunks[number]), *images.row, pin_memory=pin)
-        images.read(chunks[number], batch.numpy())
+        batch = torch.empty(len(chunks[turn]), *images.row, pin_memory=pin)
+        images.read(chunks[turn], batch.numpy())
         return batch
 
     with ThreadPoolExecutor(_READERS) as pool:
-        waiting = [pool.submit(read, number) for number in range(min(_AHEAD, len(chunks)))]
-        for number, chunk in enumerate(chunks):
+        waiting = [pool.submit(read, turn) for turn in range(min(_AHEAD, len(chunks)))]
+        for turn, chunk in enumerate(chunks):
             batch = waiting.pop(0).result()
-            if number + _AHEAD < len(chunks):
-                waiting.append(pool.submit(read, number + _AHEAD))
+            if turn + _AHEAD < len(chunks):
+                waiting.append(pool.submit(read, turn + _AHEAD))
             yield chunk, batch.to(device, non_blocking=True)
 
 

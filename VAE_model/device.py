@@ -8,13 +8,17 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from VAE_model import distributed
+
 Precision = Literal["auto", "float32", "bf16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto`: the GPU when there is one, else the CPU."""
+    """`auto`: the GPU when there is one, else the CPU; of several processes each has its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and distributed.processes() > 1:
+        name = f"cuda:{torch.cuda.current_device()}"
     return torch.device(name)
 
 

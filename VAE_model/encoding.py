@@ -28,6 +28,8 @@ def encode(
     see likeness.py.
     """
     rows = np.arange(len(packed.images)) if rows is None else rows
+    if not len(rows):
+        return pd.DataFrame()
     sigma = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
     surveys = packed.index["survey"].to_numpy(object)
     if survey:

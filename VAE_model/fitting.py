@@ -2,7 +2,9 @@
 
 After every epoch the state goes to <name>_last.pt, and to <name>.pt when the validation loss is
 the best so far. What an epoch does depends on the seed and its number alone, so a fit that was
-killed and started again ends with the same weights, bit for bit on the CPU.
+killed and started again ends with the same weights, bit for bit on the CPU. Several processes
+(distributed.py) share each batch and add up their gradients: the batch, its order and its random
+draws are those of one process, so that another number of them may go on with the fit.
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import checkpoint
+from VAE_model import checkpoint, distributed
 from VAE_model.batches import shuffled
 from VAE_model.elbo import Likelihood
 from VAE_model.files import write_text
@@ -106,6 +108,7 @@ class Loop(ABC):
         """
         if not self._resume():
             self.initialise()
+        distributed.as_the_first([*self.network.state_dict().values(), *self.parameters])
         first = len(self.history)
         if first:
             print(f"  {label}: goes on after epoch {first} of {self.recipe.epochs}")
@@ -134,6 +137,12 @@ class Loop(ABC):
                 loss, some = self.step(part)
                 (share * loss).backward()
                 terms += share * some.detach()
+            gradients = []
+            for parameter in self.parameters:
+                if parameter.grad is None:  # where other processes have the whole batch
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+            distributed.add_up_all([*gradients, terms])
             norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
             # A step whose gradient is not finite is left out, without waiting for the device.
             finite = torch.isfinite(norm)
@@ -162,6 +171,7 @@ class Loop(ABC):
             for share, part in self.parts(batch):
                 loss, terms = self.step(part)
                 totals += share * count * torch.cat([loss[None], terms])
+        distributed.add_up(totals)
         values = (totals / len(self.judges)).tolist()
         return {
             f"validation_{name}": value
@@ -198,6 +208,8 @@ class Loop(ABC):
     def _save(self, record: dict[str, Any]) -> None:
         """The best model before the state to resume from: killed between the two, the epoch is
         done again and both come out the same; the other way round, a best model could be lost."""
+        if distributed.number():
+            return
         common = {**self.content(), "history": self.history}
         state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
         if record is self._best():
@@ -214,7 +226,9 @@ class Loop(ABC):
             return False
         state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
         if any(state.get(key) != value for key, value in self.identity.items()):
-            _keep_previous(self.files.best, _difference(state, self.identity))
+            distributed.wait()  # until every process has read it
+            if not distributed.number():
+                _keep_previous(self.files.best, _difference(state, self.identity))
             return False
         self.network.load_state_dict(state["weights"])
         self.likelihood.load_state_dict(state["likelihood"])

@@ -21,8 +21,9 @@ _FEW = 64  # items for which starting processes costs more than it gains
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores that this process may use: of several on a machine, its share."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (found or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def each(

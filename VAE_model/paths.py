@@ -128,6 +128,10 @@ class Run:
     def latents(self, num_var: int) -> Path:
         return self.result(f"latents_{num_var}.parquet")
 
+    def latents_part(self, num_var: int, number: int) -> Path:
+        """What one of several processes extracted, until the first has put all together."""
+        return self.result(f".latents_{num_var}_part_{number}.parquet")
+
     # the analysis
     def result(self, name: str) -> Path:
         return self.folder / "result" / name

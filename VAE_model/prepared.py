@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import pose, structure
+from VAE_model import distributed, pose, structure
 from VAE_model.batches import batches
 from VAE_model.files import atomic
 from VAE_model.packed import Packed
@@ -35,17 +35,20 @@ class Prepared:
         self, packed: Packed, network: nn.Module, stretch: Stretch, device: torch.device
     ) -> None:
         self.packed, self.network, self.stretch, self.device = packed, network, stretch, device
-        self.cache = self._cache() if network.CACHED else None
+        with distributed.first_alone():
+            self.cache = self._cache() if network.CACHED else None
 
     def batches(
-        self, rows: NDArray[np.int64], size: int
+        self, rows: NDArray[np.int64], size: int, shared: bool = False
     ) -> Iterator[tuple[NDArray[np.int64], Tensor, Pose | None]]:
-        """Rows, inputs on the device and the pose taken out of them, in the order of `rows`."""
+        """Rows, inputs on the device and the pose taken out of them, in the order of `rows`.
+
+        shared: as in batches.py."""
         if self.cache is not None:
-            for chunk, block in batches(self.cache, rows, size, self.device):
+            for chunk, block in batches(self.cache, rows, size, self.device, shared):
                 yield chunk, block[:, : -len(Pose._fields)], Pose(*block[:, -len(Pose._fields) :].T)
             return
-        for chunk, flux in batches(self.packed.images, rows, size, self.device):
+        for chunk, flux in batches(self.packed.images, rows, size, self.device, shared):
             with torch.no_grad():
                 inputs, where = self.network.prepare(self.stretch(flux))
             yield chunk, inputs, where

@@ -31,7 +31,7 @@ from typing import Any
 
 import tyro
 
-from VAE_model import __version__
+from VAE_model import __version__, distributed
 from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
 from VAE_model.occupied import occupy, sign
 from VAE_model.paths import ROOT, Run
@@ -50,9 +50,12 @@ _dry_run = False
 _started = False  # by the command line, as a process of its own
 
 
-def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
+def start(
+    main: Callable[[Any], None], config: type, doc: str | None, several: bool = False
+) -> None:
     """Run a script: parse the command line into its Config, call `main`, end with one line.
 
+    several: the script knows what to do as one of several processes (torchrun).
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
     2 a wrong command line (tyro); 130 interrupted.
     """
@@ -70,9 +73,17 @@ def start(main: Callable[[Any], None], config: type, doc: str | None) -> None:
     given = tyro.cli(arguments, description=description, prog=sys.argv[0])
     _dry_run, _started = given.dry_run, True
     try:
+        if distributed.processes() > 1 and not several:
+            raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
+        distributed.join()
         main(given.config)
+        distributed.leave()
     except Problem as problem:
         sys.exit(f"error: {problem}")
+    except RuntimeError as error:
+        if distributed.processes() == 1 or not distributed.was_lost(error):
+            raise
+        sys.exit(f"error: {distributed.LOST}")
     except OSError as error:
         what = error.strerror or str(error)
         where = f"{error.filename}: " if error.filename else ""
@@ -166,7 +177,9 @@ class Stage:
         known = self._inputs_before()
         named = {self._name(path): path for path in self.inputs}
         self.identities = {name: _identify(path, known.get(name)) for name, path in named.items()}
-        if not unfinished and self._outputs_are_fresh():
+        fresh = not unfinished and self._outputs_are_fresh()
+        distributed.wait()  # no process writes before all have looked
+        if fresh:
             names = ", ".join(self.run.show(path) for path in self.outputs)
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
             return True
@@ -175,7 +188,11 @@ class Stage:
         return False
 
     def finish(self, **numbers: Any) -> None:
-        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs."""
+        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs.
+        Of several processes the first does, when all are done."""
+        distributed.wait()
+        if distributed.number():
+            return
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
             self._name(path): {
@@ -219,7 +236,7 @@ class Stage:
 
     def _occupy(self) -> None:
         """Be alone in the run, as a script; a notebook or a test that calls `main` may share it."""
-        if _started:
+        if _started and not distributed.number():
             occupy(self.run.folder, self.run.show(self.run.folder))
 
     def _check_inputs(self) -> None:

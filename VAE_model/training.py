@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model import models
+from VAE_model import distributed, models
 from VAE_model.batches import shuffled
 from VAE_model.device import Precision, autocast, compiled, computes_in
 from VAE_model.elbo import Likelihood, kl_divergence
@@ -89,17 +89,21 @@ class Trainer(Loop):
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
         """Inputs, and the noise (count, latents) that the posterior's draws are made of."""
-        for chunk, inputs, _ in self.inputs.batches(rows, self.recipe.batch):
-            noise = torch.randn(len(chunk), self.recipe.num_var, device=self.device)
-            yield len(chunk), (inputs, noise)
+        size = self.recipe.batch
+        for turn, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
+            count = min(size, len(rows) - turn * size)
+            noise = torch.randn(count, self.recipe.num_var, device=self.device)
+            yield count, (inputs, noise)
 
     def check_inputs(self) -> None:
         self.inputs.check_finite(np.concatenate([self.rows, self.judges]))
 
     def parts(self, batch: tuple[Tensor, Tensor]) -> Iterator[tuple[float, tuple[Tensor, Tensor]]]:
         inputs, noise = batch
-        for one, two in zip(inputs.split(self.part), noise.split(self.part), strict=True):
-            yield len(one) / len(inputs), (one, two)
+        own = noise.tensor_split(distributed.processes())[distributed.number()]
+        for one, two in zip(inputs.split(self.part), own.split(self.part), strict=True):
+            if len(one):
+                yield len(one) / len(noise), (one, two)
 
     def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         inputs, noise = batch
@@ -124,6 +128,7 @@ class Trainer(Loop):
         (Burda et al. 2016)."""
         self.moments.zero_()
         found = super().validate()
+        distributed.add_up(self.moments)
         count, total, squares = self.moments
         spread = squares / count - (total / count).square()
         return {**found, "active": int((spread > _ACTIVE).sum())}

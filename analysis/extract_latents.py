@@ -12,13 +12,15 @@ Example: python analysis/extract_latents.py --num-var 40
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from VAE_model import parallel
+from VAE_model import distributed, parallel
 from VAE_model.defects import defect_flags
 from VAE_model.device import Precision
 from VAE_model.encoding import encode
-from VAE_model.files import write_parquet
+from VAE_model.files import count_rows, read_parquet, write_parquet
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
@@ -48,10 +50,32 @@ class Config:
     """Processes that look for defects; 0: one a core."""
 
 
-def find_defects(packed: Packed, run: Run, workers: int) -> pd.DataFrame:
-    """The flag_* columns of every packed image, in their order."""
+def own_rows(count: int, batch: int) -> NDArray[np.int64]:
+    """The rows of this process: whole batches, so that their number changes no latent."""
+    firsts = np.array_split(np.arange(0, count, batch), distributed.processes())
+    own = firsts[distributed.number()]
+    return np.arange(own[0], min(own[-1] + batch, count)) if len(own) else np.empty(0, int)
+
+
+def merged(run: Run, table: pd.DataFrame, num_var: int) -> pd.DataFrame | None:
+    """The tables of all processes in train.txt's order, for the first process."""
+    if distributed.processes() == 1:
+        return table
+    parts = [run.latents_part(num_var, number) for number in range(distributed.processes())]
+    write_parquet(parts[distributed.number()], table)
+    distributed.wait()
+    if distributed.number():
+        return None
+    whole = pd.concat([read_parquet(part) for part in parts if count_rows(part)])
+    for part in parts:
+        part.unlink()
+    return whole.reset_index(drop=True)
+
+
+def find_defects(packed: Packed, run: Run, rows: NDArray[np.int64], workers: int) -> pd.DataFrame:
+    """The flag_* columns of packed images, in the order of `rows`."""
     display = packed.index["display"].to_numpy(bool)
-    jobs = [(run, row, bool(display[row])) for row in range(len(packed.images))]
+    jobs = [(run, int(row), bool(display[row])) for row in rows]
     return pd.DataFrame(list(parallel.each(_defects_of, jobs, workers, "looking for defects")))
 
 
@@ -73,21 +97,26 @@ def main(config: Config) -> None:
     if stage.nothing_to_do():
         return
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    packed = Packed.of(run, config.workers)
+    with distributed.first_alone():
+        packed = Packed.of(run, config.workers)
     identity = packed.index[["iauname", "ra", "dec", "path", "survey", "split"]]
     if model.maps and not config.survey and (identity["survey"] == "unknown").any():
         raise Problem(
             f"{run.show(weights)} treats {', '.join(model.maps)} apart, and images in "
             f"{run.show(run.train_txt)} do not say their survey: set the constant survey"
         )
-    latents = encode(packed, model, config.batch, survey=config.survey)
-    defects = find_defects(packed, run, config.workers)
-    table = pd.concat([identity, latents, defects], axis=1)
+    rows = own_rows(len(identity), config.batch)
+    latents = encode(packed, model, config.batch, rows, config.survey)
+    defects = find_defects(packed, run, rows, config.workers)
+    own = identity.iloc[rows].reset_index(drop=True)
+    table = merged(run, pd.concat([own, latents, defects], axis=1), config.num_var)
+    if table is None:
+        return stage.finish()
     write_parquet(run.latents(config.num_var), table)
-    flagged = int(defects.any(axis=1).sum())
+    flagged = int(table.filter(regex="^flag_").any(axis=1).sum())
     print(f"  {len(table):,} images, {flagged:,} flagged, median SSIM {table['ssim'].median():.3f}")
     stage.finish(images=len(table), flagged=flagged, median_mse=float(table["mse"].median()))
 
 
 if __name__ == "__main__":
-    start(main, Config, __doc__)
+    start(main, Config, __doc__, several=True)
