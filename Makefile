@@ -55,17 +55,19 @@ define stages
 	$(PY) analysis/report.py --run $(1)
 endef
 
+real: RUN = data/real
 real: setup  ## the pipeline on real galaxies: the first N in both surveys (N=500 DOWNLOAD="--contact you@example.org")
-	$(PY) data/download.py --run data/real --survey both --first $(N) $(DOWNLOAD)
-	$(call stages,data/real)
+	$(PY) data/download.py --run $(RUN) --survey both --first $(N) $(DOWNLOAD)
+	$(call stages,$(RUN))
+paper: RUN = data/paper
 paper: setup  ## the full size: 313,789 galaxies, about 255 GB to fetch and as much again to pack
-	@echo 'data/paper: the Galaxy Zoo DECaLS catalogue (1.6 GB), 313,789 DECaLS cutouts (249 GB),'
+	@echo '$(RUN): the Galaxy Zoo DECaLS catalogue (1.6 GB), 313,789 DECaLS cutouts (249 GB),'
 	@echo 'those of the strip from BASS+MzLS (792,000 bytes each), a packed copy as large; days of'
 	@echo 'fetching, then a GPU. Interrupted, the same command goes on. The published network on'
-	@echo 'the same images: make published RUN=data/paper'
-	$(PY) data/download.py --run data/paper --survey decals $(DOWNLOAD)
-	$(PY) data/download.py --run data/paper --survey bassmzls $(DOWNLOAD)
-	$(call stages,data/paper)
+	@echo 'the same images: make published RUN=$(RUN)'
+	$(PY) data/download.py --run $(RUN) --survey decals $(DOWNLOAD)
+	$(PY) data/download.py --run $(RUN) --survey bassmzls $(DOWNLOAD)
+	$(call stages,$(RUN))
 
 simulate: setup  ## 0 the simulated sky: images, catalogue, truth
 	$(PY) data/simulate.py --run $(RUN) --galaxies $(N) --overlap $(OVERLAP)

@@ -218,14 +218,14 @@ class _Handler(BaseHTTPRequestHandler):
         fault = service.fault(*key) if layer in VERSIONS else "text"
         if fault in TRANSIENT and number > 1 + draw(*key, "times") % 2:
             fault = ""
-        with service.lock:
-            service.answered[fault or "good"] += 1
         body = cutout(service.bodies.get(layer, [b""])[draw(*key, "which") % 4], ra, dec)
         if service.images and layer in VERSIONS:
             survey = "decals" if VERSIONS[layer] == "DR9-south" else "bassmzls"
             path = service.images / survey / f"{ra:.4f}_{dec:.4f}.fits"
-            fault = "" if path.exists() else "zero"
+            fault = fault if path.exists() else "zero"
             body = path.read_bytes() if path.exists() else body
+        with service.lock:
+            service.answered[fault or "good"] += 1
         getattr(self, f"_{fault or 'good'}")(key, body)
 
     def _send(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
