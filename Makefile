@@ -5,6 +5,7 @@ N ?= 2000
 OVERLAP = $$(( $(N) * 3 / 4 ))
 DOWNLOAD ?=
 SIMILAR ?=
+BENCH ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -103,6 +104,8 @@ compare: setup  ## T4 before and after, on the test pairs
 	$(PY) transfer/compare.py --run $(RUN)
 larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
 	$(PY) benchmarks/larger_sky.py
+bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
+	$(PY) benchmarks/speed.py --write $(BENCH)
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
@@ -134,6 +137,6 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project outliers similar \
-  classify dimension pairs encode adapt compare larger diagram report notebooks published \
+  classify dimension pairs encode adapt compare larger bench diagram report notebooks published \
   real paper \
   test coverage audit lint clean
