@@ -260,7 +260,8 @@ def test_maps_are_fitted_on_usable_training_pairs_and_leave_the_first_survey_alo
     fit = (before.pairs["usable"] & (before.pairs["split"] == "train")).to_numpy()
     for method in ("standardise", "coral"):
         after = read_sides(run, run.pair_latents(method), 40)
-        assert np.array_equal(after.first, before.first)
+        # to rounding: some processors compute batches of another size in another order
+        assert after.first == pytest.approx(before.first, abs=1e-4)
         assert after.second[fit].mean(axis=0) == pytest.approx(
             before.first[fit].mean(axis=0), abs=1e-3
         )
@@ -377,7 +378,7 @@ def test_the_comparison_reports_on_test_pairs_alone(adapted):
     before = content["methods"]["no_tf"]
     assert before["kept"]["distance"] == 0
     assert before["transfer"]["change"]["first to second"] == {"value": 0, "low": 0, "high": 0}
-    assert content["methods"]["coral"]["kept"]["distance"] == 0
+    assert content["methods"]["coral"]["kept"]["distance"] == pytest.approx(0, abs=1e-5)
     assert "gap before adaptation" in said["transfer/compare.py"]
 
 
