@@ -22,7 +22,7 @@ from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.stage import Stage, start
-from VAE_model.stretch import DISPLAY_UNIT, Stretch
+from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Recipe, Trainer
 
 
@@ -68,16 +68,14 @@ class Config:
     """Processes that pack the images; 0: one a core."""
 
 
-def recipe(config: Config, num_var: int, suits: Stretch) -> Recipe:
-    """The constants of this script as what decides the weights; suits: the images' stretch."""
-    chosen = suits if config.stretch == "auto" else Stretch(config.stretch)
-    if config.stretch == "display":
-        chosen = Stretch("display", DISPLAY_UNIT)
+def recipe(config: Config, num_var: int, stretch: Stretch) -> Recipe:
+    """The constants of this script, with the stretch that they come to, as what decides the
+    weights."""
     return Recipe(
         network=config.network,
         num_var=num_var,
-        stretch=chosen.kind,
-        softening=chosen.softening,
+        stretch=stretch.kind,
+        softening=stretch.softening,
         loss=config.loss,
         kl_weight=config.kl_weight,
         epochs=config.epochs,
@@ -101,12 +99,12 @@ def main(config: Config) -> None:
     with distributed.first_alone():
         packed = Packed.of(run, config.workers, config.pixels)
     device = choose_device(config.device)
-    suits = Stretch.of(packed.index["display"]) if config.stretch == "auto" else Stretch()
+    stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}
     for num_var in config.num_var:
         files = Files(run.model(num_var), run.model_last(num_var), run.model_log(num_var))
         trainer = Trainer(
-            packed, sha256(run.train_txt), recipe(config, num_var, suits), files, device
+            packed, sha256(run.train_txt), recipe(config, num_var, stretch), files, device
         )
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         print(

@@ -48,6 +48,14 @@ def computes_in(
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
+def part_of_a_batch(network: Any, device: torch.device, precision: Precision, whole: int) -> int:
+    """Images that are computed at a time: on a CPU as many as the network asks for, else all of
+    the batch, `whole`."""
+    if device.type != "cpu" or not hasattr(network, "part"):
+        return max(1, whole)
+    return network.part(computes_in(device, precision, network))
+
+
 def _cpu_has_bf16() -> bool:
     # torch has no public name for them
     tests = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")

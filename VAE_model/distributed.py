@@ -5,6 +5,8 @@ by python alone, a script is the only process, and everything here does nothing.
 through NCCL between GPUs and through gloo between CPUs. The first process alone writes.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
@@ -12,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partialmethod
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, distributed
 from tqdm import tqdm
+
+if TYPE_CHECKING:  # a script alone, which may need no torch, does not wait for it
+    from torch import Tensor
 
 _PATIENCE = timedelta(hours=24)  # the first process may pack for hours while the others wait
 LOST = (
@@ -35,7 +39,12 @@ def number() -> int:
 
 def join() -> None:
     """Meet the other processes, if there are any; all but the first fall silent."""
-    if processes() == 1 or distributed.is_initialized():
+    if processes() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
@@ -56,6 +65,10 @@ def _stopped(*_: object) -> None:
 
 
 def leave() -> None:
+    if processes() == 1:
+        return
+    from torch import distributed
+
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
@@ -63,12 +76,16 @@ def leave() -> None:
 def wait() -> None:
     """Until every process is here."""
     if processes() > 1:
+        import torch
+
         add_up(torch.zeros(1))
 
 
 def add_up(tensor: Tensor) -> None:
     """Replace a tensor by its sum over the processes, the same on all."""
     if processes() > 1:
+        from torch import distributed
+
         distributed.all_reduce(tensor)
 
 
@@ -76,6 +93,8 @@ def add_up_all(tensors: Sequence[Tensor]) -> None:
     """The same for several tensors, in one message."""
     if processes() == 1:
         return
+    import torch
+
     whole = torch.cat([tensor.flatten() for tensor in tensors])
     add_up(whole)
     for tensor, part in zip(tensors, whole.split([t.numel() for t in tensors]), strict=True):
@@ -85,6 +104,8 @@ def add_up_all(tensors: Sequence[Tensor]) -> None:
 def as_the_first(tensors: Sequence[Tensor]) -> None:
     """Give the first process's values to all."""
     if processes() > 1:
+        from torch import distributed
+
         for tensor in tensors:
             distributed.broadcast(tensor, 0)
 

@@ -28,13 +28,13 @@ def encode(
     see likeness.py.
     """
     rows = np.arange(len(packed.images)) if rows is None else rows
-    if not len(rows):
+    prepared = Prepared(packed, model.network, model.stretch, model.device)
+    if not len(rows):  # of several processes, one more than there are batches
         return pd.DataFrame()
     sigma = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
     surveys = packed.index["survey"].to_numpy(object)
     if survey:
         surveys = np.full(len(surveys), survey, object)
-    prepared = Prepared(packed, model.network, model.stretch, model.device)
     parts = []
     with tqdm(total=len(rows), desc="latents", unit="image") as progress:
         for (chunk, flux), (_, inputs, where) in zip(

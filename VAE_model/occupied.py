@@ -21,11 +21,10 @@ _held: dict[Path, IO[str]] = {}
 def occupy(folder: Path, shown: str) -> None:
     """Hold the folder until this process ends; twice is once.
 
-    Of the processes that torchrun starts only the first does: they are one script.
     Raises Problem where another process holds it.
     """
     folder = folder.resolve()
-    if folder in _held or int(os.environ.get("RANK", "0")):
+    if folder in _held:
         return
     try:
         lock = (folder / LOCK).open("a+", encoding="utf-8")  # open as long as it is held

@@ -235,7 +235,8 @@ class Stage:
         return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
 
     def _occupy(self) -> None:
-        """Be alone in the run, as a script; a notebook or a test that calls `main` may share it."""
+        """Be alone in the run, as a script, of several processes by the first; a notebook or a test
+        that calls `main` may share it."""
         if _started and not distributed.number():
             occupy(self.run.folder, self.run.show(self.run.folder))
 

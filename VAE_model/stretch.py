@@ -30,21 +30,21 @@ class Stretch:
     softening: tuple[float, ...] = SOFTENING
 
     @classmethod
-    def of(cls, display: ArrayLike) -> "Stretch":
-        """The stretch for a list of images: asinh, or where all are 8-bit images `display`.
+    def of(cls, display: ArrayLike, kind: Kind | Literal["auto"] = "auto") -> "Stretch":
+        """The stretch for a list of images, with the softening of its kind.
 
-        display: of each image, (N,). Raises Problem where some are and some are not.
+        kind: `auto` is asinh, or display where all are 8-bit images; display: of each image, (N,).
+        Raises Problem where that cannot be, as some are 8-bit images and some are not.
         """
         marked = np.asarray(display, bool)
-        if not marked.any():
-            return cls()
-        if not marked.all():
+        if kind == "auto" and marked.any() and not marked.all():
             raise Problem(
                 f"{marked.sum():,} of {len(marked):,} images are 8-bit images for display, the "
-                "others hold flux, and no stretch suits both: import them into runs of their own, "
-                "or set stretch in Galaxy_VAE_n.py"
+                "others hold flux, and no stretch suits both: import them into runs of their own"
             )
-        return cls("display", DISPLAY_UNIT)
+        if kind == "auto":
+            kind = "display" if marked.any() else "asinh"
+        return cls(kind, DISPLAY_UNIT if kind == "display" else SOFTENING)
 
     def __call__(self, flux: Tensor) -> Tensor:
         """Stretch flux (..., 3, y, x) in nanomaggies."""

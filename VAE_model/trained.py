@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from VAE_model import checkpoint, models
-from VAE_model.device import Precision, autocast, choose_device, computes_in
+from VAE_model.device import Precision, autocast, choose_device, part_of_a_batch
 from VAE_model.pose import Pose
 from VAE_model.problem import Problem
 from VAE_model.stretch import Stretch
@@ -105,9 +105,7 @@ class TrainedVAE:
     @torch.inference_mode()
     def decode(self, latent: Tensor, where: Pose | None) -> Tensor:
         """Flux on the sky (N, 3, 256, 256), nanomaggies, of latents (N, latents) at a pose."""
-        part = max(1, len(latent))
-        if self.device.type == "cpu" and hasattr(self.network, "part"):
-            part = self.network.part(computes_in(self.device, self.precision, self.network))
+        part = part_of_a_batch(self.network, self.device, self.precision, len(latent))
         with autocast(self.device, self.precision, self.network):
             decoded = torch.cat([self.network.decode(some) for some in latent.split(part)])
         return self.stretch.inverse(self.network.restore(decoded.float(), where))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from VAE_model import distributed, models
 from VAE_model.batches import shuffled
-from VAE_model.device import Precision, autocast, compiled, computes_in
+from VAE_model.device import Precision, autocast, compiled, part_of_a_batch
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.fitting import Files, Loop, plain
 from VAE_model.packed import Packed
@@ -63,9 +63,7 @@ class Trainer(Loop):
         self.network.to(memory_format=torch.channels_last)
         self.likelihood = Likelihood(recipe.loss).to(device)
         self.begin(rows, packed.rows("validation"), "images")
-        self.part = recipe.batch
-        if device.type == "cpu" and hasattr(self.network, "part"):
-            self.part = self.network.part(computes_in(device, recipe.precision, self.network))
+        self.part = part_of_a_batch(self.network, device, recipe.precision, recipe.batch)
         self.encode, self.decode = (
             compiled(half, device) for half in (self.network.encode, self.network.decode)
         )

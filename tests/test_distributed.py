@@ -76,6 +76,13 @@ def test_two_processes_extract_the_same_table(one_and_two: tuple[Run, Run]):
     assert not list(one_and_two[1].result("").glob(".latents*"))
 
 
+def test_a_process_without_a_batch_waits_for_the_others(one_and_two: tuple[Run, Run], tmp_path):
+    run = Run(shutil.copytree(one_and_two[1].folder, tmp_path / "run"))
+    done = run_two("analysis/extract_latents.py", run, "--num-var", "3", "--batch", "1000")
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(run.latents(3))) == len(run.train_txt.read_text().splitlines())
+
+
 def test_a_killed_process_ends_the_job_in_one_line_and_one_process_goes_on(
     copy_of_tiny_run: Run, one_and_two: tuple[Run, Run]
 ):

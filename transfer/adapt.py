@@ -45,7 +45,8 @@ class Config:
     seed: int = 0
     """Decides the order of the pairs and every random draw."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
+    it (the published one); else float32."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0

@@ -29,7 +29,8 @@ class Config:
     batch: int = 64
     """Images in a batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
+    it (the published one); else float32."""
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0

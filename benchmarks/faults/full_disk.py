@@ -94,14 +94,11 @@ def main(config: Config) -> None:
                 where = "read-only" if room is None else f"room for {room:.0%}"
                 wrong += [f"{where}: {one}" for one in faulty]
             same = "yes" if not wrong else "NO"
-            print(
-                f"  {stage:<30} {len(config.room) + 1} disks, {refused} too small and refused in "
+            faults += pipeline.tally(
+                f"{stage:<30} {len(config.room) + 1} disks, {refused} too small and refused in "
                 f"one line, the same outputs after: {same}",
-                flush=True,
+                wrong,
             )
-            for one in wrong[:5]:
-                print(f"    {one}", flush=True)
-            faults += len(wrong)
     if faults:
         raise Problem(f"{faults} faults")
 

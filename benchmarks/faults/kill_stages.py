@@ -100,14 +100,12 @@ def main(config: Config) -> None:
         for stage, before, after in pipeline.walk(folder, wanted):
             began = time.monotonic()
             met, late, wrong = disturb(config, stage, before, after, folder / "disturbed")
-            print(
-                f"  {stage:<30} {met} kills at work, {late} too late, then the same outputs: "
-                f"{'yes' if not wrong else 'NO'} ({time.monotonic() - began:.0f} s)",
-                flush=True,
+            same = "yes" if not wrong else "NO"
+            faults += pipeline.tally(
+                f"{stage:<30} {met} kills at work, {late} too late, then the same outputs: {same} "
+                f"({time.monotonic() - began:.0f} s)",
+                wrong,
             )
-            for one in wrong[:5]:
-                print(f"    {one}", flush=True)
-            faults += len(wrong)
             shutil.rmtree(before.folder)
     if faults:
         raise Problem(f"{faults} faults")

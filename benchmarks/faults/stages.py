@@ -57,6 +57,12 @@ def finish(stage: str, run: Run) -> tuple[int, str]:
     return process.returncode, said
 
 
+def tally(what: str, wrong: list[str]) -> int:
+    """Say what became of a stage, and the first of what went wrong; how much that is."""
+    print("\n    ".join([f"  {what}", *wrong[:5]]), flush=True)
+    return len(wrong)
+
+
 def copy(source: Run, target: Path) -> Run:
     """A copy whose files are hard links: stages replace files, they do not change them."""
     subprocess.run(["cp", "-al", str(source.folder), str(target)], check=True)
