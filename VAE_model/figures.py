@@ -15,7 +15,9 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -72,6 +74,21 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 def use_style() -> None:
     """Draw from now on in the project's style (notebooks that use pyplot call it too)."""
     matplotlib.style.use(STYLE)
+
+
+def log_scale(axis: Axis, linear_to: float | None = None) -> None:
+    """A logarithmic axis, or one that is linear from -linear_to to linear_to, with plain numbers.
+
+    Matplotlib would write them as mathematics, which the style does not read: names of galaxies
+    and answers may hold a $.
+    """
+    of_axes = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+    if linear_to is None:
+        of_axes("log")
+    else:
+        of_axes("symlog", linthresh=linear_to)
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import draw_galaxy, load_script, run_script, says_one_line
 from latents_of_tiny_run import NUM_VAR, with_latents
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from VAE_model import figures
@@ -159,3 +160,17 @@ def test_colours_follow_the_flux():
     middle = np.s_[28:36, 28:36]
     assert figures.thumbnail(red, 64)[middle][..., 2].mean() < 0.7 * 255
     assert np.subtract(*figures.thumbnail(blue, 64)[middle].mean(axis=(0, 1))[[2, 0]]) > 20
+
+
+def test_a_logarithmic_axis_has_plain_numbers_where_names_may_hold_a_dollar():
+    figure = figures.new_figure(4, 3)
+    axes = figure.subplots()
+    axes.plot([1, 1000], [0, 1000])
+    figures.log_scale(axes.xaxis)
+    figures.log_scale(axes.yaxis, linear_to=1)
+    axes.set_title("J1234 $x$")
+    FigureCanvasAgg(figure).draw()
+    for axis in (axes.xaxis, axes.yaxis):
+        shown = [label.get_text() for label in axis.get_ticklabels(which="both")]
+        assert "1,000" in shown and not any("$" in text for text in shown)
+    assert not axes.title.get_parse_math()

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
-from VAE_model.figures import SURVEY_NAMES, new_figure, save_figure, show_image, thumbnail
+from VAE_model.figures import (
+    SURVEY_NAMES,
+    log_scale,
+    new_figure,
+    save_figure,
+    show_image,
+    thumbnail,
+)
 from VAE_model.files import atomic, list_files, write_parquet
 from VAE_model.packed import Packed
 from VAE_model.pair_audit import (
@@ -74,12 +81,12 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
         left.annotate(words, (limit, 0.97), xycoords=("data", "axes fraction"), rotation=90,
                       va="top", ha="left", fontsize=8, color="#555555")  # fmt: skip
-    left.set(xlabel="centres of the two frames, by their headers (pixels)", ylabel="pairs")
-    left.set_yscale("symlog", linthresh=1)
+    left.set(xlabel="centres of the two frames,\nby their headers (pixels)", ylabel="pairs")
+    log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
     right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color="#332288")
-    right.set(xlabel="centres of the light, after moving (pixels; last bin: more)", ylabel="pairs")
+    right.set(xlabel="centres of the light, after moving\n(pixels; last bin: more)", ylabel="pairs")
     right.axvline(offset.median(), color="#CC6677", label=f"median {offset.median():.2f}")
     right.legend()
     save_figure(figure, path)

@@ -119,6 +119,14 @@ CHAPTERS = [
         score_tables.dimensions,
     ),
     Chapter(
+        "A7 Galaxies like this one",
+        "Close together in the latent space means alike: each row begins with a galaxy and goes on "
+        "with those nearest to it.",
+        ("analysis/similar.py",),
+        "python analysis/similar.py",
+        lambda _: [],
+    ),
+    Chapter(
         "T1 The same galaxies in a second survey",
         "Where two surveys overlap, they have photographed the same galaxies. Each pair of images "
         "is audited: the right camera by its header, the same centre, no defect in either.",
@@ -190,6 +198,11 @@ CAPTIONS = {
     "outliers": (
         "The most unusual galaxies: above those without a defect flag, below those with one.",
         "colour images of rare galaxies and of broken frames",
+    ),
+    "similar": (
+        "Framed, the galaxies asked about; beside each the most similar ones, with the distance in "
+        "posterior widths.",
+        "colour images of galaxies and of those most like them",
     ),
     "pairs": (
         "The same galaxies in two surveys: the first above, the second below.",
