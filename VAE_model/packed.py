@@ -2,7 +2,8 @@
 
 Built once from the list (train.txt, or one side of the pairs), in parallel, and checked against it
 each time it is opened: same paths in the same order, each file with the size and time it had, or
-else with the content it had. Only what changed is packed anew, behind what is there.
+else with the content it had. Only what changed is packed anew, behind what is there. What is asked
+of every image once (its position, its noise, its defects) is asked on the way and kept.
 """
 
 import hashlib
@@ -18,8 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import parallel, splits
+from VAE_model import defects, parallel, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
+from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.files import read_parquet, sha256, write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
@@ -29,10 +31,11 @@ from VAE_model.stage import Problem
 
 _STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
-_FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS))
+_FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS), *FLAGS)
 _PLACE = ("slot", "bright_at", "bright", "file")  # where the pixels lie
 _INDEX = "index.parquet"
 _SAVED_EVERY = 8192  # images, after which a killed packing goes on
+_LOOKED_BY = hashlib.sha256(Path(defects.__file__).read_bytes()).hexdigest()[:12]
 _NOISE_SHARE = 0.1  # of the sky noise, that float16 may change a pixel by
 
 Pixels = Literal["float32", "float16"]
@@ -43,8 +46,9 @@ class Packed:
     """folder: where it lies; images: (N, 3, 256, 256), nanomaggies, read as float32;
     index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
     given (the split by a table that came with the images, or empty), split, noise_g, noise_r,
-    noise_z (sky sigma, nanomaggies), size, time and SHA-256 of the file, and where its pixels lie:
-    slot in `file`, first and number of its exceptions."""
+    noise_z (sky sigma, nanomaggies), flag_* (defects.py, of the image before it is moved),
+    looked_by (a hash of the code that set them: another one packs anew), size, time and SHA-256
+    of the file, and where its pixels lie: slot in `file`, first and number of its exceptions."""
 
     images: RowFile
     index: pd.DataFrame
@@ -98,6 +102,8 @@ class Packed:
         """What the index says is there; None without one, or where the pixels are not."""
         try:
             index = read_parquet(folder / _INDEX)
+            if (index["looked_by"] != _LOOKED_BY).any():
+                return None
             images = _images_of(folder, index)
             held = images.path.stat().st_size
         except (OSError, KeyError, IndexError, Problem):
@@ -117,6 +123,11 @@ class Packed:
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())
+
+    @property
+    def flags(self) -> pd.DataFrame:
+        """The flag_* columns, a row an image."""
+        return self.index[list(FLAGS)].astype(bool)
 
     @property
     def given(self) -> str:
@@ -308,7 +319,7 @@ def _known(
     A file with the size and time that it had is taken to be the same; of any other the content
     decides, wherever it lies now.
     """
-    facts = ["sha256", *_FACTS, *_PLACE]
+    facts = ["sha256", "looked_by", *_FACTS, *_PLACE]
     if known is None:
         return pd.DataFrame(columns=[*listed.columns, *facts])
     same = listed.reset_index().merge(known[[*_STAT, *facts]], how="inner", on=list(_STAT))
@@ -340,6 +351,8 @@ def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
     with open(target, "r+b") as file:
         file.seek(slot * pixels.nbytes)
         file.write(pixels.tobytes())
+    flags = defect_flags(cutout.flux, display=cutout.display)
     values = (cutout.ra, cutout.dec, cutout.survey, cutout.release, cutout.display, *noise)
-    facts = dict(zip(_FACTS, values, strict=True))
-    return {**facts, "sha256": content, "slot": slot, "exceptions": exceptions}
+    facts = dict(zip(_FACTS, (*values, *flags.values()), strict=True))
+    facts |= {"looked_by": _LOOKED_BY, "sha256": content, "slot": slot}
+    return facts | {"exceptions": exceptions}

@@ -11,13 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import parallel
 from VAE_model.cutouts import PIXEL_SCALE, BadCutout, read_cutout
-from VAE_model.defects import defect_flags
-from VAE_model.packed import Packed
 from VAE_model.pair_measures import light_centres
 from VAE_model.pairs import View
-from VAE_model.paths import Run
 from VAE_model.sky import cross_match
 
 NAMED = ("decals", "bassmzls")  # surveys that the header's VERSION tells apart
@@ -31,7 +27,6 @@ class Verdict:
     dec: float = float("nan")
     release: str = ""
     reason: str = ""
-    defect: str = ""
 
 
 def check(job: tuple[Path, str]) -> Verdict:
@@ -49,13 +44,7 @@ def check(job: tuple[Path, str]) -> Verdict:
         southern = other == "bassmzls" and cutout.survey == "decals"
         hint = ", cut from the southern layer: fetch it from ls-dr9-north" if southern else ""
         reason = f"wrong survey: {says}{hint}"
-    flags = defect_flags(cutout.flux, display=cutout.display)
-    return Verdict(cutout.ra, cutout.dec, cutout.release, reason, " ".join(names_of(flags)))
-
-
-def names_of(flags: dict[str, bool]) -> list[str]:
-    """flag_trail -> trail, of the flags that are set."""
-    return [name.removeprefix("flag_") for name, raised in flags.items() if raised]
+    return Verdict(cutout.ra, cutout.dec, cutout.release, reason)
 
 
 def match(
@@ -106,16 +95,16 @@ def reasons_of(
     return reasons
 
 
-def first_defects(packed: Packed, rows: NDArray[np.int64], run: Run, workers: int) -> list[str]:
-    """Names of the defects of the first survey's images."""
-    display = packed.index["display"].to_numpy(bool)
-    jobs = [(run, int(row), bool(display[row])) for row in rows]
-    return list(parallel.each(_defect_of, jobs, workers, "looking for defects"))
+def defects_of(first: View, second: View) -> list[str]:
+    """What is wrong with the two images of each pair, in words; empty where nothing is."""
 
+    def names(view: View) -> list[str]:
+        flags = view.packed.flags.iloc[view.rows]
+        short = [name.removeprefix("flag_") for name in flags]
+        found = (" ".join(np.compress(raised, short)) for raised in flags.to_numpy())
+        return [f"{view.survey}: {words}" if words else "" for words in found]
 
-def _defect_of(job: tuple[Run, int, bool]) -> str:
-    run, row, display = job
-    return " ".join(names_of(defect_flags(Packed.images_of(run)[row], display=display)))
+    return ["; ".join(filter(None, both)) for both in zip(names(first), names(second), strict=True)]
 
 
 def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:

@@ -93,8 +93,8 @@ class TrainedVAE:
                 f"the {len(inputs)} images, and got {len(surveys)}"
             )
         with autocast(self.device, self.precision, self.network):
-            mean, log_variance = self.network.encode(inputs)
-        mean, log_variance = mean.float(), log_variance.float()
+            found = [self.network.encode(some) for some in self._parts(inputs)]
+        mean, log_variance = (torch.cat(both).float() for both in zip(*found, strict=True))
         for survey, (matrix, offset) in self.maps.items():
             theirs = torch.tensor([s == survey for s in surveys], device=mean.device)[:, None]
             variance = log_variance.exp() @ matrix.square().T
@@ -105,10 +105,12 @@ class TrainedVAE:
     @torch.inference_mode()
     def decode(self, latent: Tensor, where: Pose | None) -> Tensor:
         """Flux on the sky (N, 3, 256, 256), nanomaggies, of latents (N, latents) at a pose."""
-        part = part_of_a_batch(self.network, self.device, self.precision, len(latent))
         with autocast(self.device, self.precision, self.network):
-            decoded = torch.cat([self.network.decode(some) for some in latent.split(part)])
+            decoded = torch.cat([self.network.decode(some) for some in self._parts(latent)])
         return self.stretch.inverse(self.network.restore(decoded.float(), where))
+
+    def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
+        return batch.split(part_of_a_batch(self.network, self.device, self.precision, len(batch)))
 
     def _stretched(self, flux: Tensor) -> Tensor:
         return self.stretch(flux.to(self.device, torch.float32))

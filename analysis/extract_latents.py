@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import distributed, parallel
-from VAE_model.defects import defect_flags
+from VAE_model import distributed
 from VAE_model.device import Precision
 from VAE_model.encoding import encode
 from VAE_model.files import count_rows, read_parquet, write_parquet
@@ -47,7 +46,7 @@ class Config:
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
-    """Processes that look for defects; 0: one a core."""
+    """Processes that pack images, where that is still to be done; 0: one a core."""
 
 
 def own_rows(count: int, batch: int) -> NDArray[np.int64]:
@@ -70,18 +69,6 @@ def merged(run: Run, table: pd.DataFrame, num_var: int) -> pd.DataFrame | None:
     for part in parts:
         part.unlink()
     return whole.reset_index(drop=True)
-
-
-def find_defects(packed: Packed, run: Run, rows: NDArray[np.int64], workers: int) -> pd.DataFrame:
-    """The flag_* columns of packed images, in the order of `rows`."""
-    display = packed.index["display"].to_numpy(bool)
-    jobs = [(run, int(row), bool(display[row])) for row in rows]
-    return pd.DataFrame(list(parallel.each(_defects_of, jobs, workers, "looking for defects")))
-
-
-def _defects_of(job: tuple[Run, int, bool]) -> dict[str, bool]:
-    run, row, display = job
-    return defect_flags(Packed.images_of(run)[row], display=display)
 
 
 def main(config: Config) -> None:
@@ -107,9 +94,8 @@ def main(config: Config) -> None:
         )
     rows = own_rows(len(identity), config.batch)
     latents = encode(packed, model, config.batch, rows, config.survey)
-    defects = find_defects(packed, run, rows, config.workers)
-    own = identity.iloc[rows].reset_index(drop=True)
-    table = merged(run, pd.concat([own, latents, defects], axis=1), config.num_var)
+    own, flags = (part.iloc[rows].reset_index(drop=True) for part in (identity, packed.flags))
+    table = merged(run, pd.concat([own, latents, flags], axis=1), config.num_var)
     if table is None:
         return stage.finish()
     write_parquet(run.latents(config.num_var), table)

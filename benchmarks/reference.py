@@ -13,29 +13,24 @@ from pytorch_msssim import ssim
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from VAE_model.defects import defect_flags
 from VAE_model.parallel import cores
 
 
 class Cutouts(Dataset):
-    """Images by path, float32 (3, 256, 256); flags: with the defect flags of each."""
+    """Images by path, float32 (3, 256, 256)."""
 
-    def __init__(self, paths: list[str], flags: bool = False) -> None:
-        self.paths, self.flags = paths, flags
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        flux = fits.getdata(self.paths[number]).astype(np.float32)
-        flags = list(defect_flags(flux).values()) if self.flags else []
-        return torch.from_numpy(flux), torch.tensor(flags)
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.from_numpy(fits.getdata(self.paths[number]).astype(np.float32))
 
 
-def loader(paths: list[str], batch: int, shuffle: bool = True, flags: bool = False) -> DataLoader:
-    return DataLoader(
-        Cutouts(paths, flags), batch, shuffle, num_workers=cores(), persistent_workers=True
-    )
+def loader(paths: list[str], batch: int, shuffle: bool = True) -> DataLoader:
+    return DataLoader(Cutouts(paths), batch, shuffle, num_workers=cores(), persistent_workers=True)
 
 
 class Network(nn.Module):
@@ -69,7 +64,7 @@ def epoch(network: Network, optimizer: torch.optim.Optimizer, images: DataLoader
     """One pass of training; the mean loss."""
     total = 0.0
     device = next(network.parameters()).device
-    for flux, _ in images:
+    for flux in images:
         flux = flux.to(device)
         drawn, mean, log_variance = network(flux)
         squares = torch.sum((drawn - flux) ** 2)
@@ -84,9 +79,9 @@ def epoch(network: Network, optimizer: torch.optim.Optimizer, images: DataLoader
 
 @torch.no_grad()
 def extract(network: Network, images: DataLoader, similarity: bool) -> Iterator[np.ndarray]:
-    """Latents, squared error, SSIM (pytorch-msssim, where `similarity`) and flags, by batch."""
+    """Latents, squared error and (where `similarity`) SSIM by pytorch-msssim, by batch."""
     device = next(network.parameters()).device
-    for flux, flags in images:
+    for flux in images:
         flux = flux.to(device)
         mean, log_variance = network.encode(flux)
         sky = network.decode(mean)
@@ -95,4 +90,4 @@ def extract(network: Network, images: DataLoader, similarity: bool) -> Iterator[
         if similarity:
             like = ssim(one, two, 1.0, size_average=False, win_size=11, win_sigma=10.0)
             found.append(like[:, None])
-        yield torch.cat([*found, flags.to(device)], dim=1).cpu().numpy()
+        yield torch.cat(found, dim=1).cpu().numpy()

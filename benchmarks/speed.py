@@ -17,15 +17,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import ceilings
 import numpy as np
 import pandas as pd
 import reference
 import torch
+from timing import in_turns, spread, timed
 
 from VAE_model import neighbours, outliers
 from VAE_model.batches import batches, shuffled
@@ -33,6 +34,7 @@ from VAE_model.cutout_writer import write_cutout
 from VAE_model.device import choose_device, computes_in
 from VAE_model.encoding import encode
 from VAE_model.files import write_parquet, write_text
+from VAE_model.models import build
 from VAE_model.packed import Packed
 from VAE_model.parallel import cores
 from VAE_model.paths import ROOT, Run
@@ -40,9 +42,6 @@ from VAE_model.sky import cross_match
 from VAE_model.stage import start
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Recipe, Trainer
-
-sys.path.insert(0, str(ROOT / "analysis"))
-from extract_latents import find_defects
 
 
 @dataclass(frozen=True)
@@ -58,44 +57,42 @@ class Config:
     repeats: int = 5
     """Turns of each comparison."""
     lines: int = 0
-    """Lines of the long train.txt whose training's memory is compared with that of `images`;
-    0: no such comparison (100,000 take 40 GB and some twenty minutes)."""
+    """Lines of the long train.txt, the same files repeated, whose training's memory is compared
+    with that of `images`; 0: no such comparison (100,000 take some twenty minutes)."""
     latents: int = 1_000_000
     """Latents in the analysis."""
     write: bool = False
     """Into docs/BENCHMARKS.md."""
 
 
-def timed(function: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+Compared = list[tuple[str, dict[str, list[float]]]]  # what, and images a second of either side
 
 
-def in_turns(count: int, repeats: int, **sides: Callable[[], object]) -> dict[str, list[float]]:
-    """Rates a second of each side, taken in turns after a first pass that does not count."""
-    for side in sides.values():
-        side()
-    rates = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, side in sides.items():
-            rates[name].append(count / timed(side))
-    return rates
-
-
-def spread(values: list[float], digits: int = 1) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
-def row(what: str, unit: str, rates: dict[str, list[float]]) -> str:
+def row(what: str, rates: dict[str, list[float]]) -> str:
     """A line of the table: the ratios are of the same turn."""
     ratios = [o / r for o, r in zip(rates["ours"], rates["reference"], strict=True)]
-    return f"| {what} | {unit} | {spread(rates['reference'])} | {spread(rates['ours'])} | " + (
+    return f"| {what} | images/s | {spread(rates['reference'])} | {spread(rates['ours'])} | " + (
         f"{spread(ratios, 2)} |"
     )
+
+
+def roofline(compared: Compared, limits: dict[str, list[float]]) -> list[str]:
+    """Our training and extraction as shares of what the machine can do at most."""
+    device = choose_device()
+    network = build("published", 40).to(device).to(memory_format=torch.channels_last)
+    dtype, inputs = computes_in(device, "auto", network), torch.zeros(4, 3, 256, 256).to(device)
+    lines = ["| ours | work | of the convolution ceiling | of the memory ceiling | roofline |",
+             "|---|---|---|---|---|"]  # fmt: skip
+    rates = {what: statistics.median(found["ours"]) for what, found in compared}
+    for what, rate in rates.items():
+        if what.startswith("reading"):
+            share = rate * inputs[0].nbytes / max(limits["page cache, reading"])
+            lines.append(f"| {what} | {inputs[0].nbytes / 1e6:.2f} MB an image | – | "
+                         f"{share:.0%} (page cache) | {share:.0%} |")  # fmt: skip
+        else:
+            cost = ceilings.work(network, inputs, what.startswith("training"))
+            lines.append(f"| {what} | {ceilings.share(rate, cost, limits, dtype)}")
+    return lines
 
 
 def make_run(folder: Path, count: int) -> Run:
@@ -127,7 +124,7 @@ def trainer(packed: Packed, folder: Path, how: Recipe) -> Trainer:
     return Trainer(packed, "benchmark", how, files, choose_device())
 
 
-def compare_training(run: Run, packed: Packed, config: Config) -> list[str]:
+def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared, str]:
     device = choose_device()
     ours = trainer(packed, run.folder / "ours", recipe(config, train_images=config.trained))
     ours.initialise()
@@ -146,29 +143,29 @@ def compare_training(run: Run, packed: Packed, config: Config) -> list[str]:
         how = recipe(config, precision, 3, train_images=config.trained)
         losses[precision] = trainer(packed, run.folder / precision, how).run()["validation_loss"]
     off = losses["bf16"] / losses["float32"] - 1
-    return [
-        row("training, published network, 256x256", "images/s", rates),
+    return [("training, published network, 256x256", rates)], (
         f"| validation loss after 3 epochs, float32 and bf16 | nats | {losses['float32']:.2f} | "
-        f"{losses['bf16']:.2f} | {off:+.3%} |",
-    ]
+        f"{losses['bf16']:.2f} | {off:+.3%} |"
+    )
 
 
-def compare_reading(run: Run, packed: Packed, config: Config) -> list[str]:
+def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
     rows = np.arange(len(packed.images))
     paths = [str(run.folder / path) for path in packed.index["path"]]
     images, cpu = reference.loader(paths, config.batch), torch.device("cpu")
     rates = in_turns(
         len(rows), config.repeats,
-        reference=lambda: [flux.shape for flux, _ in images],
+        reference=lambda: [flux.shape for flux in images],
         ours=lambda: [
             flux.shape for _, flux in batches(packed.images, shuffled(rows, 0, 1), 32, cpu)
         ],
     )  # fmt: skip
-    return [row("reading a shuffled epoch, page cache warm", "images/s", rates)]
+    return [("reading a shuffled epoch, page cache warm", rates)]
 
 
-def compare_extraction(run: Run, packed: Packed, config: Config) -> list[str]:
-    """From images to a written table: latents, error, SSIM, flags."""
+def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
+    """From images to a written table: latents, error and SSIM, and of ours the defect flags, which
+    the packed copy holds."""
     rows = np.arange(min(config.extracted, len(packed.images)))
     model = TrainedVAE.load(run.folder / "bf16" / "best.pt", 40, precision="auto")
     network = reference.Network(40).to(model.device).eval()
@@ -176,20 +173,20 @@ def compare_extraction(run: Run, packed: Packed, config: Config) -> list[str]:
 
     def ours() -> None:
         latents = encode(packed, model, 64, rows)
-        flags = find_defects(packed, run, rows, 0)
+        flags = packed.flags.iloc[rows].reset_index(drop=True)
         write_parquet(run.folder / "ours.parquet", pd.concat([latents, flags], axis=1))
 
     def theirs(similarity: bool) -> None:
-        images = reference.loader(paths, config.batch, shuffle=False, flags=True)
+        images = reference.loader(paths, config.batch, shuffle=False)
         table = np.concatenate(list(reference.extract(network, images, similarity)))
         write_parquet(run.folder / "theirs.parquet", pd.DataFrame(table).add_prefix("column_"))
 
     lines = []
-    for similarity, words in ((True, "to the same table"), (False, "its SSIM left out")):
+    for similarity, words in ((True, "with SSIM"), (False, "reference without SSIM")):
         rates = in_turns(
             len(rows), config.repeats, reference=lambda s=similarity: theirs(s), ours=ours
         )
-        lines.append(row(f"extraction end to end, {words}", "images/s", rates))
+        lines.append((f"extraction end to end, {words}", rates))
     return lines
 
 
@@ -223,36 +220,6 @@ def analysis(config: Config) -> list[str]:
     return lines
 
 
-def ceilings() -> list[str]:
-    """What the machine can do: matrix product and convolution, memory, page cache."""
-    device, lines = choose_device(), []
-    for dtype in (torch.float32, torch.bfloat16):
-        one = torch.randn(2048, 2048, device=device).to(dtype)
-        rate = in_turns(2 * 2048**3, 5, it=lambda one=one: one @ one)["it"]
-        lines.append(
-            f"| matrix product, {dtype} | GFLOP/s | {spread([r / 1e9 for r in rate], 0)} |"
-        )
-        image = torch.randn(8, 64, 64, 64, device=device).to(dtype)
-        image = image.contiguous(memory_format=torch.channels_last)
-        kernel = torch.randn(64, 64, 3, 3, device=device).to(dtype)
-        work = 2 * 8 * 64 * 64 * 64 * 64 * 9
-        rate = in_turns(
-            work, 5, it=lambda i=image, k=kernel: torch.nn.functional.conv2d(i, k, None, 1, 1)
-        )["it"]
-        lines.append(f"| convolution 64 to 64, {dtype} | GFLOP/s | "
-                     f"{spread([r / 1e9 for r in rate], 0)} |")  # fmt: skip
-    source = torch.ones(2**28 // 4, device=device)
-    target = torch.empty_like(source)
-    rate = in_turns(2 * 2**28, 5, it=lambda: target.copy_(source))["it"]
-    lines.append(f"| memory, copying | GB/s | {spread([r / 1e9 for r in rate])} |")
-    with tempfile.TemporaryFile() as file:
-        file.write(bytes(2**28))
-        buffer = bytearray(2**28)
-        rate = in_turns(2**28, 5, it=lambda: os.preadv(file.fileno(), [buffer], 0))["it"]
-    lines.append(f"| page cache, reading | GB/s | {spread([r / 1e9 for r in rate])} |")
-    return lines
-
-
 def memory(run: Run, config: Config) -> list[str]:
     """Peak resident memory (MiB) of training scripts on a short and on a long train.txt."""
     code = (
@@ -261,22 +228,23 @@ def memory(run: Run, config: Config) -> list[str]:
         "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     lines, names = [], sorted(run.images().glob("*.fits"))
-    for count in (len(names), config.lines):
-        long = Run(run.folder / f"lines_{count}")
-        long.images().mkdir(parents=True)
+    long = Run(run.folder / "long")
+    long.images().mkdir(parents=True)
+    for count in (len(names), config.lines):  # the second finds the first one's pixels packed
         paths = [f"{number // len(names):03d}_{names[number % len(names)].name}"
                  for number in range(count)]  # fmt: skip
         for number, path in enumerate(paths):
-            os.link(names[number % len(names)], long.images() / path)
+            if not (long.images() / path).exists():
+                os.link(names[number % len(names)], long.images() / path)
         write_text(long.train_txt, "".join(f"images/decals/{path}\n" for path in paths))
         command = [
             sys.executable, "-c", code, str(ROOT / "Galaxy_VAE_n.py"), "--run", str(long.folder),
-            "--network", "published", "--epochs", "1", "--pixels", "float16",
+            "--network", "published", "--epochs", "1",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peak = next(line for line in done.stdout.splitlines() if line.startswith("peak"))
         lines.append(f"| one epoch of training, {count:,} lines | {peak.split()[1]} MiB |")
-        shutil.rmtree(long.folder)
+        shutil.rmtree(long.folder / "model")
     return lines
 
 
@@ -299,17 +267,22 @@ def main(config: Config) -> None:
     folder = Path(tempfile.mkdtemp(prefix="galaxy_vae_speed_"))
     try:
         run = make_run(folder, config.images)
+        seconds = timed(lambda: Packed.of(run))
         packed = Packed.of(run)
-        compared = [*compare_training(run, packed, config), *compare_reading(run, packed, config),
-                    *compare_extraction(run, packed, config)]  # fmt: skip
+        compared, losses = compare_training(run, packed, config)
+        compared += compare_reading(run, packed, config)
+        compared += compare_extraction(run, packed, config)
         used = memory(run, config) if config.lines else []
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    limits = ceilings.ceilings()
     text = "\n".join([
         f"{machine()}. {config.repeats} turns; median (range).", "",
-        "| what | unit | reference loop | ours | ratio |", "|---|---|---|---|---|", *compared, "",
+        "| what | unit | reference loop | ours | ratio |", "|---|---|---|---|---|",
+        *(row(*one) for one in compared), losses, "",
+        f"Packing, defect flags included, once: {config.images / seconds:.0f} images/s.", "",
         "| analysis | seconds |", "|---|---|", *analysis(config), "",
-        "| ceiling | unit | measured |", "|---|---|---|", *ceilings(), "",
+        *ceilings.table(limits), "", *roofline(compared, limits), "",
         *(["| peak memory | |", "|---|---|", *used, ""] if used else []),
     ])  # fmt: skip
     print(text)

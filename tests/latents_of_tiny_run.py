@@ -9,7 +9,6 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from VAE_model.cutout_writer import write_cutout
-from VAE_model.defects import defect_flags
 from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.packed import Packed
@@ -51,8 +50,7 @@ def with_latents(source: Run, folder: Path) -> Run:
     for number in range(NUM_VAR):
         table[f"mu_{number:02d}"] = means[:, number].astype(np.float32)
     table["mse"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
-    flags = pd.DataFrame([defect_flags(np.array(flux)) for flux in packed.images])
-    write_parquet(run.latents(NUM_VAR), pd.concat([table, flags], axis=1))
+    write_parquet(run.latents(NUM_VAR), pd.concat([table, packed.flags], axis=1))
     catalogue = read_parquet(run.catalogue)
     classes = {name: cut.select(catalogue) for name, cut in CLASSES.items()}
     classes = pd.DataFrame({"iauname": catalogue["iauname"], **classes})

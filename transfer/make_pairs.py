@@ -39,7 +39,7 @@ from VAE_model.pair_audit import (
     NAMED,
     Verdict,
     check,
-    first_defects,
+    defects_of,
     match,
     measured_offsets,
     reasons_of,
@@ -159,13 +159,7 @@ def main(config: Config) -> None:
         )
     pairs = table_of_pairs(first, verdicts, names, kept, config)
     sides = views(run, pairs, config.workers)
-    own = first_defects(packed, sides[0].rows, run, config.workers)
-    theirs = [verdicts[row].defect for row in kept["other_row"]]
-    pairs["defect"] = [
-        "; ".join(f"{survey}: {names_}" for survey, names_ in
-                  ((config.survey, a), (config.other, b)) if names_)
-        for a, b in zip(own, theirs, strict=True)
-    ]  # fmt: skip
+    pairs["defect"] = defects_of(*sides)
     pairs["usable"] = pairs["defect"] == ""
     pairs["offset_pixels"] = measured_offsets(*sides)
     write_parquet(run.pairs, pairs)
