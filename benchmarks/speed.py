@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 import reference
 import torch
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed
 
 from VAE_model import neighbours, outliers
@@ -203,6 +205,12 @@ def analysis(config: Config) -> list[str]:
         alone = outliers.isolation(latents, train)
         outliers.rank(outliers.combined(distance, own, alone, distance))
 
+    def projection() -> None:
+        """As analysis/decals_3.py: components of all, a map of a sample."""
+        PCA(4, random_state=0).fit_transform(latents)
+        sample = rng.choice(len(latents), min(5000, len(latents)), replace=False)
+        TSNE(init="pca", random_state=0, n_jobs=-1).fit_transform(latents[sample])
+
     def match(count: int) -> Callable[[], object]:
         ra, dec = rng.uniform(0, 360, count), np.degrees(np.arcsin(rng.uniform(-0.3, 0.5, count)))
         return lambda: cross_match(ra, dec, ra + 1e-5, dec, 1.0)
@@ -212,6 +220,7 @@ def analysis(config: Config) -> list[str]:
         (f"outlier ranking of {len(latents):,} x 40 latents, 8 classes", 1, ranking),
         (f"1,000 exact neighbour queries (10 each) among {len(latents):,} x 40", 3,
          lambda: neighbours.nearest(latents, latents[:1000], 11)),
+        (f"projection of {len(latents):,} x 40: four components, t-SNE of 5,000", 1, projection),
         ("cross-match 314,000 x 314,000", 3, match(314_000)),
         ("cross-match 10,000,000 x 10,000,000", 1, match(10_000_000)),
     ):  # fmt: skip
