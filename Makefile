@@ -44,6 +44,7 @@ define stages
 	$(PY) analysis/decals_2_1.py --run $(1)
 	$(PY) analysis/decals_2_2.py --run $(1)
 	$(PY) analysis/decals_3.py --run $(1)
+	$(PY) analysis/map.py --run $(1)
 	$(PY) analysis/decals_4.py --run $(1)
 	$(PY) analysis/classify.py --run $(1)
 	$(PY) analysis/choose_dimension.py --run $(1)
@@ -86,6 +87,8 @@ take: setup  ## A2.2 take the latents of the matched galaxies
 	$(PY) analysis/decals_2_2.py --run $(RUN)
 project: setup  ## A3 PCA pair plot and map of the latent space
 	$(PY) analysis/decals_3.py --run $(RUN)
+map: setup  ## A3 the interactive map: one HTML file
+	$(PY) analysis/map.py --run $(RUN)
 outliers: setup  ## A4 rank the outliers, rare and broken
 	$(PY) analysis/decals_4.py --run $(RUN)
 similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--of J112953.88-000427.4")
@@ -136,7 +139,7 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run simulate datatxt train latents classes match take project outliers similar \
+.PHONY: help setup run simulate datatxt train latents classes match take project map outliers similar \
   classify dimension pairs encode adapt compare larger bench diagram report notebooks published \
   real paper \
   test coverage audit lint clean

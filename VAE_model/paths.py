@@ -30,6 +30,7 @@ MADE_BY = [
     ("result/matches.parquet", "python analysis/decals_2_1.py"),
     ("result/class_latents_*", "python analysis/decals_2_2.py"),
     ("result/map_*", "python analysis/decals_3.py"),
+    ("figures/map_*.html", "python analysis/map.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/similar_*", "python analysis/similar.py"),
     ("result/classification_*", "python analysis/classify.py"),
@@ -157,6 +158,10 @@ class Run:
     def map(self, num_var: int) -> Path:
         """Where each galaxy lies on the two-dimensional map of the latent space."""
         return self.result(f"map_{num_var}.parquet")
+
+    def map_page(self, num_var: int) -> Path:
+        """The interactive map."""
+        return self.figure(f"map_{num_var}.html")
 
     def similar(self, num_var: int) -> Path:
         """The nearest galaxies to those that were asked about."""

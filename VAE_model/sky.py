@@ -123,5 +123,10 @@ def sexagesimal(ra: float, dec: float) -> str:
 
 def viewer_url(ra: float, dec: float, survey: str) -> str:
     """The Legacy Surveys' sky viewer at a position, in the layer of the survey, else DECaLS'."""
+    return viewer_of(survey).format(ra=f"{ra:.5f}", dec=f"{dec:.5f}")
+
+
+def viewer_of(survey: str) -> str:
+    """The viewer's address, with {ra} and {dec} where these go."""
     layer = SURVEYS.get(survey, DECALS).layer
-    return f"https://www.legacysurvey.org/viewer?ra={ra:.5f}&dec={dec:.5f}&layer={layer}&zoom=16"
+    return "https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}&layer=" + layer + "&zoom=16"

@@ -89,7 +89,7 @@ CHAPTERS = [
         "A3 The map of the latent space",
         "So many numbers cannot be drawn, two can: galaxies that lie close together here look "
         "alike to the network. Do the classes keep together?",
-        ("analysis/decals_3.py",),
+        ("analysis/decals_3.py", "analysis/map.py"),
         "python analysis/decals_3.py",
         lambda _: [],
     ),
