@@ -108,9 +108,7 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
     """The votes for galaxies, by their names in the catalogue; none where there is no catalogue."""
     if not run.catalogue.exists():
         return []
-    wanted = {
-        fraction(question, answer) for question, answers in TREE.items() for answer in answers
-    }
+    wanted = {fraction(question, answer) for question in TREE for answer in TREE[question]}
     present = wanted & set(pq.read_schema(run.catalogue).names)
     catalogue = read_parquet(run.catalogue, ["iauname", *sorted(present)])
     return leading_votes(catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names))
@@ -174,9 +172,9 @@ def main(config: Config) -> None:
         simulated=run.truth.exists(),
     )
     lead = (
-        f"{len(table):,} galaxies by {number} latent variables (t-SNE): neighbours are alike to the "
-        f"network; far distances and the axes mean nothing. Images {config.crop * PIXEL_SCALE:.0f} "
-        "arcsec a side."
+        f"{len(table):,} galaxies by {number} latent variables (t-SNE): neighbours are alike to "
+        "the network; far distances and the axes mean nothing. Images "
+        f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
     )
     title = "Map of the latent space"
     page = map_page(title, lead, galaxies, thumbnails(packed, rows, config.crop))

@@ -205,6 +205,13 @@ function choose(i) {
     const place = data.ra[i] === null ? "no position"
       : `${data.ra[i].toFixed(4)}, ${data.dec[i].toFixed(4)} deg`;
     text(words, "p", `${place} · ${data.surveys[data.survey[i]]}`, "soft");
+    if (address(i)) {
+      const link = text(words, "a", "Open in the survey's viewer");
+      link.href = address(i);
+      link.target = "_blank";
+      link.rel = "noopener";
+      if (data.simulated) text(words, "p", "Simulated: the viewer shows the real sky there.", "soft");
+    }
     const list = document.createElement("dl");
     for (const { title, answers, codes } of data.schemes.slice(0, -1)) {
       if (answers[codes[i]].none) continue;
@@ -222,16 +229,16 @@ function choose(i) {
       }
       words.append(shares);
     }
-    if (address(i)) {
-      const link = text(words, "a", "Open in the survey's viewer", "button");
-      link.href = address(i);
-      link.target = "_blank";
-      link.rel = "noopener";
-      if (data.simulated) text(words, "p", "Simulated: the viewer shows the real sky there.", "soft");
-    }
     drawPicture();
+    fromUnder();
   }
   redraw();
+}
+
+function fromUnder() { // on a phone the card lies over the map: move what it is about above it
+  if (getComputedStyle(card).position !== "fixed") return;
+  const low = card.getBoundingClientRect().top - canvas.getBoundingClientRect().top - 30;
+  view.y += Math.min(low - toY(chosen), 0);
 }
 
 function openViewer(i) {

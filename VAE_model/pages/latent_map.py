@@ -247,7 +247,8 @@ aside { max-height: calc(100vh - 13.5rem); overflow: auto; }
 #legend small { color: var(--soft); }
 #card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   overflow: hidden; font-size: .86rem; line-height: 1.4; }
-#card > canvas { display: block; width: 100%; max-height: 13rem; object-fit: cover; }
+#card > canvas { display: block; width: 100%; height: 13rem; object-fit: contain;
+  background: #0b0b0c; }
 #card > div { padding: .5rem .8rem .8rem; }
 #card h2 { font-size: .95rem; margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 #card h3 { font-size: .8rem; margin: .6rem 0 .1rem; color: var(--soft); font-weight: 500; }
@@ -259,7 +260,8 @@ aside { max-height: calc(100vh - 13.5rem); overflow: auto; }
 #keys { font-size: .86rem; margin: 0; } kbd { font: inherit; padding: 0 .35em; border-radius: 4px;
   border: 1px solid var(--line); margin: 0 .1em; }
 @media (max-width: 52rem) { .both { grid-template-columns: minmax(0, 1fr); }
-  .controls { gap: .4rem; } .stage { height: 60vh; } aside { max-height: none; }
+  h1 + p { font-size: .84rem; line-height: 1.4; } .controls { gap: .4rem; }
+  .stage { height: 60vh; } aside { max-height: none; }
   #legend { flex-wrap: nowrap; overflow-x: auto; } #legend button { min-height: 44px; }
   #card { position: fixed; left: 0; right: 0; bottom: 0; z-index: 2; max-height: 44vh;
     overflow: auto; border-radius: 14px 14px 0 0; box-shadow: 0 -4px 24px rgb(0 0 0 / 25%); }
