@@ -53,6 +53,7 @@ define stages
 	$(PY) transfer/encode_pairs.py --run $(1)
 	$(PY) transfer/adapt.py --run $(1)
 	$(PY) transfer/compare.py --run $(1)
+	$(PY) outline/traversal.py --run $(1)
 	$(PY) outline/network_diagram.py --run $(1)
 	$(PY) analysis/report.py --run $(1)
 endef
@@ -111,6 +112,8 @@ bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARK
 	$(PY) benchmarks/speed.py --write $(BENCH)
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
+traversal: setup  ## A8 images along the strongest latents
+	$(PY) outline/traversal.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
 	$(PY) analysis/report.py --run $(RUN)
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
@@ -140,6 +143,6 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project map outliers similar \
-  classify dimension pairs encode adapt compare larger bench diagram report notebooks published \
+  classify dimension pairs encode adapt compare larger bench diagram traversal report notebooks published \
   real paper \
   test coverage audit lint clean

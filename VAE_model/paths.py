@@ -33,6 +33,7 @@ MADE_BY = [
     ("figures/map_*.html", "python analysis/map.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/similar_*", "python analysis/similar.py"),
+    ("result/traversal_*", "python outline/traversal.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
     ("transfer/pairs*", "python transfer/make_pairs.py"),
@@ -43,6 +44,7 @@ MADE_BY = [
     ("figures/pairs*", "python transfer/make_pairs.py"),
     ("figures/comparison*", "python transfer/compare.py"),
     ("figures/network_*", "python outline/network_diagram.py"),
+    ("figures/traversal_*", "python outline/traversal.py"),
     ("figures/similar_*", "python analysis/similar.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
@@ -166,6 +168,10 @@ class Run:
     def similar(self, num_var: int) -> Path:
         """The nearest galaxies to those that were asked about."""
         return self.result(f"similar_{num_var}.parquet")
+
+    def traversal(self, num_var: int) -> Path:
+        """What is measured on the images along the strongest latents."""
+        return self.result(f"traversal_{num_var}.parquet")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")
