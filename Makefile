@@ -49,11 +49,11 @@ define stages
 	$(PY) analysis/classify.py --run $(1)
 	$(PY) analysis/choose_dimension.py --run $(1)
 	$(PY) analysis/similar.py --run $(1)
+	$(PY) outline/traversal.py --run $(1)
 	$(PY) transfer/make_pairs.py --run $(1)
 	$(PY) transfer/encode_pairs.py --run $(1)
 	$(PY) transfer/adapt.py --run $(1)
 	$(PY) transfer/compare.py --run $(1)
-	$(PY) outline/traversal.py --run $(1)
 	$(PY) outline/network_diagram.py --run $(1)
 	$(PY) analysis/report.py --run $(1)
 endef
