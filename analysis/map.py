@@ -5,7 +5,8 @@ zoom in, and points become images. Search by name, or by position (RA, Dec in de
 class, by the answers to a question, or by survey.
 
 Reads:  result/map_40.parquet, result/class_latents_40.parquet, train.txt (its packed images);
-        where it is there: catalogue.parquet (the votes)
+        where it is there: catalogue.parquet (the votes). The map has the galaxies that
+        decals_3.py placed, 5,000 at most unless its constant `most` says otherwise
 Writes: figures/map_40.html
 
 Example: python analysis/map.py --num-var 40

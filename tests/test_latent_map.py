@@ -263,6 +263,18 @@ def test_a_mouse_and_a_keyboard_find_their_way(tmp_path):
 
 
 @needs_chromium
+def test_ten_thousand_galaxies_are_drawn_within_three_seconds(tmp_path):
+    """(benchmarks/map_page.py measures it, with thumbnails of a realistic size.)"""
+    with Browser() as browser:
+        opened(browser, tmp_path, [f"galaxy {i}" for i in range(10_000)])
+        assert browser.ask("window.firstFrame") < 3000
+        # wherever one looks closer, the thumbnails come to rest
+        browser.ask("zoomAbout(width / 2, height / 2, 12)")
+        browser.wait("side > 0 && inSight.size > 1 && [...inSight].every(sheet) && !drawing")
+        assert browser.complaints() == []
+
+
+@needs_chromium
 def test_a_finger_looks_first_and_opens_with_the_second_tap(tmp_path):
     with Browser(390, 780, touch=True) as browser:
         opened(browser, tmp_path, [f"galaxy {i}" for i in range(60)])

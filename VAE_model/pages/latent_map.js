@@ -9,7 +9,7 @@ const canvas = at("map"), pen = canvas.getContext("2d"), card = at("card");
 const count = data.x.length;
 const REACH = { mouse: 14, pen: 20, touch: 26 }; // pixels around a pointer in which a galaxy is found
 const MOST_TILES = 420; // galaxies in sight from which on down thumbnails stand for points
-const KEPT = 12; // sheets of thumbnails that stay decoded
+const KEPT = 12; // sheets of thumbnails that stay decoded, beyond those in sight
 
 // ---- what is shown
 let scheme = 0; // which colouring
@@ -49,6 +49,11 @@ function resize() {
   redraw();
 }
 
+function drawAll() { // after something has been read that was not there
+  redraw();
+  drawPicture();
+}
+
 function redraw() {
   if (!drawing) requestAnimationFrame(draw);
   drawing = true;
@@ -56,6 +61,8 @@ function redraw() {
 
 // ---- sheets of thumbnails, decoded when they are needed
 const sheets = new Map();
+let inSight = new Set(); // sheets of the thumbnails on the map
+const sheetOf = (i) => Math.floor(i / data.tiles ** 2);
 function sheet(number) {
   const known = sheets.get(number);
   if (known) {
@@ -66,15 +73,16 @@ function sheet(number) {
   const source = at("sheet-" + number);
   if (!source) return null; // the page is still being read
   const image = new Image();
-  image.onload = () => { redraw(); if (chosen >= 0) drawPicture(); };
+  image.onload = drawAll;
   image.src = "data:image/jpeg;base64," + source.textContent;
   sheets.set(number, image);
-  if (sheets.size > KEPT) sheets.delete(sheets.keys().next().value);
+  for (const other of sheets.keys())
+    if (sheets.size > KEPT && other !== number && !inSight.has(other)) sheets.delete(other);
   return null;
 }
 
 function drawTile(onto, i, x, y, side) {
-  const image = sheet(Math.floor(i / data.tiles ** 2));
+  const image = sheet(sheetOf(i));
   if (!image) return false;
   const place = i % data.tiles ** 2, tile = data.tile;
   onto.drawImage(image, (place % data.tiles) * tile, Math.floor(place / data.tiles) * tile,
@@ -119,6 +127,7 @@ function draw() {
     if (x > -60 && y > -60 && x < width + 60 && y < height + 60) sight.push(i);
   }
   side = 0;
+  inSight = new Set();
   if (sight.length <= MOST_TILES && view.zoom > 1.7 * view.least) drawTiles(sight);
   else {
     const r = Math.max(1.8, Math.min(6, 0.32 * Math.sqrt(width * height / (sight.length + 1))));
@@ -148,6 +157,7 @@ function ring(i, r, colour) {
 
 function drawTiles(sight) {
   const { codes, answers } = data.schemes[scheme];
+  inSight = new Set(sight.map(sheetOf));
   side = Math.max(22, Math.min(80, 0.62 * Math.sqrt(width * height / (sight.length + 1))));
   for (const i of sight) {
     const x = toX(i) - side / 2, y = toY(i) - side / 2, answer = answers[codes[i]];
@@ -179,7 +189,7 @@ function text(parent, tag, words, name) {
 
 function drawPicture() {
   const picture = card.querySelector("canvas");
-  if (picture) drawTile(picture.getContext("2d"), chosen, 0, 0, picture.width);
+  if (picture && chosen >= 0) drawTile(picture.getContext("2d"), chosen, 0, 0, picture.width);
 }
 
 function address(i) {
@@ -441,4 +451,4 @@ at("scheme").addEventListener("change", (event) => {
 legend();
 new ResizeObserver(resize).observe(canvas);
 resize();
-window.addEventListener("load", redraw);
+window.addEventListener("load", drawAll);

@@ -250,7 +250,8 @@ aside { max-height: calc(100vh - 13.5rem); overflow: auto; }
 #card > canvas { display: block; width: 100%; height: 13rem; object-fit: contain;
   background: #0b0b0c; }
 #card > div { padding: .5rem .8rem .8rem; }
-#card h2 { font-size: .95rem; margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
+#card h2 { font-size: .95rem; margin: 0; overflow-wrap: anywhere; white-space: pre-wrap;
+  unicode-bidi: isolate; }
 #card h3 { font-size: .8rem; margin: .6rem 0 .1rem; color: var(--soft); font-weight: 500; }
 #card p { margin: .1rem 0; } #card dl { display: grid; grid-template-columns: 1fr auto;
   gap: 0 .8rem; margin: .3rem 0 0; } #card dt { color: var(--soft); overflow-wrap: anywhere; }
