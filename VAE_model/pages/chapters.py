@@ -91,7 +91,7 @@ CHAPTERS = [
         "alike to the network. Do the classes keep together?",
         ("analysis/decals_3.py", "analysis/map.py"),
         "python analysis/decals_3.py",
-        lambda _: [],
+        run_tables.latent_map,
     ),
     Chapter(
         "A4 Outliers, rare and broken",

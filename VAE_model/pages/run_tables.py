@@ -220,6 +220,16 @@ def anything(material: Material, script: str) -> list[Html]:
     return parts
 
 
+def latent_map(material: Material) -> list[Html]:
+    """The way to the interactive map, where it is there."""
+    path = material.run.map_page(material.num_var)
+    if path not in material.records:
+        return []
+    link = element("a", "Walk in it", href=path.relative_to(material.run.folder).as_posix())
+    words = ": point at a galaxy to see it, zoom in until points are images, search, colour."
+    return [element("p", link, words, class_="notice")]
+
+
 def traversal(material: Material) -> list[Html]:
     """What each of the strongest latents does to the measured numbers, from end to end."""
     found = material.parquet(material.run.traversal(material.num_var))
