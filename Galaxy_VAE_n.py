@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from VAE_model import distributed
+from VAE_model import distributed, models
 from VAE_model.device import Precision, choose_device
 from VAE_model.files import sha256
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.stage import Stage, start
+from VAE_model.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Recipe, Trainer
 
@@ -32,9 +32,9 @@ class Config:
     """Folder of the run."""
     num_var: tuple[int, ...] = (40,)
     """Numbers of latent variables; a model is trained for each."""
-    network: Literal["structured", "published"] = "structured"
-    """`structured`: sees each galaxy in its own frame and must predict its structure;
-    `published`: Xu et al. 2023."""
+    network: str = "structured"
+    """A name in VAE_model.models.NETWORKS. `structured`: sees each galaxy in its own frame and must
+    predict its structure; `published`: Xu et al. 2023."""
     stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
     `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""
@@ -94,6 +94,11 @@ def main(config: Config) -> None:
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
     inputs = [run.train_txt, *split_source(run)]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
+    if config.network not in models.NETWORKS:
+        raise Problem(
+            f"there is no network {config.network!r}: set network to one of "
+            f"{', '.join(models.NETWORKS)}"
+        )
     if stage.nothing_to_do():
         return
     with distributed.first_alone():

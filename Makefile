@@ -44,10 +44,12 @@ define stages
 	$(PY) analysis/decals_2_1.py --run $(1)
 	$(PY) analysis/decals_2_2.py --run $(1)
 	$(PY) analysis/decals_3.py --run $(1)
+	$(PY) analysis/map.py --run $(1)
 	$(PY) analysis/decals_4.py --run $(1)
 	$(PY) analysis/classify.py --run $(1)
 	$(PY) analysis/choose_dimension.py --run $(1)
 	$(PY) analysis/similar.py --run $(1)
+	$(PY) outline/traversal.py --run $(1)
 	$(PY) transfer/make_pairs.py --run $(1)
 	$(PY) transfer/encode_pairs.py --run $(1)
 	$(PY) transfer/adapt.py --run $(1)
@@ -86,6 +88,8 @@ take: setup  ## A2.2 take the latents of the matched galaxies
 	$(PY) analysis/decals_2_2.py --run $(RUN)
 project: setup  ## A3 PCA pair plot and map of the latent space
 	$(PY) analysis/decals_3.py --run $(RUN)
+map: setup  ## A3 the interactive map: one HTML file
+	$(PY) analysis/map.py --run $(RUN)
 outliers: setup  ## A4 rank the outliers, rare and broken
 	$(PY) analysis/decals_4.py --run $(RUN)
 similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--of J112953.88-000427.4")
@@ -108,6 +112,8 @@ bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARK
 	$(PY) benchmarks/speed.py --write $(BENCH)
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
+traversal: setup  ## A8 images along the strongest latents
+	$(PY) outline/traversal.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
 	$(PY) analysis/report.py --run $(RUN)
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
@@ -136,7 +142,7 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run simulate datatxt train latents classes match take project outliers similar \
-  classify dimension pairs encode adapt compare larger bench diagram report notebooks published \
+.PHONY: help setup run simulate datatxt train latents classes match take project map outliers similar \
+  classify dimension pairs encode adapt compare larger bench diagram traversal report notebooks published \
   real paper \
   test coverage audit lint clean

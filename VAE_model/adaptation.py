@@ -1,11 +1,11 @@
 """Domain adaptation: making the latents of a second survey mean what those of the first mean.
 
-A method is an entry of METHODS. Those with weights fine-tune the network on pairs of images of the
-same galaxies; those with a map compute it from the latents and train nothing.
+A method is an entry of METHODS; a new one is a module of its own and a line there. Those with
+weights fine-tune the network on pairs of images of the same galaxies; those with a map compute it
+from the latents and train nothing.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VAE_model import alignment, checkpoint, models
+from VAE_model.alignment import Method
 from VAE_model.device import Precision, autocast
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.files import sha256
@@ -24,28 +25,6 @@ from VAE_model.fitting import Files, Loop, plain
 from VAE_model.pairs import View
 from VAE_model.prepared import Prepared
 from VAE_model.trained import TrainedVAE
-
-Map = Callable[
-    [NDArray[np.floating], NDArray[np.floating]], tuple[NDArray[np.float64], NDArray[np.float64]]
-]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to adapt, and for whom: sentence.
-
-    pair, mmd, keep: weights beside the -ELBO of both surveys' images, in units of the stiffness
-    (see Adapter): pair, the squared distance of a galaxy's two latents; mmd, the discrepancy of
-    the two surveys' latents; keep, the squared distance of the first survey's latents from what
-    they were before. map: instead of training, a map computed from both surveys' latents.
-    """
-
-    sentence: str
-    pair: float = 0.0
-    mmd: float = 0.0
-    keep: float = 0.0
-    map: Map | None = None
-
 
 METHODS = {
     "standardise": Method(
@@ -74,6 +53,7 @@ class Recipe:
     pair: float
     mmd: float
     keep: float
+    terms: dict[str, float]
     epochs: int
     batch: int
     learning_rate: float
@@ -92,8 +72,6 @@ class Adapter(Loop):
     the reconstruction, whatever the network and its loss.
     """
 
-    TERMS = ("reconstruction", "kl", "pair", "mmd", "keep")
-
     def __init__(
         self, both: tuple[View, View], pairs: pd.DataFrame, base: Path, data: str,
         recipe: Recipe, files: Files, num_var: int, device: torch.device,
@@ -103,6 +81,10 @@ class Adapter(Loop):
         model = TrainedVAE.load(base, num_var, str(device), recipe.precision)
         config = {**started["config"], **plain(recipe)}
         super().__init__({"config": config, "data": [data, sha256(base)]}, recipe, files, device)
+        own = METHODS[recipe.method].terms
+        self.TERMS = ("reconstruction", "kl", "pair", "mmd", "keep", *own)
+        self.weights = {"pair": recipe.pair, "mmd": recipe.mmd, "keep": recipe.keep, **recipe.terms}
+        self.own = {name: term for name, (_, term) in own.items()}
         torch.manual_seed(recipe.seed)
         self.network = model.network
         self.likelihood = Likelihood(config["loss"]).to(device)
@@ -169,12 +151,12 @@ class Adapter(Loop):
             "pair": (one - two).square().mean(),
             "mmd": alignment.mmd(one, two),
             "keep": (one - self.started[chunk] / self.scatter).square().mean(),
+            **{name: term(one, two) for name, term in self.own.items()},
         }
         loss = elbo[0] + self.kl_weight * elbo[1]
         for name, value in aligned.items():
-            weight = getattr(self.recipe, name)
-            if weight:
-                loss = loss + weight * self.stiffness * value
+            if self.weights[name]:
+                loss = loss + self.weights[name] * self.stiffness * value
         return loss, torch.stack([*elbo, *aligned.values()])
 
     def content(self) -> dict[str, Any]:
@@ -183,8 +165,9 @@ class Adapter(Loop):
 
 def recipe_of(method: str, **settings: Any) -> Recipe:
     """The recipe of a method that trains, with its weights."""
-    weights = dataclasses.asdict(METHODS[method])
-    return Recipe(method, *(weights[name] for name in ("pair", "mmd", "keep")), **settings)
+    of = METHODS[method]
+    own = {name: weight for name, (weight, _) in of.terms.items()}
+    return Recipe(method, of.pair, of.mmd, of.keep, own, **settings)
 
 
 def save_mapped(

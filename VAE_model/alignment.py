@@ -1,4 +1,8 @@
-"""Bringing the latents of two surveys together: discrepancies to minimise, maps to compute."""
+"""Bringing the latents of two surveys together: discrepancies to minimise, maps to compute, and
+what a method makes of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -8,6 +12,34 @@ from torch import Tensor
 
 KERNELS, FACTOR = 5, 2.0  # of the discrepancy: bandwidths from a quarter to four times the mean
 _SMALLEST = 1e-12  # eigenvalue of a covariance
+
+# From latents of the second survey and of the first, (N, d) and (M, d): matrix (d, d) and offset
+# (d,) of the map x -> matrix x + offset.
+Map = Callable[
+    [NDArray[np.floating], NDArray[np.floating]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
+# From the latents of the same galaxies in the first survey and in the second, (N, d) each, in units
+# of the scatter: what is to become small, a scalar.
+Term = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to adapt, and for whom: sentence.
+
+    pair, mmd, keep: weights beside the -ELBO of both surveys' images, in units of the stiffness
+    (see adaptation.Adapter): pair, the squared distance of a galaxy's two latents; mmd, the
+    discrepancy of the two surveys' latents; keep, the squared distance of the first survey's
+    latents from what they were before. terms: further terms by name, with the weight of each.
+    map: instead of training, a map computed from both surveys' latents.
+    """
+
+    sentence: str
+    pair: float = 0.0
+    mmd: float = 0.0
+    keep: float = 0.0
+    terms: dict[str, tuple[float, Term]] = field(default_factory=dict)
+    map: Map | None = None
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from VAE_model import surveys
 from VAE_model.adaptation import BEFORE, RECOMMENDED
-from VAE_model.figures import SURVEY_NAMES, new_figure, save_figure
+from VAE_model.figures import new_figure, save_figure
 
 Content = dict[str, Any]
 
@@ -23,7 +24,7 @@ def label_of(method: str) -> str:
 
 def surveys_of(result: Content) -> tuple[str, str]:
     """The names of the two surveys, as people write them."""
-    first, second = (SURVEY_NAMES.get(name, name) for name in result["surveys"])
+    first, second = map(surveys.label_of, result["surveys"])
     return first, second
 
 

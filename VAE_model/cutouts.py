@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from VAE_model.astrometry import checked_position, number_on_card, position_at
 from VAE_model.frames import BANDS, BadCutout, read_frame
 from VAE_model.sky import position_of_name
+from VAE_model.surveys import survey_of
 
 SIZE = 256  # pixels
 PIXEL_SCALE = 0.262  # arcsec per pixel
@@ -37,7 +38,8 @@ _MOST_BYTES = 2**26
 class Cutout:
     """flux: float32 (3, 256, 256), nanomaggies (display units for `display`), bands g, r, z;
     ra, dec: degrees of the image centre, NaN where the file does not say;
-    survey: decals, bassmzls or unknown, by VERSION; display: True for imported 8-bit images."""
+    survey: a name in VAE_model.surveys, or unknown, by VERSION;
+    display: True for imported 8-bit images."""
 
     flux: NDArray[np.float32]
     ra: float
@@ -59,13 +61,6 @@ def read_cutout(path: Path) -> Cutout:
     ra, dec = _centre(frame.header, path)
     release = frame.release
     return Cutout(frame.flux, ra, dec, survey_of(release), release, frame.unit == DISPLAY)
-
-
-def survey_of(release: str) -> str:
-    """The survey by the header's VERSION (SURVEY says DECaLS in the north too)."""
-    if "north" in release.lower():
-        return "bassmzls"
-    return "decals" if release.upper().startswith("DR") else "unknown"
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:

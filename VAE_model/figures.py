@@ -25,7 +25,6 @@ from VAE_model.colour import survey_colours
 from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
 
-SURVEY_NAMES = {"decals": "DECaLS", "bassmzls": "BASS+MzLS"}  # as people write them
 STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
 NO_CLASS = "none"
 

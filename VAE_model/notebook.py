@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from VAE_model.figures import SURVEY_NAMES
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
+from VAE_model.surveys import label_of as survey_name
+
+__all__ = ["SURVEY_COLOURS", "make", "survey_name"]
 
 SURVEY_COLOURS = ("#332288", "#CC6677")  # of the first and the second survey
 
@@ -23,8 +25,3 @@ def make(run: Run, path: Path, script: str) -> None:
     done = subprocess.run([sys.executable, script, "--run", run.folder], cwd=ROOT, check=False)
     if done.returncode or not path.exists():
         raise Problem(f"{run.show(path)} was not made: python {script} says above why")
-
-
-def survey_name(survey: str) -> str:
-    """A survey as people write it: bassmzls -> BASS+MzLS."""
-    return SURVEY_NAMES.get(survey, survey)

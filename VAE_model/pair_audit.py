@@ -15,8 +15,7 @@ from VAE_model.cutouts import PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.pair_measures import light_centres
 from VAE_model.pairs import View
 from VAE_model.sky import cross_match
-
-NAMED = ("decals", "bassmzls")  # surveys that the header's VERSION tells apart
+from VAE_model.surveys import SURVEYS
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,13 @@ def check(job: tuple[Path, str]) -> Verdict:
     reason = ""
     if not np.isfinite(cutout.ra):
         reason = "no position: the header has no WCS and the name no coordinates"
-    elif other in NAMED and cutout.survey != other:
+    elif other in SURVEYS and cutout.survey != other:
         says = f"VERSION {cutout.release!r} is {cutout.survey}, not {other}"
-        southern = other == "bassmzls" and cutout.survey == "decals"
-        hint = ", cut from the southern layer: fetch it from ls-dr9-north" if southern else ""
-        reason = f"wrong survey: {says}{hint}"
+        if cutout.survey == SURVEYS[other].mistaken_for:
+            says += (
+                f", cut from {SURVEYS[cutout.survey].layer}: fetch it from {SURVEYS[other].layer}"
+            )
+        reason = f"wrong survey: {says}"
     return Verdict(cutout.ra, cutout.dec, cutout.release, reason)
 
 

@@ -30,8 +30,10 @@ MADE_BY = [
     ("result/matches.parquet", "python analysis/decals_2_1.py"),
     ("result/class_latents_*", "python analysis/decals_2_2.py"),
     ("result/map_*", "python analysis/decals_3.py"),
+    ("figures/map_*.html", "python analysis/map.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/similar_*", "python analysis/similar.py"),
+    ("result/traversal_*", "python outline/traversal.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
     ("transfer/pairs*", "python transfer/make_pairs.py"),
@@ -42,6 +44,7 @@ MADE_BY = [
     ("figures/pairs*", "python transfer/make_pairs.py"),
     ("figures/comparison*", "python transfer/compare.py"),
     ("figures/network_*", "python outline/network_diagram.py"),
+    ("figures/traversal_*", "python outline/traversal.py"),
     ("figures/similar_*", "python analysis/similar.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
@@ -158,9 +161,17 @@ class Run:
         """Where each galaxy lies on the two-dimensional map of the latent space."""
         return self.result(f"map_{num_var}.parquet")
 
+    def map_page(self, num_var: int) -> Path:
+        """The interactive map."""
+        return self.figure(f"map_{num_var}.html")
+
     def similar(self, num_var: int) -> Path:
         """The nearest galaxies to those that were asked about."""
         return self.result(f"similar_{num_var}.parquet")
+
+    def traversal(self, num_var: int) -> Path:
+        """What is measured on the images along the strongest latents."""
+        return self.result(f"traversal_{num_var}.parquet")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")

@@ -9,6 +9,8 @@ from astropy.coordinates import Angle
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
+from VAE_model.surveys import DECALS, SURVEYS
+
 _BAND = 2**20  # positions that are matched at a time
 _POSITION_IN_NAME = re.compile(r"(\d{1,3}\.\d+)_([+-]?\d{1,2}\.\d+)")
 
@@ -120,6 +122,11 @@ def sexagesimal(ra: float, dec: float) -> str:
 
 
 def viewer_url(ra: float, dec: float, survey: str) -> str:
-    """The Legacy Surveys' sky viewer at a position, in the layer of the survey."""
-    layer = "ls-dr9-north" if survey == "bassmzls" else "ls-dr9-south"
-    return f"https://www.legacysurvey.org/viewer?ra={ra:.5f}&dec={dec:.5f}&layer={layer}&zoom=16"
+    """The Legacy Surveys' sky viewer at a position, in the layer of the survey, else DECaLS'."""
+    return viewer_of(survey).format(ra=f"{ra:.5f}", dec=f"{dec:.5f}")
+
+
+def viewer_of(survey: str) -> str:
+    """The viewer's address, with {ra} and {dec} where these go."""
+    layer = SURVEYS.get(survey, DECALS).layer
+    return "https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}&layer=" + layer + "&zoom=16"

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binomtest
@@ -35,6 +36,7 @@ from VAE_model.pages.gallery import Card, Kind, write_gallery
 from VAE_model.paths import Run
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import DECALS, SURVEYS
 
 SCORES = {  # column: its name on a card
     "distance": "distance",
@@ -104,11 +106,13 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
 
 def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """How many of the injected defects stand among as many top-ranked images, or are flagged."""
-    columns = ["iauname", "defect_decals", "defect_bassmzls"]
-    truth = read_parquet(run.truth, columns)
+    known = pq.read_schema(run.truth).names
+    surveys = [s for s in SURVEYS if f"defect_{s}" in known or s == DECALS.name]
+    truth = read_parquet(run.truth, ["iauname", *(f"defect_{name}" for name in surveys)])
     rows = pd.Index(truth["iauname"]).get_indexer(table["iauname"])
-    survey = np.where(table["survey"] == "bassmzls", 2, 1)
-    defect = np.where(rows >= 0, truth[columns].fillna("").to_numpy(str)[rows, survey], "")
+    survey = np.maximum(pd.Index(surveys).get_indexer(table["survey"]), 0)
+    defects = truth.drop(columns="iauname").fillna("").to_numpy(str)
+    defect = np.where(rows >= 0, defects[rows, survey], "")
     flagged = (table["kind"] == "broken").to_numpy()
     injected = defect != ""
     top = table["rank"].to_numpy() <= injected.sum()

@@ -23,9 +23,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from VAE_model.downloads.cutout_service import LAYERS, url_of
+from VAE_model.downloads.cutout_service import url_of
 from VAE_model.paths import ROOT
 from VAE_model.stage import start
+from VAE_model.surveys import DECALS
 
 PLAIN = """
 import sys, threading, time
@@ -97,7 +98,7 @@ def write_table(path: Path, count: int) -> pd.DataFrame:
 def plain(folder: Path, table: pd.DataFrame, address: str, connections: int) -> float:
     """Seconds of the plain loop."""
     url = f"{address}/viewer/fits-cutout"
-    urls = [url_of(url, LAYERS["decals"], ra, dec) for ra, dec in table.to_numpy()]
+    urls = [url_of(url, DECALS.layer, ra, dec) for ra, dec in table.to_numpy()]
     (folder / "urls.txt").write_text("\n".join(urls))
     with tempfile.TemporaryDirectory(dir=folder) as target:
         done = subprocess.run(

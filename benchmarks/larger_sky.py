@@ -30,8 +30,8 @@ from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.files import list_files, write_text
 from VAE_model.paths import ROOT, Run
-from VAE_model.simulation.surveys import BASSMZLS, DECALS
 from VAE_model.stage import start
+from VAE_model.surveys import BASSMZLS, DECALS
 
 STAGES = (
     "data/simulate.py",

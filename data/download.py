@@ -16,7 +16,7 @@ Example: python data/download.py --run data/check --first 3 --contact you@exampl
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -34,7 +34,7 @@ from VAE_model.downloads.catalogue import (
     write_catalogue,
 )
 from VAE_model.downloads.client import Manners
-from VAE_model.downloads.cutout_service import LAYERS, SERVICE, Job, path_of, url_of
+from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import Progress, fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
@@ -44,6 +44,9 @@ from VAE_model.imports.tables import read_table
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
+
+BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Config:
     catalogue: Literal["auto_posteriors", "volunteers_5"] = "auto_posteriors"
     """auto_posteriors: 313,789 galaxies, a network's predictions of the votes (1.6 GB);
     volunteers_5: the galaxies with votes (40 MB)."""
-    survey: Literal["decals", "bassmzls", "both"] = "decals"
-    """decals: every galaxy; bassmzls: every galaxy of a table, those of the strip of the
-    catalogue; both: the galaxies of the strip, in both surveys, for pairs."""
+    survey: str = "decals"
+    """A survey of VAE_model/surveys. decals: every galaxy; bassmzls: every galaxy of a table, those
+    of the strip of the catalogue. both: the galaxies of the strip, in these two, for pairs."""
     strip: tuple[float, float] = (31.5, 33.5)
     """Dec (degrees) of the strip that both surveys cover, around 32.375."""
     strip_ra: tuple[float, float] = (90.0, 300.0)
@@ -68,10 +71,9 @@ class Config:
     """Pixels on a side; the pipeline takes 256."""
     pixel_scale: float = PIXEL_SCALE
     """Arcsec per pixel."""
-    layer_decals: str = LAYERS["decals"]
-    """Layer of the service that DECaLS is cut from."""
-    layer_bassmzls: str = LAYERS["bassmzls"]
-    """Layer of the service that BASS+MzLS is cut from; without a northern one it is DECaLS."""
+    layers: dict[str, str] = field(default_factory=dict)
+    """Layers of the service to cut from in place of the surveys' own: --layers decals
+    ls-dr10-south. Without a northern one the service cuts BASS+MzLS from DECaLS."""
     connections: int = 4
     """Parallel connections to the cutout service, at most 16: it asks for few."""
     contact: str = ""
@@ -111,6 +113,8 @@ def check_config(config: Config, run: Run) -> None:
     ):  # fmt: skip
         if not low <= getattr(config, name) <= high:
             raise Problem(f"{name} = {getattr(config, name)}: from {low} to {high:,} is allowed")
+    if unknown := {config.survey, *config.layers} - {BOTH, *SURVEYS}:
+        raise Problem(f"there is no survey {min(unknown)!r}: choose {', '.join([*SURVEYS, BOTH])}")
     for name in ("service", "zenodo"):
         if not getattr(config, name).startswith(("https://", "http://")):
             raise Problem(f"{name} = {getattr(config, name)!r}: an address begins with https://")
@@ -169,19 +173,19 @@ def read_galaxies(config: Config, run: Run) -> pd.DataFrame:
 
 def in_strip(galaxies: pd.DataFrame, config: Config) -> NDArray[np.bool_]:
     """Boolean (N,): galaxies that the survey is asked for; all but where only a strip has it."""
-    if config.survey == "decals" or (config.survey == "bassmzls" and config.table):
+    if config.survey != BOTH and (config.table or not SURVEYS[config.survey].strip_only):
         return np.ones(len(galaxies), bool)
     ra, dec = galaxies["ra"], galaxies["dec"]
     return (dec.between(*config.strip) & ra.between(*config.strip_ra)).to_numpy()
 
 
 def surveys_of(config: Config) -> tuple[str, ...]:
-    return ("decals", "bassmzls") if config.survey == "both" else (config.survey,)
+    return (DECALS.name, BASSMZLS.name) if config.survey == BOTH else (config.survey,)
 
 
 def plan(config: Config, galaxies: pd.DataFrame) -> Iterator[Job]:
     """A job a cutout, the two views of a galaxy one after the other; each file once."""
-    layers = {"decals": config.layer_decals, "bassmzls": config.layer_bassmzls}
+    layers = {name: survey.layer for name, survey in SURVEYS.items()} | config.layers
     seen: set[str] = set()
     for name, ra, dec in galaxies.itertuples(index=False, name=None):
         for survey in surveys_of(config):

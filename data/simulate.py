@@ -1,7 +1,8 @@
 """Draw the embedded sky: galaxies as two surveys see them, what volunteers say, and the truth.
 
 Stage 0. Each galaxy is drawn from its own random numbers, so the files depend on the seed and on
-no other thing. DECaLS sees every galaxy, BASS+MzLS those of the strip around Dec 32.375 deg.
+no other thing. DECaLS sees every galaxy, BASS+MzLS those of the strip around Dec 32.375 deg, and
+so does any other survey of VAE_model/surveys.
 
 Reads: nothing.
 Writes: images/decals/, images/bassmzls/ ({ra}_{dec}.fits), catalogue.parquet, truth.parquet and
@@ -25,6 +26,7 @@ from VAE_model.simulation.population import draw_positions
 from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import simulate_galaxy
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import SURVEYS, label_of
 
 MARK = ".simulated"  # in a folder whose images this script made and may replace
 
@@ -36,7 +38,7 @@ class Config:
     galaxies: int = 2000
     """Galaxies that DECaLS sees."""
     overlap: int = 1500
-    """Those of them that lie in the strip that BASS+MzLS sees too."""
+    """Those of them that lie in the strip that the other surveys see too."""
     seed: int = 1
     """Another seed, another sky."""
     workers: int = 0
@@ -45,7 +47,7 @@ class Config:
 
 def main(config: Config) -> None:
     run = Run(config.run)
-    images = [run.images("decals"), run.images("bassmzls")]
+    images = [run.images(survey) for survey in SURVEYS]
     tables = [run.catalogue, run.truth]
     figure = run.figure("sky.png")
     stage = Stage(__file__, run, config, inputs=[], outputs=[*tables, figure, *images])
@@ -69,10 +71,11 @@ def main(config: Config) -> None:
     write_parquet(run.catalogue, catalogue)
     write_parquet(run.truth, truth)
     contact_sheet(figure, run, truth)
-    defects = {name: int((truth[f"defect_{name}"] > "").sum()) for name in ("decals", "bassmzls")}
+    defects = {name: int((truth[f"defect_{name}"] > "").sum()) for name in SURVEYS}
+    of_each = [f"{label_of(name)} ({count})" for name, count in defects.items()]
     print(
-        f"{len(truth):,} galaxies in DECaLS ({defects['decals']} frames with a defect), "
-        f"{config.overlap:,} of them in BASS+MzLS ({defects['bassmzls']})"
+        f"{len(truth):,} galaxies in {of_each[0]}, {config.overlap:,} of them in "
+        f"{' and '.join(of_each[1:])}; in brackets, frames with a defect"
     )
     stage.finish(galaxies=len(truth), overlap=config.overlap, defects=defects)
 

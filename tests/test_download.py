@@ -230,7 +230,7 @@ def test_another_layer_or_scale_is_another_cutout(run, service, tmp_path):
     fetch(run, service, table, pixel_scale=0.5)
     assert sum(service.asked.values()) == 8
     with pytest.raises(Problem, match="none of 2 cutouts could be had: wrong layer"):
-        fetch(run, service, table, layer_decals="ls-dr9-north", first=2)
+        fetch(run, service, table, layers={"decals": "ls-dr9-north"}, first=2)
     assert sorted(pd.read_parquet(run.manifest)["status"]) == ["good", "good", "missing", "missing"]
     assert len(cutouts(run)) == 2
 

@@ -19,14 +19,15 @@ from VAE_model.parallel import each
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 from VAE_model.simulation import Purpose, random_stream, sky
+from VAE_model.simulation.camera import draw_conditions, observe
 from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import MIN_SEPARATION, draw_galaxy, draw_positions
 from VAE_model.simulation.scene import MIDDLE, Scene, nanomaggies
 from VAE_model.simulation.sky import file_name, simulate_galaxy
-from VAE_model.simulation.surveys import BASSMZLS, DECALS, draw_conditions, observe
 from VAE_model.simulation.votes import answer_chances, vote_fractions
 from VAE_model.sky import close_pairs, iauname
+from VAE_model.surveys import BASSMZLS, DECALS
 
 
 def galaxy_like(condition, **changes):

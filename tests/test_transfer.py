@@ -88,7 +88,7 @@ def test_the_audit_refuses_what_is_no_pair_and_says_why(adapted):
     reasons = refused(run)
     assert set(reasons) == {files[i] for i in (SOUTHERN, FAR, TRUNCATED)}
     assert reasons[files[SOUTHERN]] == (
-        "wrong survey: VERSION 'DR9-south' is decals, not bassmzls, cut from the southern layer: "
+        "wrong survey: VERSION 'DR9-south' is decals, not bassmzls, cut from ls-dr9-south: "
         "fetch it from ls-dr9-north"
     )
     assert reasons[files[FAR]] == f"centres apart: {FAR_PIXELS:.2f} pixels, more than 16"

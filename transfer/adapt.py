@@ -31,7 +31,7 @@ class Config:
     run: Path = Path("data/demo")
     """Folder of the run."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Methods of VAE_model/adaptation.py: standardise, coral, continue, mmd, paired."""
+    """Entries of METHODS in VAE_model/adaptation.py: standardise, coral, continue, mmd, paired."""
     num_var: int = 40
     """Number of latent variables of the model."""
     epochs: int = 10

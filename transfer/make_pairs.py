@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
 from VAE_model.figures import (
-    SURVEY_NAMES,
     log_scale,
     new_figure,
     save_figure,
@@ -36,7 +35,6 @@ from VAE_model.figures import (
 from VAE_model.files import atomic, list_files, write_parquet
 from VAE_model.packed import Packed
 from VAE_model.pair_audit import (
-    NAMED,
     Verdict,
     check,
     defects_of,
@@ -47,6 +45,7 @@ from VAE_model.pair_audit import (
 from VAE_model.pairs import View, views
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import SURVEYS, label_of
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path
                 name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
         if len(chosen):
-            row[0].set_ylabel(SURVEY_NAMES.get(view.survey, view.survey))
+            row[0].set_ylabel(label_of(view.survey))
     save_figure(figure, path)
 
 
@@ -126,7 +125,7 @@ def main(config: Config) -> None:
     packed = Packed.of(run, config.workers)
     first = packed.index[packed.index["survey"] == config.survey]
     first = first[np.isfinite(first["ra"])]
-    if config.survey not in NAMED and first.empty:  # a survey of one's own has no VERSION we know
+    if config.survey not in SURVEYS and first.empty:  # a survey of one's own has no VERSION we know
         first = packed.index[np.isfinite(packed.index["ra"])]
     shown = run.show(run.images(config.other))
     paths = list_files(run.images(config.other), ENDINGS)

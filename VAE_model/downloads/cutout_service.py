@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 import numpy as np
 
 from VAE_model.astrometry import position_at
-from VAE_model.cutouts import SIZE, check_flux, survey_of
+from VAE_model.cutouts import SIZE, check_flux
 from VAE_model.downloads.client import Permanent, Transient
 from VAE_model.frames import BANDS, BadCutout, frame_in
 from VAE_model.sky import separation, unit_vectors
+from VAE_model.surveys import survey_of
 
 SERVICE = "https://www.legacysurvey.org/viewer/fits-cutout"
-LAYERS = {"decals": "ls-dr9-south", "bassmzls": "ls-dr9-north"}
 
 _SIGNATURE = b"SIMPLE  ="
 _BLOCK = 2880

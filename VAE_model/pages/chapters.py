@@ -89,9 +89,9 @@ CHAPTERS = [
         "A3 The map of the latent space",
         "So many numbers cannot be drawn, two can: galaxies that lie close together here look "
         "alike to the network. Do the classes keep together?",
-        ("analysis/decals_3.py",),
+        ("analysis/decals_3.py", "analysis/map.py"),
         "python analysis/decals_3.py",
-        lambda _: [],
+        run_tables.latent_map,
     ),
     Chapter(
         "A4 Outliers, rare and broken",
@@ -125,6 +125,15 @@ CHAPTERS = [
         ("analysis/similar.py",),
         "python analysis/similar.py",
         lambda _: [],
+    ),
+    Chapter(
+        "A8 Along a latent variable",
+        "What does one latent variable mean? The decoder draws the mean galaxy with that one "
+        "turned down and up. Only the numbers are measured; what changes in form is for you to "
+        "see, and what one latent does to the mean galaxy it need not do to another.",
+        ("outline/traversal.py",),
+        "python outline/traversal.py",
+        run_tables.traversal,
     ),
     Chapter(
         "T1 The same galaxies in a second survey",
@@ -203,6 +212,12 @@ CAPTIONS = {
         "Framed, the galaxies asked about; beside each the most similar ones, with the distance in "
         "posterior widths.",
         "colour images of galaxies and of those most like them",
+    ),
+    "traversal": (
+        "A row a latent, the one with the largest KL divergence first; in the middle the mean "
+        "galaxy of the training images, to both sides that latent in steps of its scatter. Below "
+        "each image r magnitude, g−r and half-light radius, measured on it.",
+        "images decoded from single latents turned down and up",
     ),
     "pairs": (
         "The same galaxies in two surveys: the first above, the second below.",

@@ -1,4 +1,5 @@
-"""Building blocks of pages that need no other file: no script, no font, no server, no network.
+"""Building blocks of pages that need no other file: no font, no server, no network, and (but for
+the map of latent_map.py) no script.
 
 Markup is of the type Html; any other text is escaped where it enters an element, so that a file
 name or a reason in a table can never become markup. Pages follow the reader's light or dark
@@ -162,17 +163,18 @@ def embed(source: Path | BinaryIO, widest: int = 1600) -> tuple[str, int, int]:
     return f"data:image/{kind};base64,{text}", width, height
 
 
-def document(title: str, *body: object, style: str = "") -> str:
-    """A whole page."""
-    head = [
+def document(title: str, *body: object, style: str = "", head: Sequence[Html] = ()) -> str:
+    """A whole page. head: further elements of its head, before its title."""
+    elements = [
         element("meta", charset="utf-8"),
+        *head,
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", title),
         element("style", Html(STYLE + style)),
     ]
     content = element(
         "html",
-        element("head", join(head, "\n")),
+        element("head", join(elements, "\n")),
         "\n",
         element("body", join(body, "\n")),
         lang="en",

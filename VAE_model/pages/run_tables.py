@@ -218,3 +218,31 @@ def anything(material: Material, script: str) -> list[Html]:
         if path.suffix == ".csv" and (found := material.csv(path)) is not None:
             parts.append(table(list(found), found.head(_LONGEST).itertuples(index=False)))
     return parts
+
+
+def latent_map(material: Material) -> list[Html]:
+    """The way to the interactive map, where it is there."""
+    path = material.run.map_page(material.num_var)
+    if path not in material.records:
+        return []
+    link = element("a", "Walk in it", href=path.relative_to(material.run.folder).as_posix())
+    words = ": point at a galaxy to see it, zoom in until points are images, search, colour."
+    return [element("p", link, words, class_="notice")]
+
+
+def traversal(material: Material) -> list[Html]:
+    """What each of the strongest latents does to the measured numbers, from end to end."""
+    found = material.parquet(material.run.traversal(material.num_var))
+    if found is None:
+        return []
+    rows = []
+    for latent, group in found.groupby("latent", sort=False):
+        ends = group.sort_values("step").iloc[[0, -1]]
+        changes = [
+            " → ".join("no light" if v != v else f"{v:.2f}" for v in (a, b))
+            for a, b in (ends[name] for name in ("mag_r", "colour", "half_light"))
+        ]
+        rows.append((str(latent), f"{group['kl'].iloc[0]:.2f}", *changes))
+    low, high = found["step"].min(), found["step"].max()
+    head = ["latent", "KL, nats", "r, mag", "g−r, mag", "half-light radius, arcsec"]
+    return [table(head, rows, f"From {low:+g} to {high:+g} scatters, of the decoded image.")]

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.simulation.camera import Conditions
 from VAE_model.simulation.scene import MARGIN
-from VAE_model.simulation.surveys import Conditions
 
 # A star that saturates is a fact of the sky and spoils it for every survey; the others happen
 # to one frame.

@@ -7,25 +7,18 @@ import numpy as np
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.paths import Run
 from VAE_model.simulation import Purpose, random_stream
+from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
 from VAE_model.simulation.defects import draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import draw_galaxy
-from VAE_model.simulation.surveys import (
-    BASSMZLS,
-    DECALS,
-    draw_conditions,
-    observe,
-    write_cutout,
-)
 from VAE_model.simulation.votes import measured, vote_fractions
 from VAE_model.sky import iauname
-
-SURVEYS = {DECALS: Purpose.DECALS, BASSMZLS: Purpose.BASSMZLS}
+from VAE_model.surveys import DECALS, SURVEYS
 
 Row = dict[str, object]
 
 # What a cutout service does where the northern frame is asked for: it cuts it from the southern
-# layer, or about a position that is not the galaxy's.
+# layer (Survey.mistaken_for), or about a position that is not the galaxy's.
 SOUTHERN, DISPLACED = "southern", "displaced"
 MISTAKES = {SOUTHERN: 0.015, DISPLACED: 0.04}  # shares of the northern frames
 FARTHEST = 30  # pixels
@@ -40,8 +33,8 @@ def simulate_galaxy(
 ) -> tuple[Row, Row]:
     """Draw galaxy `item` = (index, ra, dec) and write its cutouts under the run.
 
-    Returns its rows of the catalogue and of the truth. The first `overlap` galaxies are seen by
-    both surveys.
+    Returns its rows of the catalogue and of the truth. DECaLS sees every galaxy, the other surveys
+    the first `overlap` ones.
     """
     index, ra, dec = item
     galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
@@ -52,8 +45,8 @@ def simulate_galaxy(
     star = (field["brightest_star_x"], field["brightest_star_y"])
     identity = {"iauname": iauname(ra, dec), "ra": ra, "dec": dec}
     truth = identity | {"index": index, "overlap": index < overlap} | galaxy.row() | field
-    for (survey, purpose), defect in zip(SURVEYS.items(), defects, strict=True):
-        rng = random_stream(seed, index, purpose)
+    for survey, defect in zip(SURVEYS.values(), defects, strict=True):
+        rng = random_stream(seed, index, survey.stream)
         conditions = draw_conditions(survey, rng)
         seen = survey is DECALS or index < overlap
         truth |= conditions.row(survey) | {f"defect_{survey.name}": defect if seen else ""}
@@ -62,11 +55,11 @@ def simulate_galaxy(
             votes = vote_fractions(galaxy, conditions, defect, voters)
             catalogue = identity | measured(galaxy, defect, voters) | votes
         mistake, centre = "", (0, 0)
-        if survey is BASSMZLS:
+        if survey.mistaken_for:
             mistake, centre = draw_mistake(random_stream(seed, index, Purpose.MISTAKES))
-            truth["mistake_bassmzls"] = mistake if seen else ""
+            truth[f"mistake_{survey.name}"] = mistake if seen else ""
         if seen:
-            camera = DECALS if mistake == SOUTHERN else survey
+            camera = SURVEYS[survey.mistaken_for] if mistake == SOUTHERN else survey
             if camera is not survey:
                 conditions = draw_conditions(camera, rng)
             image = observe(light, camera, conditions, rng, centre)

@@ -11,9 +11,9 @@ from scipy.special import expit
 
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, asked, fraction
+from VAE_model.simulation.camera import Conditions
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import nanomaggies
-from VAE_model.simulation.surveys import Conditions
 
 VOLUNTEERS = 40
 _WRONG_SIZE = 161.0  # statistic from which the catalogue warns

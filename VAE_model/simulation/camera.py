@@ -1,8 +1,4 @@
-"""What two surveys' cameras make of the same sky, and the files that their service hands out.
-
-The values are those of the Legacy Surveys DR9: seeing and depth as the surveys state them, pixel
-noise of DECaLS and the correlation of neighbouring pixels as measured on coadded cutouts.
-"""
+"""What a survey's cameras make of the sky, and the files that its service hands out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,76 +13,10 @@ from scipy.ndimage import correlate1d
 from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.files import atomic
 from VAE_model.simulation.scene import GRID, MARGIN, shift
+from VAE_model.surveys import Survey
 
 # What integrating over a square pixel does to a Fourier transform.
 _PIXEL = np.outer(np.sinc(np.fft.fftfreq(GRID)), np.sinc(np.fft.rfftfreq(GRID))).astype(np.float32)
-
-
-Pair = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Survey:
-    """One survey's optics, detectors and calibration; triples are g, r, z."""
-
-    name: str  # of the folder of images
-    version: str  # of the header: what tells the surveys apart
-    fwhm: tuple[float, float, float]  # of the coadded PSF, arcsec, medians
-    noise: tuple[float, float, float]  # sigma a pixel, nanomaggies, medians
-    blend: tuple[float, float, float]  # weight of a neighbour when pixels are resampled
-    gain: tuple[float, float, float]  # electrons a nanomaggy
-    colour_matrix: tuple[tuple[float, float, float], ...]  # what each filter passes of g, r, z
-    registration: float  # rms error of the frame's position, arcsec an axis
-
-
-def _noise_at(depth_behind: float, noise: float, here: Pair, there: Pair) -> float:
-    """Sigma a pixel of a coadd whose point-source depth is `depth_behind` magnitudes less than
-    that of a coadd with the sigma `noise`. (The surveys' stated depths and the measured noise of
-    DECaLS coadds disagree by 0.2 magnitudes, so only the difference of the depths is used.)
-
-    here, there: (FWHM in arcsec, blend) of the first and the second. The depth fixes the white
-    noise (optimal extraction with a Gaussian PSF); resampling spreads it over neighbours, which
-    lowers the sigma of a pixel and not that of a source.
-    """
-
-    def pixel_sigma_of_a_depth(fwhm: float, blend: float) -> float:
-        return (1 + 2 * blend**2) / (1 + 2 * blend) ** 2 / fwhm
-
-    ratio = pixel_sigma_of_a_depth(*there) / pixel_sigma_of_a_depth(*here)
-    return noise * 10 ** (0.4 * depth_behind) * ratio
-
-
-DECALS = Survey(
-    name="decals",
-    version="DR9-south",
-    fwhm=(1.29, 1.18, 1.11),
-    noise=(0.0031, 0.0044, 0.0117),
-    blend=(0.10, 0.10, 0.10),
-    gain=(2000.0, 2500.0, 1800.0),
-    colour_matrix=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-    registration=0.08,
-)
-_NORTH_FWHM, _NORTH_BLEND = (1.60, 1.42, 1.04), (0.35, 0.35, 0.13)
-_NORTH_BEHIND = (0.5, 0.8, 0.4)  # magnitudes of depth: 24.2, 23.6, 23.0 against 24.7, 24.4, 23.4
-BASSMZLS = Survey(
-    name="bassmzls",
-    version="DR9-north",
-    fwhm=_NORTH_FWHM,
-    noise=tuple(
-        map(
-            _noise_at,
-            _NORTH_BEHIND,
-            DECALS.noise,
-            zip(DECALS.fwhm, DECALS.blend, strict=True),
-            zip(_NORTH_FWHM, _NORTH_BLEND, strict=True),
-        )
-    ),
-    blend=_NORTH_BLEND,
-    gain=(900.0, 900.0, 1500.0),
-    # to first order g' = g + 0.03 (g - r) - 0.02 and r' = r + 0.03 (r - z) - 0.015
-    colour_matrix=((1.05, -0.0175, 0), (0, 1.0475, -0.0165), (0, 0, 1.008)),
-    registration=0.12,
-)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,189 @@
+"""The interactive map of the latent space, as one HTML file that works offline.
+
+Hover (or tap) shows a galaxy's thumbnail, name and votes; a click opens the survey's viewer there;
+zoom in, and points become images. Search by name, or by position (RA, Dec in degrees); colour by
+class, by the answers to a question, or by survey.
+
+Reads:  result/map_40.parquet, result/class_latents_40.parquet, train.txt (its packed images);
+        where it is there: catalogue.parquet (the votes). The map has the galaxies that
+        decals_3.py placed, 5,000 at most unless its constant `most` says otherwise
+Writes: figures/map_40.html
+
+Example: python analysis/map.py --num-var 40
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.figures import CLASS_STYLES, NO_CLASS, thumbnail
+from VAE_model.files import read_parquet, write_text
+from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
+from VAE_model.packed import Packed
+from VAE_model.pages.latent_map import (
+    TILE,
+    Answer,
+    Galaxies,
+    Scheme,
+    Vote,
+    map_page,
+    sheet_order,
+)
+from VAE_model.paths import Run
+from VAE_model.sky import viewer_of
+from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import label_of
+
+# Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
+LOOKS = (("#332288", "o"), ("#CC6677", "s"), ("#117733", "^"), ("#DDCC77", "D"), ("#88CCEE", "o"))
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: int = 40
+    """Number of latent variables."""
+    crop: int = 140
+    """Side of the central part of a cutout that a thumbnail shows, pixels of 0.262 arcsec."""
+
+
+def scheme(
+    title: str, values: pd.Series, looks: dict[str, Answer], none: str = "no answer"
+) -> Scheme:
+    """Colours by the answers in `values`; what is none of them comes last, as `none`."""
+    codes = pd.Index(list(looks)).get_indexer(values)
+    last = Answer(none, CLASS_STYLES[NO_CLASS].colour, "o", none=True)
+    return Scheme(title, [*looks.values(), last], np.where(codes < 0, len(looks), codes))
+
+
+def schemes(table: pd.DataFrame) -> list[Scheme]:
+    """Colours by class, by each question that the table has, and by survey."""
+    classes = {
+        name: Answer(style.label, style.colour, style.marker)
+        for name, style in CLASS_STYLES.items()
+        if name != NO_CLASS
+    }
+    found = [scheme("class", table["class"], classes, CLASS_STYLES[NO_CLASS].label)]
+    for question, answers in questions().items():
+        if answer_column(question) in table:
+            looks = {a: Answer(a, *look) for a, look in zip(answers, LOOKS, strict=False)}
+            found.append(scheme(question, table[answer_column(question)], looks))
+    surveys = {
+        name: Answer(label_of(name), *LOOKS[number % len(LOOKS)])
+        for number, name in enumerate(sorted(set(table["survey"])))
+    }
+    return [*found, scheme("survey", table["survey"], surveys)]
+
+
+def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
+    """Of each question whose fractions the catalogue has: the answer that leads, and its share in
+    per cent; -1 unless at least half went through the answers that lead to the question."""
+    votes = []
+    reached = {question: np.ones(len(catalogue)) for question in TREE}
+    for question, answers in TREE.items():
+        if question in ASKED_AFTER:
+            before, answer = ASKED_AFTER[question]
+            column = fraction(before, answer)
+            share = catalogue[column].fillna(0).to_numpy(float) if column in catalogue else 0.0
+            reached[question] = reached[before] * share
+        columns = [fraction(question, answer) for answer in answers]
+        if not set(columns) <= set(catalogue):
+            continue
+        shares = catalogue[columns].to_numpy(float)
+        known = np.isfinite(shares).all(axis=1) & (reached[question] >= 0.5)
+        shares = np.where(known[:, None], shares, 0)
+        per_cent = np.where(known, np.round(100 * shares.max(axis=1)), -1).astype(int)
+        words = question.replace("-", " ")
+        votes.append(Vote(words, list(answers), shares.argmax(axis=1), per_cent))
+    return votes
+
+
+def votes_of(run: Run, names: pd.Series) -> list[Vote]:
+    """The votes for galaxies, by their names in the catalogue; none where there is no catalogue."""
+    if not run.catalogue.exists():
+        return []
+    wanted = {fraction(question, answer) for question in TREE for answer in TREE[question]}
+    present = wanted & set(pq.read_schema(run.catalogue).names)
+    catalogue = read_parquet(run.catalogue, ["iauname", *sorted(present)])
+    return leading_votes(catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names))
+
+
+def read_table(run: Run, number: int) -> tuple[pd.DataFrame, str]:
+    """The map's galaxies: iauname, path, x, y, class, ra, dec, answers; and what the votes are.
+
+    Raises Problem where the class latents lack one of them.
+    """
+    places, source = read_parquet(run.map(number)), run.class_latents(number)
+    present = pq.read_schema(source).names
+    answers = [answer_column(q) for q in questions() if answer_column(q) in present]
+    others = read_parquet(source, ["path", "ra", "dec", *answers])
+    table = places.merge(others, on="path", how="left", validate="one_to_one", indicator=True)
+    lacking = table["path"][table["_merge"] != "both"]
+    if len(lacking):
+        raise Problem(
+            f"{run.show(run.map(number))} names {lacking.iloc[0]}, which is not in "
+            f"{run.show(source)}: run {run.made_by(run.map(number))}"
+        )
+    return table, str(others.attrs.get("labels", "")) or "votes"
+
+
+def thumbnails(packed: Packed, rows: NDArray[np.int64], crop: int) -> Iterator[NDArray[np.uint8]]:
+    display = packed.index["display"].to_numpy(bool)
+    for row in rows:
+        yield thumbnail(np.array(packed.images[row]), TILE, crop, display[row])
+
+
+def main(config: Config) -> None:
+    run, number = Run(config.run), config.num_var
+    inputs = [run.map(number), run.class_latents(number), run.train_txt]
+    inputs += [run.catalogue] if run.catalogue.exists() else []
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
+    if stage.nothing_to_do():
+        return
+    table, labels = read_table(run, number)
+    packed = Packed.of(run)
+    rows = pd.Index(packed.index["path"]).get_indexer(table["path"])
+    if (rows < 0).any():
+        raise Problem(
+            f"{run.show(run.map(number))} names {table['path'][rows < 0].iloc[0]}, which is not in "
+            f"{run.show(run.train_txt)}: run {run.made_by(run.map(number))}"
+        )
+    order = sheet_order(table[["x", "y"]].to_numpy(float))
+    table, rows = table.iloc[order].reset_index(drop=True), rows[order]
+    table["survey"] = packed.index["survey"].to_numpy(object)[rows]
+    codes, surveys = pd.factorize(table["survey"], sort=True)
+    galaxies = Galaxies(
+        places=table[["x", "y"]].to_numpy(float),
+        names=table["iauname"].astype(str).tolist(),
+        ra=table["ra"].to_numpy(float),
+        dec=table["dec"].to_numpy(float),
+        survey=codes,
+        surveys=[label_of(survey) for survey in surveys],
+        viewer=[viewer_of(survey) for survey in surveys],
+        schemes=schemes(table),
+        votes=votes_of(run, table["iauname"]),
+        labels=labels,
+        simulated=run.truth.exists(),
+    )
+    lead = (
+        f"{len(table):,} galaxies by {number} latent variables (t-SNE): neighbours are alike to "
+        "the network; far distances and the axes mean nothing. Images "
+        f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
+    )
+    title = "Map of the latent space"
+    page = map_page(title, lead, galaxies, thumbnails(packed, rows, config.crop))
+    write_text(run.map_page(number), page)
+    size = run.map_page(number).stat().st_size
+    print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")
+    stage.finish(galaxies=len(table), bytes=size)
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)

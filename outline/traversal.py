@@ -1,0 +1,180 @@
+"""Walk along the strongest latent variables, and draw what the decoder makes of it.
+
+From the mean galaxy of the training images one latent at a time goes from -3 to +3 scatters (the
+standard deviation of its means over these galaxies), the others stay. Strongest are those that
+cost most: the largest KL divergence from the prior, which is how much of a galaxy each carries.
+Drawn at one pose: centred, the major axis along x. Beside the images stand numbers measured on
+them; what changes in form is left to the reader.
+
+Reads:  model/vae_40.pt, result/latents_40.parquet
+Writes: figures/traversal_40.png, result/traversal_40.parquet: a row an image: latent, kl (nats),
+        scatter, step, mag_r, colour (g-r), half_light (arcsec)
+
+Example: python outline/traversal.py --latents 6
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.elbo import kl_divergence
+from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
+from VAE_model.files import write_parquet
+from VAE_model.latents import read_means
+from VAE_model.paths import Run
+from VAE_model.pose import Pose
+from VAE_model.stage import Problem, Stage, start
+from VAE_model.trained import TrainedVAE
+
+APERTURE = 15.0  # arcsec: radius in which fluxes are summed; the decoder's frame is 34 across
+
+
+@dataclass(frozen=True)
+class Config:
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: int = 40
+    """Number of latent variables of the model."""
+    latents: int = 8
+    """How many of them, the strongest first."""
+    steps: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3)
+    """Where each is drawn, in scatters from the mean."""
+    crop: int = 128
+    """Side of the central part that is shown, pixels of 0.262 arcsec."""
+    device: str = "auto"
+    """`auto`: CUDA when there is one, else the CPU."""
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Where the training galaxies lie: mean, scatter and KL divergence of each latent, (d,)."""
+
+    mean: NDArray[np.float32]
+    scatter: NDArray[np.float32]
+    kl: NDArray[np.float32]
+
+
+def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
+    """The cloud of the training images without a defect flag, and whether a pose was taken out.
+
+    Raises Problem where there are fewer than two, or no widths of the posterior.
+    """
+    source = run.latents(num_var)
+    table, means = read_means(run, source, num_var, ("logvar_", "flag_", "pose_angle"))
+    names = [f"logvar_{number:02d}" for number in range(num_var)]
+    if lacking := [name for name in names if name not in table]:
+        raise Problem(f"{run.show(source)} has no column {lacking[0]}: run {run.made_by(source)}")
+    flagged = table.filter(regex="^flag_").to_numpy(bool).any(axis=1)
+    chosen = (table["split"] == "train").to_numpy() & ~flagged
+    if chosen.sum() < 2:
+        raise Problem(
+            f"{run.show(source)} has {int(chosen.sum())} training images without a flag, and 2 are "
+            "needed: add images"
+        )
+    means, widths = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
+    kl = kl_divergence(torch.tensor(means), torch.tensor(widths)).mean(dim=0).numpy()
+    return Cloud(means.mean(axis=0), means.std(axis=0), kl), "pose_angle" in table
+
+
+def walk(
+    cloud: Cloud, chosen: NDArray[np.int64], steps: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Latents (len(chosen) * len(steps), d): the mean, and along one latent after the other."""
+    latents = np.tile(cloud.mean, (len(chosen), len(steps), 1))
+    for row, number in enumerate(chosen):
+        latents[row, :, number] += steps * cloud.scatter[number]
+    return latents.reshape(-1, len(cloud.mean))
+
+
+def facing(count: int) -> Pose:
+    """The pose of a galaxy in the middle of the frame whose major axis lies along x."""
+    zero = torch.zeros(count)
+    return Pose(angle=zero, x=zero, y=zero, size=zero, ratio=zero + 1)
+
+
+def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:
+    """r magnitude, g-r, and half-light radius in r (arcsec) within APERTURE of the middle of an
+    image (3, y, x) in nanomaggies; NaN where there is no light."""
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    radius = np.hypot(x, y) * PIXEL_SCALE
+    order = np.argsort(radius, axis=None)
+    order = order[radius.ravel()[order] <= APERTURE]
+    g, r = (float(flux[band].ravel()[order].sum()) for band in (0, 1))
+    magnitude = 22.5 - 2.5 * np.log10(r) if r > 0 else np.nan
+    colour = -2.5 * np.log10(g / r) if g > 0 and r > 0 else np.nan
+    grown = np.cumsum(flux[1].ravel()[order])
+    half = radius.ravel()[order][np.argmax(grown >= r / 2)] if r > 0 else np.nan
+    return float(magnitude), float(colour), float(half)
+
+
+def words(row: pd.Series) -> str:
+    """What was measured on an image, in two lines."""
+    if not np.isfinite(row["mag_r"]):
+        return f"no light in r\nwithin {APERTURE:.0f} arcsec"
+    colour = f"g−r {row['colour']:.2f}" if np.isfinite(row["colour"]) else "no light in g"
+    return f"r {row['mag_r']:.2f}  {colour}\n{row['half_light']:.1f} arcsec"
+
+
+def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path: Path) -> None:
+    """A row a latent, a column a step."""
+    rows = table.groupby("latent", sort=False)
+    figure = new_figure(1.55 * len(config.steps) + 1.3, 1.9 * len(rows) + 0.7, layout="constrained")
+    panels = figure.subplots(len(rows), len(config.steps), squeeze=False)
+    for line, (number, group) in zip(panels, rows, strict=True):
+        for axes, (place, row) in zip(line, group.iterrows(), strict=True):
+            show_image(axes, thumbnail(images[place], 160, config.crop))
+            axes.set_xlabel(words(row), fontsize=8, labelpad=2)
+        first = group.iloc[0]
+        line[0].set_ylabel(
+            f"latent {number}\n{first['kl']:.2f} nats\nscatter {first['scatter']:.2f}",
+            rotation=0, ha="right", va="center", fontsize=10,
+        )  # fmt: skip
+    for axes, step in zip(panels[0], config.steps, strict=True):
+        axes.set_title(f"{step:+g} scatters" if step else "mean", fontsize=10, loc="center",
+                       fontweight="normal", pad=4)  # fmt: skip
+    figure.suptitle(
+        f"Along the {len(rows)} strongest of {config.num_var} latents: r magnitude, colour, "
+        "half-light radius", fontsize=13, fontweight="bold",
+    )  # fmt: skip
+    save_figure(figure, path, dpi=110)
+
+
+def main(config: Config) -> None:
+    run, n = Run(config.run), config.num_var
+    outputs = [run.figure(f"traversal_{n}.png"), run.traversal(n)]
+    stage = Stage(__file__, run, config, inputs=[run.model(n), run.latents(n)], outputs=outputs)
+    if stage.nothing_to_do():
+        return
+    if not config.latents >= 1 or not config.steps:
+        raise Problem("latents and steps: at least one of each is needed")
+    cloud, turned = cloud_of(run, n)
+    model = TrainedVAE.load(run.model(n), n, config.device)
+    chosen = np.argsort(-cloud.kl, kind="stable")[: config.latents]
+    steps = np.array(config.steps, np.float32)
+    latents = torch.from_numpy(walk(cloud, chosen, steps)).to(model.device)
+    where = Pose(*(part.to(model.device) for part in facing(len(latents)))) if turned else None
+    images = model.decode(latents, where).cpu().numpy()
+    table = pd.DataFrame(
+        {
+            "latent": np.repeat(chosen, len(steps)),
+            "kl": np.repeat(cloud.kl[chosen], len(steps)),
+            "scatter": np.repeat(cloud.scatter[chosen], len(steps)),
+            "step": np.tile(steps, len(chosen)),
+        }
+    )
+    table[["mag_r", "colour", "half_light"]] = [measure(image) for image in images]
+    draw(table, images, config, outputs[0])
+    write_parquet(run.traversal(n), table)
+    share = float(cloud.kl[chosen].sum() / cloud.kl.sum())
+    print(f"  the {len(chosen)} strongest of {n} latents carry {share:.0%} of the KL divergence "
+          f"({cloud.kl.sum():.1f} nats an image)")  # fmt: skip
+    stage.finish(latents=chosen.tolist(), share_of_kl=share, kl=float(cloud.kl.sum()))
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
