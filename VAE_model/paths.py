@@ -32,6 +32,7 @@ MADE_BY = [
     ("result/map_*", "python analysis/decals_3.py"),
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/similar_*", "python analysis/similar.py"),
+    ("result/probe_*", "python analysis/probe.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
     ("transfer/pairs*", "python transfer/make_pairs.py"),
@@ -43,6 +44,7 @@ MADE_BY = [
     ("figures/comparison*", "python transfer/compare.py"),
     ("figures/network_*", "python outline/network_diagram.py"),
     ("figures/similar_*", "python analysis/similar.py"),
+    ("figures/probe_*", "python analysis/probe.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
 
@@ -161,6 +163,10 @@ class Run:
     def similar(self, num_var: int) -> Path:
         """The nearest galaxies to those that were asked about."""
         return self.result(f"similar_{num_var}.parquet")
+
+    def probe(self, num_var: int, ending: str = "json") -> Path:
+        """What the latents tell: as numbers (json), and a row a latent (parquet)."""
+        return self.result(f"probe_{num_var}.{ending}")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")

@@ -102,6 +102,13 @@ class Scene:
             for plane, value in zip(self.pixels, band, strict=True):
                 plane[place] += value * stamp
 
+    def flux_r(self, radius: float) -> float:
+        """Light in r within `radius` arcsec of the middle, nanomaggies."""
+        y, x = np.ogrid[:GRID, :GRID]
+        inside = np.hypot(x - MIDDLE, y - MIDDLE) <= radius / PIXEL_SCALE
+        light = self.pixels[1] + fft.irfft2(self.waves[1], s=(GRID, GRID))
+        return float(light[inside].sum(dtype=float))
+
     def fourier(self) -> NDArray[np.complex64]:
         """Everything, (3, GRID, GRID // 2 + 1)."""
         return self.waves + fft.rfft2(self.pixels)
