@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
+from VAE_model.batches import batches
+from VAE_model.encoded import Encoded, Encoder
 from VAE_model.scores import Estimate
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]
@@ -37,7 +40,7 @@ def turn(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def shift(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each image moved by less than a pixel on both axes, bicubic: what interpolation alone does."""
+    """Each image moved by less than a pixel each way, bicubic: what interpolation alone does."""
     step = torch.from_numpy(rng.uniform(0, 2 / images.shape[-1], (len(images), 2))).float()
     return _resampled(images, torch.zeros(len(images)), step)
 
@@ -48,6 +51,21 @@ CHANGES: dict[str, Change] = {
     "any angle, interpolated": turn,
     "part of a pixel, interpolated": shift,
 }
+
+
+def changed_means(
+    encoded: Encoded, encode: Encoder, rows: NDArray[np.int64], batch: int, seed: int = 0
+) -> dict[str, NDArray[np.float32]]:
+    """Posterior means (n, latents) of the changed images of some rows of the table, by CHANGES."""
+    rng, cpu = np.random.default_rng(seed), torch.device("cpu")
+    parts: dict[str, list[NDArray]] = {name: [] for name in CHANGES}
+    images = batches(encoded.packed.images, encoded.images(rows), batch, cpu)
+    with tqdm(total=len(rows), desc="turning images", unit="image") as progress:
+        for done, (_, flux) in zip(range(0, len(rows), batch), images, strict=True):
+            for name, change in CHANGES.items():
+                parts[name].append(encode(change(flux, rng), rows[done : done + len(flux)])[0])
+            progress.update(len(flux))
+    return {name: np.concatenate(of) for name, of in parts.items()}
 
 
 def _resampled(images: Tensor, angle: Tensor, step: Tensor) -> Tensor:

@@ -23,12 +23,13 @@ _LEAF, _SHARE = 3, 1 / 3  # of the forest: galaxies of a leaf, features that a s
 @dataclass(frozen=True)
 class Told:
     """What all features together tell (ridge; forest, where one was asked for), and what each alone
-    does (single, one a feature, by simple linear regression); n: galaxies that were learned from,
-    and asked about."""
+    does (single, one a feature, by simple linear regression); best: the feature that tells most of
+    the training galaxies; n: galaxies that were learned from, and asked about."""
 
     ridge: Estimate
     forest: Estimate | None
     single: list[Estimate]
+    best: int
     n_train: int
     n_test: int
 
@@ -58,7 +59,8 @@ def tell(
     found = r_squared(np.concatenate(said, axis=1), truth, y.mean(axis=0), draws, seed)
     number = x.shape[1]
     grown = found[number + 1] if trees else None
-    return Told(found[0], grown, found[1 : number + 1], len(x), len(truth))
+    best = int(np.square(slopes).sum(axis=1).argmax())
+    return Told(found[0], grown, found[1 : number + 1], best, len(x), len(truth))
 
 
 def ridge(x: NDArray, y: NDArray, asked: NDArray) -> NDArray[np.float64]:

@@ -93,7 +93,7 @@ def _true(known: pd.DataFrame, survey: pd.Series) -> tuple[list[Quantity], dict[
     if "field_flux_r" not in known:
         return found, {"neighbours": "truth.parquet is older: run python data/simulate.py"}
     light = np.log10(known["field_flux_r"].clip(lower=_LEAST))
-    unit = "log nanomaggies, r, of stars and field galaxies within 17 arcsec"
+    unit = "log nanomaggies, r, stars and field galaxies within 17 arcsec"
     return [*found, _quantity("neighbours", unit, "truth", light)], {}
 
 

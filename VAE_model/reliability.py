@@ -21,6 +21,7 @@ from VAE_model.figures import new_figure, save_figure
 from VAE_model.scores import Estimate, Question, Result
 
 BINS = 10
+ALL = "all"
 GROWN, SHARES, BASE = "as grown", "at the train shares", "base rate"
 _STYLES = {GROWN: ("#CC6677", "s", -0.006), SHARES: ("#332288", "o", 0.006)}  # Paul Tol's "muted"
 
@@ -53,9 +54,7 @@ class Forecast:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def at_shares(
-    probability: NDArray[np.float64], shares: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def at_shares(probability: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities (M, K) that hold where all answers are equally common, where they have
     `shares` (K,) (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4)."""
     weighed = probability * shares
@@ -105,16 +104,21 @@ def as_values(forecast: Forecast, draws: int = 1000, seed: int = 0) -> dict[str,
 
 
 def reliability(results: dict[str, Result], draws: int, seed: int) -> dict[str, Any]:
-    """The values of each question and, under `all`, of all together; by the three forecasts."""
+    """The values of each question and, under ALL, of all together, by the three forecasts. Errors
+    of questions may cancel in ALL; mean_error, beside its values, is the mean over questions."""
     found = {name: forecasts(result) for name, result in results.items()}
     if len(found) > 1:
         kinds = next(iter(found.values()))
         pooled = {k: Forecast.together([of[k] for of in found.values()]) for k in kinds}
-        found = {"all": pooled, **found}
-    return {
+        found = {ALL: pooled, **found}
+    values = {
         name: {kind: as_values(one, draws, seed) for kind, one in of.items()}
         for name, of in found.items()
     }
+    for kind, of in values.get(ALL, {}).items():
+        errors = [values[name][kind]["calibration_error"] for name in results]
+        of["mean_error"] = float(np.mean(errors))
+    return values
 
 
 def _bins(said: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -151,7 +155,7 @@ def draw_reliability(found: dict[str, Any], path: Path) -> None:
     for axes in panels[len(found) :]:
         axes.axis("off")
     for axes, (name, of) in zip(panels, found.items(), strict=False):
-        _panel(axes, name.replace("all", "all questions") if name == "all" else name, of)
+        _panel(axes, "all questions" if name == ALL else name, of)
     figure.supxlabel("probability of the forest's answer", fontsize=11)
     figure.supylabel("share of right answers (bars: 95 % intervals)", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -171,7 +175,8 @@ def _panel(axes: Axes, name: str, of: dict[str, Any]) -> None:
                       linewidth=1.3, label=label)  # fmt: skip
     base = of[BASE]["bins"][0]
     axes.plot(base["said"], base["right"], "D", color="#117733", markersize=6, label="base rate")
-    errors = "\n".join(f"{of[kind]['calibration_error']:.3f} {kind}" for kind in _STYLES)
-    axes.text(0.03, 0.97, f"calibration error\n{errors}", transform=axes.transAxes, va="top",
-              fontsize=8, color="#555555")  # fmt: skip
-    axes.set(title=f"{name}\nn = {of[GROWN]['n']:,}", xlim=(0, 1.02), ylim=(0, 1.02))
+    errors = " and ".join(f"{of[kind]['calibration_error']:.3f}" for kind in _STYLES)
+    axes.set_title(f"{name}, n = {of[GROWN]['n']:,}", pad=22)
+    axes.text(0, 1.03, f"calibration error {errors}", transform=axes.transAxes, fontsize=9,
+              color="#555555")  # fmt: skip
+    axes.set(xlim=(0.25, 1.03), ylim=(-0.03, 1.04))

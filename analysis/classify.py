@@ -243,8 +243,9 @@ def main(config: Config) -> None:
         shown = f"PCA {both.before}, latents {both.after}, " if both else ""
         print(f"  {name}: {shown}{words_on_it}")
     for kind, of in next(iter(trusted.values()), {}).items():
-        print(f"  calibration error {of['calibration_error']:.3f}, {kind} ({of['n']:,} answers; by "
-              f"luck up to {of['by_luck']['high']:.3f}), Brier {scores.Estimate(**of['brier'])}")
+        error = of.get("mean_error", of["calibration_error"])
+        print(f"  probabilities {kind}: calibration error {error:.3f} (mean of the questions), "
+              f"Brier score {scores.Estimate(**of['brier'])}")  # fmt: skip
     stage.finish(scored=list(results), mean=content["mean"])
 
 
