@@ -51,7 +51,7 @@ def _cells(axes: Axes, colours: NDArray, numbers: NDArray, names: list[str]) -> 
     for (i, j), number in np.ndenumerate(numbers):
         if number >= _SHOWN or len(names) <= 3:
             ink = "#111111" if colours[i, j] > 0.3 else "white"
-            text = f"{number:.2f}".replace("-", "−")
+            text = f"{round(number, 2) + 0.0:.2f}".replace("-", "−")  # no -0.00
             axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)

@@ -33,10 +33,10 @@ def _quantities(content: dict[str, Any]) -> Html:
                      in_two_lines(best), of["best"]))  # fmt: skip
     n = content["dimension"]
     head = ["quantity", "train galaxies", "test galaxies", f"all {n} latents, ridge",
-            "forest", f"PCA-{content['components']}, ridge", "one latent alone", "which"]  # fmt: skip
+            "forest", f"PCA-{content['components']}, ridge", "one alone", "which"]  # fmt: skip
     words = (
         "R² on test galaxies with 95 % intervals of resampled test galaxies: 1 knows all, 0 is "
-        "what always saying the training galaxies' mean gives. The one latent is that which tells "
+        "what always saying the training galaxies' mean gives. One alone: the latent that tells "
         "most of the training galaxies. Images with a defect flag are left out."
     )
     return table(head, rows, words)
@@ -67,7 +67,7 @@ def _calibration(content: dict[str, Any]) -> Html:
         for kind, of in content["calibration"].items()
     ]  # fmt: skip
     head = ["exposures", "test galaxies", "views of each", "scatter over sigma, median latent",
-            "of all active latents", "within one sigma"]  # fmt: skip
+            "range of the active latents", "within one sigma"]  # fmt: skip
     expected = min(of["expected"] for of in content["calibration"].values())
     words = (
         "Galaxies of the simulated sky, observed again: how far the posterior's mean scatters, in "
@@ -92,6 +92,6 @@ def _latents(content: dict[str, Any]) -> Html:
     words = (
         f"Of {content['test_images']:,} test images, the latent with the most KL first; "
         f"{content['active']} are active (variance of the mean above 0.01, Burda et al. 2016), and "
-        f"all carry {content['kl']:.1f} nats an image. Under each quantity: R² of this latent alone."
+        f"all carry {content['kl']:.1f} nats an image. Below each quantity: R² of a latent alone."
     )
     return table(head, rows, words)

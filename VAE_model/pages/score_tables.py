@@ -55,29 +55,38 @@ def classification(material: Material) -> list[Html]:
 
 def reliability(content: dict[str, Any]) -> list[Html]:
     """Of the forest's probabilities; none where a run has none yet."""
-    rows = []
-    kinds = ("as grown", "at the train shares", "base rate")
-    for name, of in content.get("reliability", {}).items():
-        n = of[kinds[0]]["n"]
+    found = content.get("reliability", {})
+    kinds = {
+        "as grown": "as grown",
+        "at the train shares": "train shares",
+        "base rate": "base rate",
+    }
+    rows: list[tuple[object, ...]] = []
+    for name, of in found.items():
         cells: list[object] = []
         for kind in kinds:
             luck = element("small", f"by luck {of[kind]['by_luck']['high']:.3f}")
             cells.append(join([f"{of[kind]['calibration_error']:.3f}", luck]))
         cells += [in_two_lines(of[kind]["brier"]) for kind in kinds]
-        rows.append((name, n, *cells))
+        rows.append((name, of["as grown"]["n"], *cells))
     if not rows:
         return []
-    head = ["question", "test galaxies", *(f"calibration error, {kind}" for kind in kinds),
-            *(f"Brier score, {kind}" for kind in kinds)]  # fmt: skip
+    means = [of.get("mean_error") for of in found.get("all", {}).values()]
+    if means:
+        shown = (f"{mean:.3f}" for mean in means)
+        rows.append((f"mean of {len(rows) - 1}", "–", *shown, "–", "–", "–"))
+    head = ["question", "test galaxies", *(f"error, {kind}" for kind in kinds.values()),
+            *(f"Brier, {kind}" for kind in kinds.values())]  # fmt: skip
     words = (
-        "Do the forest's probabilities mean what they say? Calibration error: the gap between the "
-        "probability of its answer and how often that is right, in ten bins; by luck: below which "
-        "probabilities that are exactly right stay in 95 % of draws. Brier score: squared distance "
-        "from the truth, 0 to 2, less is better, with 95 % intervals. Base rate: the shares of the "
-        "training galaxies, whatever the galaxy: calibrated, and telling nothing. Where questions "
-        "are taken together, errors of opposite sign cancel."
+        "Do the forest's probabilities mean what they say? Error: calibration error, the gap "
+        "between the probability of its answer and how often that is right, in ten bins; by luck: "
+        "below which probabilities that are exactly right stay in 95 % of draws. Brier: squared "
+        "distance from the truth, 0 to 2, less is better, with 95 % intervals. As grown: with "
+        "balanced class weights; train shares: brought to the training galaxies' shares of the "
+        "answers; base rate: these shares alone, calibrated and telling nothing. In all together "
+        "errors of opposite sign cancel."
     )
-    return [table(head, rows, words)]
+    return [table(head, rows, words, total=bool(means))]
 
 
 def _verdict(of: dict[str, Any]) -> str:
