@@ -49,8 +49,8 @@ def classification(material: Material) -> list[Html]:
     )
     labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
     everything = details("Every number of each question", *facts(questions))
-    scores = table(head, rows, words, total=bool(mean))
-    return [labels, scores, *reliability(content), everything]
+    asked = table(head, rows, words, total=bool(mean))
+    return [labels, asked, *reliability(content), everything]
 
 
 def reliability(content: dict[str, Any]) -> list[Html]:
