@@ -24,6 +24,7 @@ ROUND = 0.8  # axis ratio from which a galaxy has no position angle worth the na
 _BATCH = 32
 _DETECTED, _AREA = 5.0, 4  # sigma of a pixel of 0.52 arcsec, and so many of them
 _APERTURE = 65  # radius in pixels: 17 arcsec
+_STEP = 1 / 255  # of an 8-bit image, whose sky may be without noise
 _LEAST = 0.1  # nanomaggies: a field fainter than that is as good as none
 
 Source = Literal["truth", "image"]
@@ -56,21 +57,21 @@ def quantities(
         "PSF width": "the images do not say it",
         "companion": "only a simulated sky tells a companion from a chance neighbour",
     }
-    flux = _quantity("flux", "log nanomaggies, r, within 17 arcsec", "image", seen["flux"])
-    noise = np.log10(index[[f"noise_{band}" for band in BANDS]].to_numpy(float)).mean(axis=1)
     found = [
-        flux,
         _quantity("size", "log arcsec, moments", "image", np.log10(seen["size"])),
         _quantity("axis ratio", "minor to major, moments", "image", ratio),
         _angle(angle, ratio, "image"),
-        _quantity("sky noise", "log nanomaggies, mean of g, r, z", "image", noise),
         _quantity("neighbours", "sources in the cutout", "image", seen["neighbours"]),
     ]
     if index["display"].any():
-        no_scale = dict.fromkeys(("flux", "sky noise"), "8-bit images have no scale of flux")
-        found = [quantity for quantity in found if quantity.name not in no_scale]
-        left_out |= no_scale
-    return found, left_out
+        why = "8-bit images have no scale of flux"
+        return found, left_out | dict.fromkeys(("flux", "sky noise"), why)
+    noise = np.log10(index[[f"noise_{band}" for band in BANDS]].to_numpy(float)).mean(axis=1)
+    return [
+        _quantity("flux", "log nanomaggies, r, within 17 arcsec", "image", seen["flux"]),
+        *found,
+        _quantity("sky noise", "log nanomaggies, mean of g, r, z", "image", noise),
+    ], left_out
 
 
 def _true(known: pd.DataFrame, survey: pd.Series) -> tuple[list[Quantity], dict[str, str]]:
@@ -103,6 +104,7 @@ def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
     moments (pose.py), and neighbours: the number of sources in r but for the one in the middle."""
     stretch = Stretch.of(packed.index["display"])
     sigma = packed.index["noise_r"].to_numpy(float)
+    sigma = np.maximum(sigma, packed.index["display"].to_numpy(bool) * _STEP)
     parts = []
     with tqdm(total=len(rows), desc="measuring images", unit="image") as progress:
         for chunk, flux in batches(packed.images, rows, _BATCH, torch.device("cpu")):
