@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from VAE_model import parallel
 from VAE_model.cutouts import BANDS
 from VAE_model.encoded import Encoded, Encoder
 from VAE_model.files import read_parquet
@@ -35,7 +35,7 @@ class Exposures:
 
 def observe(
     run: Run, encoded: Encoded, encode: Encoder, rows: NDArray[np.int64],
-    views: int, fewest: int, workers: int = 0,
+    views: int, fewest: int,
 ) -> Exposures:  # fmt: skip
     """`views` further exposures of each kind of the galaxies in `rows` of the table whose image in
     the run is of DECaLS and without a defect; none where these are fewer than `fewest`."""
@@ -51,11 +51,11 @@ def observe(
         return Exposures.none(f"{len(rows)} test galaxies without a defect are too few")
     if not _is_of_this_version(encoded, rows[0], seed, known):
         return Exposures.none("this version draws other images: run python data/simulate.py")
-    items = [(seed, int(index), views) for index in known["index"]]
     parts: dict[str, list[tuple[NDArray, NDArray]]] = {kind: [] for kind in KINDS}
-    drawn = parallel.each(observe_again, items, workers, "observing again")
-    for row, both in zip(rows, drawn, strict=True):
-        found = encode(np.concatenate(both), np.full(len(KINDS) * views, row))
+    indices = tqdm(known["index"], desc="observing again", unit="galaxy")
+    for row, index in zip(rows, indices, strict=True):
+        flux = np.concatenate(observe_again(seed, int(index), views))
+        found = encode(flux, np.full(len(flux), row))
         own = encoded.means[[row]], encoded.log_variances[[row]]
         for kind, place in zip(KINDS, (slice(views), slice(views, None)), strict=True):
             mean, width = (

@@ -83,7 +83,7 @@ class Config:
     device: str = "auto"
     """`auto`: CUDA when there is one, else the CPU."""
     workers: int = 0
-    """Processes that draw further exposures; 0: one a core."""
+    """Processes that pack images where that is not done yet; 0: one a core."""
 
 
 def in_use(encoded: Encoded, rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def main(config: Config) -> None:
     answers = ask(config, encoded, read_parquet(run.truth) if run.truth.exists() else None)
     moved = changed_means(encoded, encode, chosen, config.batch, config.seed)
     moves = measured(moved, encoded, chosen, config)
-    again = observe(run, encoded, encode, chosen, config.views, FEWEST, config.workers)
+    again = observe(run, encoded, encode, chosen, config.views, FEWEST)
     content: dict[str, Any] = {
         "dimension": number, "components": answers.components, "test_images": len(test),
         "active": int(table["active"].sum()), "kl": float(table["kl"].sum()),

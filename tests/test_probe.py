@@ -116,7 +116,7 @@ def test_neighbours_are_counted_without_the_galaxy_itself():
 def test_a_galaxy_observed_again_has_the_same_light_and_other_noise():
     seed, index = 7, 3
     first = repeats.as_observed(seed, index)
-    noise, night = repeats.observe_again((seed, index, 2))
+    noise, night = repeats.observe_again(seed, index, 2)
     assert noise.shape == night.shape == (2, *first.shape)
     field = sky.draw_light(seed, index)[1]
     assert field["field_flux_r"] > 0
@@ -128,7 +128,7 @@ def test_a_galaxy_observed_again_has_the_same_light_and_other_noise():
         apart = (one - other).mean(axis=(1, 2)) / conditions.noise
         assert (np.abs(apart) < 6 * math.sqrt(2) / 256 * 1.3).all()
     assert abs((first - night[0]).mean()) > abs((first - noise[0]).mean())  # another level of sky
-    assert np.array_equal(noise, repeats.observe_again((seed, index, 2)).noise)
+    assert np.array_equal(noise, repeats.observe_again(seed, index, 2).noise)
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,8 @@ class Views(NamedTuple):
     night: NDArray[np.float32]
 
 
-def observe_again(item: tuple[int, int, int]) -> Views:
-    """Views of galaxy `item` = (seed of the sky, index, how many of each kind)."""
-    seed, index, views = item
+def observe_again(seed: int, index: int, views: int) -> Views:
+    """`views` exposures of each kind of galaxy `index` of the sky with `seed`."""
     *_, light = draw_light(seed, index)
     conditions = draw_conditions(DECALS, random_stream(seed, index, Purpose.DECALS))
     rng = random_stream(seed, index, Purpose.REPEATS)
