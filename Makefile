@@ -50,6 +50,7 @@ define stages
 	$(PY) analysis/choose_dimension.py --run $(1)
 	$(PY) analysis/similar.py --run $(1)
 	$(PY) outline/traversal.py --run $(1)
+	$(PY) analysis/probe.py --run $(1)
 	$(PY) transfer/make_pairs.py --run $(1)
 	$(PY) transfer/encode_pairs.py --run $(1)
 	$(PY) transfer/adapt.py --run $(1)
@@ -98,6 +99,8 @@ classify: setup  ## A5 the seven questions by a forest on the latents
 	$(PY) analysis/classify.py --run $(RUN)
 dimension: setup  ## A6 quality against the number of latent variables
 	$(PY) analysis/choose_dimension.py --run $(RUN)
+probe: setup  ## A9 what each latent tells, of the galaxy and of its image
+	$(PY) analysis/probe.py --run $(RUN)
 pairs: setup  ## T1 pair the cutouts of the same galaxies in two surveys, and audit them
 	$(PY) transfer/make_pairs.py --run $(RUN)
 encode: setup  ## T2 both views of each pair through the model as it is
@@ -143,6 +146,6 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run simulate datatxt train latents classes match take project map outliers similar \
-  classify dimension pairs encode adapt compare larger bench diagram traversal report notebooks published \
+  classify dimension probe pairs encode adapt compare larger bench diagram traversal report notebooks published \
   real paper \
   test coverage audit lint clean

@@ -34,6 +34,7 @@ MADE_BY = [
     ("result/outliers_*", "python analysis/decals_4.py"),
     ("result/similar_*", "python analysis/similar.py"),
     ("result/traversal_*", "python outline/traversal.py"),
+    ("result/probe_*", "python analysis/probe.py"),
     ("result/classification_*", "python analysis/classify.py"),
     ("result/dimensions*", "python analysis/choose_dimension.py"),
     ("transfer/pairs*", "python transfer/make_pairs.py"),
@@ -46,6 +47,7 @@ MADE_BY = [
     ("figures/network_*", "python outline/network_diagram.py"),
     ("figures/traversal_*", "python outline/traversal.py"),
     ("figures/similar_*", "python analysis/similar.py"),
+    ("figures/probe_*", "python analysis/probe.py"),
     ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
 ]
 
@@ -172,6 +174,10 @@ class Run:
     def traversal(self, num_var: int) -> Path:
         """What is measured on the images along the strongest latents."""
         return self.result(f"traversal_{num_var}.parquet")
+
+    def probe(self, num_var: int, ending: str = "json") -> Path:
+        """What the latents tell: as numbers (json), and a row a latent (parquet)."""
+        return self.result(f"probe_{num_var}.{ending}")
 
     def outliers(self, num_var: int) -> Path:
         return self.result(f"outliers_{num_var}.parquet")

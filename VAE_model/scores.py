@@ -117,17 +117,24 @@ def forest_predict(
     return np.mean(parts, axis=0), forest.classes_
 
 
-def answer(
+def probabilities(
     question: Question, features: NDArray, seeds: Sequence[int], trees: int = 200
-) -> NDArray[np.int64]:
-    """The forest's answer to each test galaxy of the question, as codes (M,).
+) -> NDArray[np.float64]:
+    """The forest's probability of each answer for each test galaxy of the question, (M, answers).
 
     features: (N, d), a row a galaxy, in the order of the labels that the question was set with.
     """
-    probability, classes = forest_predict(
+    found, _ = forest_predict(
         features[question.train], question.train_codes, features[question.test], seeds, trees
     )
-    return classes[probability.argmax(axis=1)]
+    return found  # its classes are all codes, as every answer has training galaxies
+
+
+def answer(
+    question: Question, features: NDArray, seeds: Sequence[int], trees: int = 200
+) -> NDArray[np.int64]:
+    """The forest's answer to each test galaxy of the question, as codes (M,)."""
+    return probabilities(question, features, seeds, trees).argmax(axis=1)
 
 
 def confusion_matrix(
@@ -232,12 +239,14 @@ METRICS: tuple[Metric, ...] = (balanced_accuracy, macro_f1, accuracy)
 class Result:
     """One question, its test galaxies' answers from two feature sets, and how the two compare.
 
-    compared: by the name of the metric (balanced_accuracy, macro_f1, accuracy).
+    compared: by the name of the metric (balanced_accuracy, macro_f1, accuracy);
+    probability: of each answer by the second feature set, (M, answers).
     """
 
     question: Question
     pair: Pair
     compared: dict[str, Comparison]
+    probability: NDArray[np.float64]
 
 
 def compare_features(
@@ -250,10 +259,12 @@ def compare_features(
     seed: int = 0,
 ) -> Result:
     """Forests on two feature sets (N, d) and (N, e) of the same galaxies, on the same split."""
-    first, second = (answer(question, features, seeds, trees) for features in (before, after))
+    first = answer(question, before, seeds, trees)
+    probability = probabilities(question, after, seeds, trees)
+    second = probability.argmax(axis=1)
     pair = Pair(question.test, question.test_codes, first, second, len(question.answers))
     compared = {m.__name__: paired_difference([pair], m, draws, seed) for m in METRICS}
-    return Result(question, pair, compared)
+    return Result(question, pair, compared, probability)
 
 
 def mcnemar(before_correct: ArrayLike, after_correct: ArrayLike) -> tuple[int, int, float]:

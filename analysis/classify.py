@@ -6,10 +6,12 @@ the columns of it that the constant `label` names: an image then has its label b
 For each question a forest is trained on the galaxies of the train split and scored on those of the
 test split, beside the majority answer and a forest on as many principal components of the pixels.
 Intervals are 95 %, from resampled test galaxies; differences are paired on the same galaxies.
+Whether the forest's probabilities mean what they say is measured on the same galaxies.
 
 Reads:  result/class_latents_40.parquet, or with `label` result/latents_40.parquet and
         labels.parquet; train.txt (its packed images)
-Writes: result/classification_40.json, .csv, .md; figures/classification_40.png, confusion_40.png
+Writes: result/classification_40.json, .csv, .md; figures/classification_40.png, confusion_40.png,
+        reliability_40.png
 
 Example: python analysis/classify.py --num-var 40 --trees 500
 """
@@ -29,6 +31,7 @@ from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components
+from VAE_model.reliability import draw_reliability, reliability
 from VAE_model.score_report import (
     as_values,
     draw_confusion,
@@ -171,12 +174,13 @@ def main(config: Config) -> None:
     json_path, csv_path, md_path = (run.classification(config.num_var, e) for e in endings)
     chart = run.figure(f"classification_{config.num_var}.png")
     panels = run.figure(f"confusion_{config.num_var}.png")
+    trust = run.figure(f"reliability_{config.num_var}.png")
     stage = Stage(
         __file__,
         run,
         config,
         inputs=[latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])],
-        outputs=[json_path, csv_path, md_path, chart, panels],
+        outputs=[json_path, csv_path, md_path, chart, panels, trust],
     )
     if stage.nothing_to_do():
         return
@@ -204,6 +208,7 @@ def main(config: Config) -> None:
     if results:
         pairs = [result.pair for result in results.values()]
         mean = scores.paired_difference(pairs, draws=config.draws, seed=config.seed)
+    trusted = reliability(results, config.draws, config.seed)
     content = {
         "labels": labels,
         "features": config.features,
@@ -211,6 +216,7 @@ def main(config: Config) -> None:
         "questions": [as_values(question, results.get(question.name)) for question in asked],
         "mean_of": list(results),
         "mean": dataclasses.asdict(mean) | {"verdict": verdict(mean)} if mean else None,
+        "reliability": trusted,
     }
     words = [
         f"Labels: {labels}. Random forests of {config.trees} trees, {len(config.seeds)} seeds "
@@ -227,6 +233,7 @@ def main(config: Config) -> None:
     write_text(md_path, markdown(summary, dimension, words))
     draw_scores(list(results.values()), mean, dimension, chart)
     draw_confusion(list(results.values()), panels)
+    draw_reliability(trusted, trust)
     print(f"  labels: {labels}")
     some = labelled.notna().any(axis=1)
     print(f"  {int(some.sum()):,} of {len(table):,} images have an answer")
@@ -235,6 +242,10 @@ def main(config: Config) -> None:
         both = compared.get(name, mean if name.startswith("mean of") else None)
         shown = f"PCA {both.before}, latents {both.after}, " if both else ""
         print(f"  {name}: {shown}{words_on_it}")
+    for kind, of in next(iter(trusted.values()), {}).items():
+        error = of.get("mean_error", of["calibration_error"])
+        print(f"  probabilities {kind}: calibration error {error:.3f} (mean of the questions), "
+              f"Brier score {scores.Estimate(**of['brier'])}")  # fmt: skip
     stage.finish(scored=list(results), mean=content["mean"])
 
 

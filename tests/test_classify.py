@@ -10,7 +10,7 @@ import pytest
 from conftest import load_script, says_one_line
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from VAE_model import galaxy_zoo, scores
+from VAE_model import galaxy_zoo, reliability, scores
 from VAE_model.files import write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
@@ -235,7 +235,12 @@ def test_the_stage_as_a_user_runs_it(labelled_run, script):
     assert re.search(r"\| how round .*1\.000 \[1\.000, 1\.000\]", text)
     table = pd.read_csv(run.classification(3, "csv"))
     assert table["latents"].iloc[0] == 1.0
-    for name in ("classification_3.png", "confusion_3.png"):
+    trusted = content["reliability"]
+    assert list(trusted) == ["all", *(name for name in content["mean_of"])]
+    assert trusted["all"]["as grown"]["n"] == sum(
+        of["as grown"]["n"] for name, of in trusted.items() if name != "all"
+    )
+    for name in ("classification_3.png", "confusion_3.png", "reliability_3.png"):
         assert run.figure(name).read_bytes().startswith(b"\x89PNG")
     crossing = [q["difference"]["balanced_accuracy"] for q in questions.values() if "latents" in q]
     said = [q["verdict"] for q in questions.values() if "latents" in q]
@@ -363,3 +368,33 @@ def test_nasty_labels_stay_text_and_in_the_run(labelled_run, script):
     assert done.returncode == 0, done.stderr
     assert run.classification(3, "md").read_text().count("\\frac") >= 1
     assert not list(run.folder.parent.rglob("x*"))
+
+
+def forecast(said: np.ndarray, right: np.ndarray) -> reliability.Forecast:
+    return reliability.Forecast(np.arange(len(said)), said, right, np.zeros(len(said)))
+
+
+def test_probabilities_that_are_right_have_the_error_of_luck_and_bold_ones_more():
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0.5, 1, 2000)
+    right = rng.random(2000) < said
+    honest = reliability.as_values(forecast(said, right))
+    assert honest["calibration_error"] < honest["by_luck"]["high"] < 0.05
+    assert all(line["low"] <= line["right"] <= line["high"] for line in honest["bins"])
+    assert sum(line["n"] for line in honest["bins"]) == 2000
+    bold = reliability.as_values(forecast(np.minimum(said + 0.1, 1), right))
+    assert bold["calibration_error"] == pytest.approx(0.09, abs=0.02)
+    assert bold["calibration_error"] > bold["by_luck"]["high"]
+    assert reliability.calibration_error(np.full(10, 0.8), np.arange(10) < 8) == pytest.approx(0)
+
+
+def test_a_balanced_probability_is_brought_to_the_shares_by_the_rule_of_bayes():
+    found = reliability.at_shares(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0.2, 0.8]))
+    assert found == pytest.approx(np.array([[0.2, 0.8], [0.18 / 0.26, 0.08 / 0.26]]))
+
+
+def test_the_brier_score_of_the_base_rate_is_that_of_the_shares():
+    truth = np.array([0] * 30 + [1] * 70)
+    made = reliability.Forecast.of(np.arange(100), np.tile([0.3, 0.7], (100, 1)), truth)
+    assert made.brier.mean() == pytest.approx(2 * 0.3 * 0.7)
+    assert made.said == pytest.approx(np.full(100, 0.7)) and made.right.mean() == 0.7

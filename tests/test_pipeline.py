@@ -18,6 +18,7 @@ SMALL = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
     "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
+    "analysis/probe.py": ("--trees", "20", "--draws", "100"),
     "transfer/adapt.py": ("--epochs", "1"),
     "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
 }
@@ -67,6 +68,17 @@ def test_latents_follow_train_txt_and_are_complete(small_run: Run):
     assert len(both) == len(taken)
     assert (both["mu_07"] == both["mu_07_again"]).all()
     assert (both["iauname"] == both["iauname_again"]).all()
+
+
+def test_a_simulated_sky_is_asked_for_all_that_is_true_of_it(small_run: Run):
+    content = json.loads(small_run.probe(40).read_text())
+    known = {"flux", "size", "axis ratio", "position angle", "PSF width", "sky noise", "neighbours"}
+    assert known <= set(content["quantities"])
+    assert {of["source"] for of in content["quantities"].values()} == {"truth"}
+    assert set(content["left_out"]) <= {"companion"}  # there may be too few
+    assert set(content["calibration"]) == {"noise", "night"}
+    for of in content["calibration"].values():
+        assert of["views"] == 3 and of["n"] >= 5 and 0 < of["within"]["value"] < 1
 
 
 def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: Run):

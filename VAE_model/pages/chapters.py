@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from VAE_model.pages import run_tables, score_tables, transfer_tables
+from VAE_model.pages import probe_tables, run_tables, score_tables, transfer_tables
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, percent
 
@@ -136,6 +136,15 @@ CHAPTERS = [
         run_tables.traversal,
     ),
     Chapter(
+        "A9 What the latents tell",
+        "What does each latent know of a galaxy, and what of things it should not know, such as "
+        "the seeing, the noise, or how the galaxy happens to lie in the image? And is the error "
+        "bar that it comes with as large as its error?",
+        ("analysis/probe.py",),
+        "python analysis/probe.py",
+        probe_tables.probe,
+    ),
+    Chapter(
         "T1 The same galaxies in a second survey",
         "Where two surveys overlap, they have photographed the same galaxies. Each pair of images "
         "is audited: the right camera by its header, the same centre, no defect in either.",
@@ -190,6 +199,13 @@ CAPTIONS = {
         "What the forest says (columns) of galaxies with each label (rows): the diagonal is right.",
         "confusion matrix of each question",
     ),
+    "reliability": (
+        "How often the forest is right, where it gives its answer such a probability; bars are "
+        "95 % binomial intervals. On the line probabilities mean what they say; below it they "
+        "promise too much. Below each title the calibration error, as grown and at the train "
+        "shares.",
+        "share of right answers against the forest's probability for each question",
+    ),
     "pca_pairs": (
         "The directions in which the latents vary most, against each other, by class; on the "
         "diagonal how each class is spread along one of them.",
@@ -218,6 +234,13 @@ CAPTIONS = {
         "galaxy of the training images, to both sides that latent in steps of its scatter. Below "
         "each image r magnitude, g−r and half-light radius, measured on it.",
         "images decoded from single latents turned down and up",
+    ),
+    "probe": (
+        "Above, what all latents together tell of each quantity, beside as many principal "
+        "components of the pixels; below, each latent alone. Left, how much of the image a latent "
+        "carries (grey: not active); right, how far its mean scatters when the same galaxy is "
+        "observed again, in units of the posterior's sigma: 1 would be right.",
+        "R squared of each latent and quantity, KL divergence and calibration of each latent",
     ),
     "pairs": (
         "The same galaxies in two surveys: the first above, the second below.",

@@ -221,7 +221,7 @@ thead th { color: var(--soft); font-size: .82rem; border-bottom-color: var(--sof
   vertical-align: bottom; }
 tbody :not(.n) { min-width: 7.5rem; max-width: 26rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td small { display: block; color: var(--soft); font-size: .86em; }
+td small, th small { display: block; color: var(--soft); font-size: .86em; }
 .total th, .total td { font-weight: 650; border-bottom: 0; }
 .tiles { display: grid; gap: .8rem; margin: 1.4rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(13.5rem, 46%), 1fr)); }

@@ -26,7 +26,7 @@ def classification(material: Material) -> list[Html]:
             rows.append((name, tested, "–", "–", "–", "–", q["no_score_because"]))
             continue
         scores = [q[of]["balanced_accuracy"] for of in ("pca", "latents", "difference")]
-        shown = [_in_two_lines(score, sign=i == 2) for i, score in enumerate(scores)]
+        shown = [in_two_lines(score, sign=i == 2) for i, score in enumerate(scores)]
         accuracy = element("small", f"accuracy {q['majority']:.3f}")
         majority = join([f"{1 / len(q['answers']):.3f}", accuracy])
         p = q["mcnemar"]["p"]
@@ -34,7 +34,7 @@ def classification(material: Material) -> list[Html]:
         rows.append((name, tested, majority, *shown, join([_verdict(q), p])))
     mean = content.get("mean")
     if mean:
-        shown = [_in_two_lines(mean[of], sign=of == "difference") for of in _MEAN]
+        shown = [in_two_lines(mean[of], sign=of == "difference") for of in _MEAN]
         name = f"mean of {len(content['mean_of'])}"
         rows.append((name, "–", "–", *shown, _verdict(mean)))
     if not rows:
@@ -49,7 +49,44 @@ def classification(material: Material) -> list[Html]:
     )
     labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
     everything = details("Every number of each question", *facts(questions))
-    return [labels, table(head, rows, words, total=bool(mean)), everything]
+    asked = table(head, rows, words, total=bool(mean))
+    return [labels, asked, *reliability(content), everything]
+
+
+def reliability(content: dict[str, Any]) -> list[Html]:
+    """Of the forest's probabilities; none where a run has none yet."""
+    found = content.get("reliability", {})
+    kinds = {
+        "as grown": "as grown",
+        "at the train shares": "train shares",
+        "base rate": "base rate",
+    }
+    rows: list[tuple[object, ...]] = []
+    for name, of in found.items():
+        cells: list[object] = []
+        for kind in kinds:
+            luck = element("small", f"by luck {of[kind]['by_luck']['high']:.3f}")
+            cells.append(join([f"{of[kind]['calibration_error']:.3f}", luck]))
+        cells += [in_two_lines(of[kind]["brier"]) for kind in kinds]
+        rows.append((name, of["as grown"]["n"], *cells))
+    if not rows:
+        return []
+    means = [of.get("mean_error") for of in found.get("all", {}).values()]
+    if means:
+        shown = (f"{mean:.3f}" for mean in means)
+        rows.append((f"mean of {len(rows) - 1}", "–", *shown, "–", "–", "–"))
+    head = ["question", "test galaxies", *(f"error, {kind}" for kind in kinds.values()),
+            *(f"Brier, {kind}" for kind in kinds.values())]  # fmt: skip
+    words = (
+        "Do the forest's probabilities mean what they say? Error: calibration error, the gap "
+        "between the probability of its answer and how often that is right, in ten bins; by luck: "
+        "below which probabilities that are exactly right stay in 95 % of draws. Brier: squared "
+        "distance from the truth, 0 to 2, less is better, with 95 % intervals. As grown: with "
+        "balanced class weights; train shares: brought to the training galaxies' shares of the "
+        "answers; base rate: these shares alone, calibrated and telling nothing. In all together "
+        "errors of opposite sign cancel."
+    )
+    return [table(head, rows, words, total=bool(means))]
 
 
 def _verdict(of: dict[str, Any]) -> str:
@@ -100,10 +137,11 @@ def dimensions(material: Material) -> list[Html]:
 
 def _cell(value: object) -> object:
     if isinstance(value, dict) and {"value", "low", "high"} <= set(value):
-        return _in_two_lines(value, sign=False)
+        return in_two_lines(value, sign=False)
     return value
 
 
-def _in_two_lines(of: dict[str, float], sign: bool) -> Html:
+def in_two_lines(of: dict[str, float], sign: bool = False) -> Html:
+    """A value, and below it in small its 95 % interval."""
     value, interval = estimate(of, sign).split(" ", 1)
     return join([value, element("small", interval)])

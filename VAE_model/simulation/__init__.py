@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     VOTES = 6
     DEFECTS = 7
     MISTAKES = 8
+    REPEATS = 9
 
 
 def random_stream(seed: int, index: int, purpose: int) -> np.random.Generator:

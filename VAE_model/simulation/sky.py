@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.paths import Run
@@ -10,7 +11,7 @@ from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
 from VAE_model.simulation.defects import draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
-from VAE_model.simulation.population import draw_galaxy
+from VAE_model.simulation.population import Galaxy, draw_galaxy
 from VAE_model.simulation.votes import measured, vote_fractions
 from VAE_model.sky import iauname
 from VAE_model.surveys import DECALS, SURVEYS
@@ -22,6 +23,7 @@ Row = dict[str, object]
 SOUTHERN, DISPLACED = "southern", "displaced"
 MISTAKES = {SOUTHERN: 0.015, DISPLACED: 0.04}  # shares of the northern frames
 FARTHEST = 30  # pixels
+NEAR = 17.0  # arcsec from the galaxy within which the light of its field is a column of the truth
 
 
 def file_name(ra: float, dec: float) -> str:
@@ -37,11 +39,7 @@ def simulate_galaxy(
     the first `overlap` ones.
     """
     index, ra, dec = item
-    galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
-    defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
-    scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
-    field = add_field(scene, random_stream(seed, index, Purpose.FIELD), "saturated_star" in defects)
-    light = scene.fourier()
+    galaxy, field, defects, light = draw_light(seed, index)
     star = (field["brightest_star_x"], field["brightest_star_y"])
     identity = {"iauname": iauname(ra, dec), "ra": ra, "dec": dec}
     truth = identity | {"index": index, "overlap": index < overlap} | galaxy.row() | field
@@ -67,6 +65,18 @@ def simulate_galaxy(
             at = displaced(ra, dec, centre)
             write_cutout(Path(run.images(survey.name)) / file_name(*at), image, camera, *at)
     return catalogue, truth
+
+
+def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[np.complex64]]:
+    """What is on the sky about galaxy `index`: the galaxy, the truth of its field, the defect of
+    each survey's frame, and the light above the atmosphere (scene.py)."""
+    galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
+    defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
+    scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
+    alone = scene.flux_r(NEAR)
+    field = add_field(scene, random_stream(seed, index, Purpose.FIELD), "saturated_star" in defects)
+    field["field_flux_r"] = scene.flux_r(NEAR) - alone
+    return galaxy, field, defects, scene.fourier()
 
 
 def draw_mistake(rng: np.random.Generator) -> tuple[str, tuple[int, int]]:

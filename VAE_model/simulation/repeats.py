@@ -1,0 +1,40 @@
+"""The same galaxies observed again: what a second exposure of DECaLS would have shown.
+
+The light above the atmosphere is drawn anew from the galaxy's own random numbers, and so is the
+same to the last bit; noise comes from a stream of its own.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from VAE_model.simulation import Purpose, random_stream
+from VAE_model.simulation.camera import draw_conditions, observe
+from VAE_model.simulation.sky import draw_light
+from VAE_model.surveys import DECALS
+
+
+class Views(NamedTuple):
+    """Further exposures of one galaxy, float32 (views, 3, 256, 256) in nanomaggies. noise: in the
+    conditions of that in the run; night: with seeing, depth, sky level and registration anew."""
+
+    noise: NDArray[np.float32]
+    night: NDArray[np.float32]
+
+
+def observe_again(seed: int, index: int, views: int) -> Views:
+    """`views` exposures of each kind of galaxy `index` of the sky with `seed`."""
+    *_, light = draw_light(seed, index)
+    conditions = draw_conditions(DECALS, random_stream(seed, index, DECALS.stream))
+    rng = random_stream(seed, index, Purpose.REPEATS)
+    noise = [observe(light, DECALS, conditions, rng) for _ in range(views)]
+    night = [observe(light, DECALS, draw_conditions(DECALS, rng), rng) for _ in range(views)]
+    return Views(np.stack(noise), np.stack(night))
+
+
+def as_observed(seed: int, index: int) -> NDArray[np.float32]:
+    """The exposure that is in the run (3, 256, 256), before a defect is put into it."""
+    *_, light = draw_light(seed, index)
+    rng = random_stream(seed, index, DECALS.stream)
+    return observe(light, DECALS, draw_conditions(DECALS, rng), rng)
