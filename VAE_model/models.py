@@ -102,7 +102,9 @@ class Structured(nn.Module):
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
     zero. The linear maps are the probabilistic PCA of the training images (Tipping & Bishop 1999,
     J. R. Stat. Soc. B 61, 611), the optimum of a linear VAE (Lucas et al. 2019): training begins
-    where PCA ends, and the networks learn what a linear map cannot do.
+    where PCA ends, and the networks learn what a linear map cannot do. The prior has no direction
+    of its own, so the latents are turned to where each speaks of few numbers of the structure
+    vector (varimax, Kaiser 1958, Psychometrika 23, 187), and ordered by what they explain of it.
     """
 
     CACHED = True  # measuring pose and structure costs more than an epoch of training
@@ -118,7 +120,9 @@ class Structured(nn.Module):
         corner = 4 * width * 4 * 4
         self.register_buffer("bank", structure.wavelets(self.SIDE), persistent=False)
         self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("spread", torch.ones(self.numbers))
+        self.register_buffer("middle", torch.zeros(self.numbers))  # after the logarithm
+        self.register_buffer("weight", torch.ones(2))  # of a pixel and of a number
         self.linear_encoder = _zero(nn.Linear(size, num_var, bias=False)).requires_grad_(False)
         self.linear_decoder = _zero(nn.Linear(num_var, size, bias=False)).requires_grad_(False)
         self.image_encoder = nn.Sequential(
@@ -159,18 +163,19 @@ class Structured(nn.Module):
     def initialise(self, inputs: Tensor) -> None:
         """Scale the target, and make the linear maps the probabilistic PCA of `inputs` (N, D).
 
-        Each pixel keeps its variance, each number of the structure vector is standardised; then
-        image and structure get their shares. Latents beyond the rank of the sample, or with less
-        variance than the noise, are left to the networks.
+        Each pixel keeps its variance, each number of the structure vector is standardised and
+        bent; then image and structure get their shares. Latents beyond the rank of the sample, or
+        with less variance than the noise, are left to the networks.
         """
         count, size = inputs.shape
         self.centre.copy_(inputs.mean(dim=0))
         image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
-        share = self.IMAGE_SHARE * size / image.square().mean(dim=0).sum().clamp_min(1e-12)
-        spread = numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6))
-        part = (1 - self.IMAGE_SHARE) * size / self.numbers
-        self.scale[: self.pixels] = share.sqrt()
-        self.scale[self.pixels :] = part**0.5 / spread
+        self.spread.copy_(numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6)))
+        bent = _bend(numbers / self.spread)
+        self.middle.copy_(bent.mean(dim=0))
+        shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
+        variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, bent)])
+        self.weight.copy_((shares * size / variances).sqrt())
         target = self.target(inputs)
         num_var = int(self.linear_encoder.out_features)
         rank = min(num_var, count - 1)
@@ -179,9 +184,15 @@ class Structured(nn.Module):
         rest = (target.square().sum() / (count - 1) - variance.sum()).clamp_min(1e-6 * size)
         noise = rest / (size - rank)
         gain = (variance - noise).clamp_min(0).sqrt()  # Tipping & Bishop, eqs. 6 to 8
-        self.linear_encoder.weight[:rank] = (gain / variance)[:, None] * axes.T[:rank]
-        self.linear_decoder.weight[:, :rank] = axes[:, :rank] * gain
-        self.structure_encoder[-1].bias[num_var : num_var + rank] = (noise / variance).log()
+        loadings = axes[:, :rank] * gain
+        turn = varimax(loadings[self.pixels :])
+        loadings = loadings @ turn
+        self.linear_encoder.weight[:rank] = turn.T @ ((gain / variance)[:, None] * axes.T[:rank])
+        self.linear_decoder.weight[:, :rank] = loadings
+        # The posterior's precision is no longer diagonal; of all diagonal Gaussians this one is
+        # nearest to it (Bishop 2006, section 10.1.2).
+        precision = turn.T.square() @ (variance / noise)
+        self.structure_encoder[-1].bias[num_var : num_var + rank] = -precision.log()
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
         where = pose.measure(images)
@@ -190,7 +201,9 @@ class Structured(nn.Module):
         return torch.cat([frames.flatten(1), numbers], dim=1), where
 
     def target(self, inputs: Tensor) -> Tensor:
-        return (inputs - self.centre) * self.scale
+        image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
+        bent = _bend(numbers / self.spread) - self.middle
+        return torch.cat([self.weight[0] * image, self.weight[1] * bent], dim=1)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         target = self.target(inputs)
@@ -205,8 +218,8 @@ class Structured(nn.Module):
 
     def restore(self, decoded: Tensor, where: Pose) -> Tensor:
         """On the sky; zero, which is empty sky, outside the frame."""
-        inputs = decoded / self.scale + self.centre
-        frames = inputs[:, : self.pixels].unflatten(1, (BANDS, self.SIDE, self.SIDE))
+        pixels = decoded[:, : self.pixels] / self.weight[0] + self.centre[: self.pixels]
+        frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
         return pose.turn_back(frames, where, self.HALF_WIDTH, SIZE)
 
 
@@ -222,6 +235,30 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs + self.block(inputs)
+
+
+@torch.no_grad()
+def varimax(loadings: Tensor, rounds: int = 100) -> Tensor:
+    """The rotation (k, k), after which each row of `loadings` (D, k) is large in few columns and
+    small in the others: the sum over columns of the variance of the squared loadings is largest.
+
+    Columns are ordered by their sum of squares, each with the sign that makes its sum positive.
+    """
+    width = loadings.shape[1]
+    turn = torch.eye(width, dtype=loadings.dtype, device=loadings.device)
+    for _ in range(rounds):
+        turned = loadings @ turn
+        gradient = loadings.T @ (turned**3 - turned * turned.square().mean(dim=0))
+        left, _, right = torch.linalg.svd(gradient)
+        turn = left @ right
+    turned = loadings @ turn
+    sign = torch.where(turned.sum(dim=0) < 0, -1.0, 1.0)
+    return (turn * sign)[:, turned.square().sum(dim=0).argsort(descending=True)]
+
+
+def _bend(numbers: Tensor) -> Tensor:
+    """Standardised numbers with their long tails drawn in: linear near zero, logarithmic beyond."""
+    return numbers.sign() * numbers.abs().log1p()
 
 
 def _double(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
