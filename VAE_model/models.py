@@ -11,7 +11,10 @@ which one it is:
     initialise(inputs)      a look at training images before training begins
 """
 
+import math
+
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 
 from VAE_model import pose, structure
@@ -100,16 +103,19 @@ class Structured(nn.Module):
     network sees, and its latents must reconstruct, the structure vector of structure.py.
 
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
-    zero. The linear maps are the probabilistic PCA of the training images (Tipping & Bishop 1999,
-    J. R. Stat. Soc. B 61, 611), the optimum of a linear VAE (Lucas et al. 2019): training begins
-    where PCA ends, and the networks learn what a linear map cannot do. The prior has no direction
-    of its own, so the latents are turned to where each speaks of few numbers of the structure
-    vector (varimax, Kaiser 1958, Psychometrika 23, 187), and ordered by what they explain of it.
+    zero: training begins at a linear VAE, and the networks learn what a linear map cannot do. The
+    latents of the linear VAE span the principal components of the training images, the optimum
+    (Lucas et al. 2019), but are not these: each is the mean of a group of numbers of the structure
+    vector that vary together, as the components reconstruct them, and the decoder is the regression
+    on such latents and their noise. So a latent has a meaning of its own, which a component, a
+    contrast between everything, has not; and what cuts along the axes, as a forest does, finds more
+    in them (docs/LOG.md). They are correlated, which the prior is not.
     """
 
     CACHED = True  # measuring pose and structure costs more than an epoch of training
     SIDE = 64  # pixels of the galaxy's own frame
     HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
+    WIDTH = 0.03  # of a latent's posterior at the beginning
     IMAGE_SHARE = 0.25  # of the target's variance; the rest is the structure vector's
 
     def __init__(self, num_var: int, width: int = 16) -> None:
@@ -165,7 +171,7 @@ class Structured(nn.Module):
 
         Each pixel keeps its variance, each number of the structure vector is standardised and
         bent; then image and structure get their shares. Latents beyond the rank of the sample, or
-        with less variance than the noise, are left to the networks.
+        of groups that do not vary, are left to the networks.
         """
         count, size = inputs.shape
         self.centre.copy_(inputs.mean(dim=0))
@@ -180,19 +186,38 @@ class Structured(nn.Module):
         num_var = int(self.linear_encoder.out_features)
         rank = min(num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
-        variance = (singular**2 / (count - 1))[:rank]
-        rest = (target.square().sum() / (count - 1) - variance.sum()).clamp_min(1e-6 * size)
-        noise = rest / (size - rank)
-        gain = (variance - noise).clamp_min(0).sqrt()  # Tipping & Bishop, eqs. 6 to 8
-        loadings = axes[:, :rank] * gain
-        turn = varimax(loadings[self.pixels :])
-        loadings = loadings @ turn
-        self.linear_encoder.weight[:rank] = turn.T @ ((gain / variance)[:, None] * axes.T[:rank])
-        self.linear_decoder.weight[:, :rank] = loadings
-        # The posterior's precision is no longer diagonal; of all diagonal Gaussians this one is
-        # nearest to it (Bishop 2006, section 10.1.2).
-        precision = turn.T.square() @ (variance / noise)
-        self.structure_encoder[-1].bias[num_var : num_var + rank] = -precision.log()
+        spread, axes = singular[:rank] / (count - 1) ** 0.5, axes[:, :rank]
+        groups = self.groups(axes[self.pixels :] * spread)
+        means = groups @ axes[self.pixels :]  # of each group, by the components
+        variance = (means * spread).square().sum(dim=1)
+        used = variance > 1e-6 * variance.max().clamp_min(1e-12)
+        order = variance.argsort(descending=True)[: int(used.sum())]
+        means = means[order] / variance[order, None].sqrt()
+        gain = (1 - self.WIDTH**2) ** 0.5  # so that draws from the posterior have variance one
+        across = gain * spread[:, None].square() * means.T  # covariance of components and latents
+        noise = self.WIDTH**2 * torch.eye(len(means)).to(means)
+        decoder = torch.linalg.solve(gain * means @ across + noise, across.T).T
+        first = slice(0, len(means))
+        self.linear_encoder.weight[first] = gain * means @ axes.T
+        self.linear_decoder.weight[:, first] = axes @ decoder
+        self.structure_encoder[-1].bias[num_var : num_var + len(means)] = 2 * math.log(self.WIDTH)
+
+    @staticmethod
+    def groups(loadings: Tensor) -> Tensor:
+        """Which numbers make which group, of as many groups as there are components:
+        (groups, numbers), rows that add up to one.
+
+        loadings: (numbers, components), of unit scores. Numbers whose reconstructions are near
+        each other are together (Ward 1963, J. Am. Stat. Assoc. 58, 236).
+        """
+        count, rank = loadings.shape
+        if rank == 1:
+            return loadings.new_full((1, count), 1 / count)
+        tree = linkage(loadings.double().cpu().numpy(), "ward")
+        members = torch.from_numpy(fcluster(tree, rank, "maxclust") - 1).long()
+        groups = loadings.new_zeros(int(members.max()) + 1, count)
+        groups[members.to(loadings.device), torch.arange(count, device=loadings.device)] = 1
+        return groups / groups.sum(dim=1, keepdim=True)
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
         where = pose.measure(images)
@@ -235,25 +260,6 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs + self.block(inputs)
-
-
-@torch.no_grad()
-def varimax(loadings: Tensor, rounds: int = 100) -> Tensor:
-    """The rotation (k, k), after which each row of `loadings` (D, k) is large in few columns and
-    small in the others: the sum over columns of the variance of the squared loadings is largest.
-
-    Columns are ordered by their sum of squares, each with the sign that makes its sum positive.
-    """
-    width = loadings.shape[1]
-    turn = torch.eye(width, dtype=loadings.dtype, device=loadings.device)
-    for _ in range(rounds):
-        turned = loadings @ turn
-        gradient = loadings.T @ (turned**3 - turned * turned.square().mean(dim=0))
-        left, _, right = torch.linalg.svd(gradient)
-        turn = left @ right
-    turned = loadings @ turn
-    sign = torch.where(turned.sum(dim=0) < 0, -1.0, 1.0)
-    return (turn * sign)[:, turned.square().sum(dim=0).argsort(descending=True)]
 
 
 def _bend(numbers: Tensor) -> Tensor:
