@@ -167,7 +167,7 @@ class Structured(nn.Module):
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor) -> None:
-        """Scale the target, and make the linear maps the probabilistic PCA of `inputs` (N, D).
+        """Scale the target, and set the linear maps by a look at training images, `inputs` (N, D).
 
         Each pixel keeps its variance, each number of the structure vector is standardised and
         bent; then image and structure get their shares. Latents beyond the rank of the sample, or

@@ -94,6 +94,8 @@ class Config:
     """Of the published network, at a learning rate of 1e-3."""
     epochs_resnet: int = 30
     """Of ResNet-18."""
+    min_test: int = 40
+    """Test images that a question needs."""
     draws: int = 1000
     """Bootstrap draws behind an interval."""
     quick: bool = False
@@ -150,7 +152,7 @@ def open_task(config: Config, name: str) -> Task:
     tested = (packed.index["split"] == "test").to_numpy()
     side = np.where(tested, "test", "train")
     asked = [
-        set_question(question, of, labels[question], side, min_test=40)
+        set_question(question, of, labels[question], side, min_test=config.min_test)
         for question, of in answers.items()
     ]
     scored = tuple(question for question in asked if not question.too_few)
@@ -341,11 +343,10 @@ def score(
         groups = [q.test_codes == code for code in range(len(q.answers))] if balanced else [...]
         for number, answers in enumerate(seeds):
             right = np.asarray(answers[q.name]) == q.test_codes
-            shares = [
-                weight[:, group] @ right[group] / np.maximum(weight[:, group].sum(axis=1), 1)
-                for group in groups
-            ]
-            values[number] += np.mean(shares, axis=0) / len(questions)
+            found = np.stack([weight[:, group] @ right[group] for group in groups])
+            there = np.stack([weight[:, group].sum(axis=1) for group in groups])
+            shares = np.divide(found, there, out=np.full(there.shape, np.nan), where=there > 0)
+            values[number] += np.nanmean(shares, axis=0) / len(questions)
     low, high = np.percentile(values[:, 1:].mean(axis=0), [2.5, 97.5])
     return Score(values[:, 0].mean(), low, high, tuple(values[:, 0]))
 
