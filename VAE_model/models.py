@@ -228,7 +228,8 @@ class Structured(nn.Module):
     def target(self, inputs: Tensor) -> Tensor:
         image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
         bent = _bend(numbers / self.spread) - self.middle
-        return torch.cat([self.weight[0] * image, self.weight[1] * bent], dim=1)
+        pixel, number = self.weight.unbind()
+        return torch.cat([pixel * image, number * bent], dim=1)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         target = self.target(inputs)
@@ -243,7 +244,8 @@ class Structured(nn.Module):
 
     def restore(self, decoded: Tensor, where: Pose) -> Tensor:
         """On the sky; zero, which is empty sky, outside the frame."""
-        pixels = decoded[:, : self.pixels] / self.weight[0] + self.centre[: self.pixels]
+        centre, _ = self.centre.split([self.pixels, self.numbers])
+        pixels = decoded[:, : self.pixels] / self.weight.unbind()[0] + centre
         frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
         return pose.turn_back(frames, where, self.HALF_WIDTH, SIZE)
 
