@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import rotate
 
 from VAE_model import checkpoint, device, models, pose, structure
 from VAE_model.elbo import Likelihood, kl_divergence
@@ -146,6 +147,23 @@ def test_turning_a_galaxy_moves_its_inputs_little_and_its_kind_much():
     still, turned = (built.prepare(ellipse(a))[0] for a in (0.3, 1.5))
     other = built.prepare(ellipse(0.3, ratio=0.8))[0]
     assert float((still - turned).norm()) < 0.1 * float((still - other).norm())
+
+
+def test_turning_an_image_moves_its_latents_by_less_than_a_tenth_of_a_distance():
+    torch.manual_seed(0)
+    built = models.build("structured", 4)
+    galaxies = torch.cat([
+        *(ellipse(0.3 * i, ratio=0.3 + 0.1 * i) for i in range(6)),
+        *(spiral(hand, 0.4) + ellipse(0.2, 0.02 * i) for i in range(3) for hand in (1, -1)),
+    ])  # fmt: skip
+    inputs = built.prepare(galaxies)[0]
+    built.initialise(inputs)
+    still = built.encode(inputs)[0].detach()
+    apart = torch.pdist(still).median()
+    for angle in (37, 90, 180):
+        turned = rotate(galaxies.numpy(), angle, (3, 2), reshape=False, order=3, mode="nearest")
+        moved = built.encode(built.prepare(torch.from_numpy(turned))[0])[0].detach() - still
+        assert float(moved.norm(dim=1).median()) < (1e-3 if angle % 90 == 0 else 0.1) * apart
 
 
 def test_half_a_turn_leaves_the_structure_vector_as_it_is():
