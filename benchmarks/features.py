@@ -103,6 +103,8 @@ class Config:
     """Bootstrap draws behind an interval."""
     quick: bool = False
     """One epoch and few trees: to try the command, not for its numbers."""
+    kept: bool = False
+    """Only what is kept of earlier commands: the tables of a part, at once."""
     write: bool = False
     """Into docs/FEATURES.md."""
 
@@ -304,8 +306,9 @@ def neighbours(task: Task, features: NDArray) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(chances))
 
 
-def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, Any]:
-    """One variant with one seed, from its file where it is there and was made of the same."""
+def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, Any] | None:
+    """One variant with one seed, from its file where it is there and was made of the same; None
+    where it is not, and only what is kept is asked for."""
     path = ROOT / config.folder / "results" / task.name / f"{variant}_{seed}.json"
     constants = {
         "images": sha256(task.run.train_txt), "trees": config.trees, "quick": config.quick,
@@ -313,6 +316,8 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     }  # fmt: skip
     if path.exists() and (done := read_json(path))["constants"] == constants:
         return done
+    if config.kept:
+        return None
     print(f"{task.name}: {variant}, seed {seed}", flush=True)
     torch.manual_seed(seed)
     began = time.monotonic()
@@ -387,8 +392,8 @@ def score(
 def table(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) -> list[str]:
     """A line a variant."""
     lines = [
-        "| variant | head | accuracy | balanced accuracy | like neighbours | minutes |",
-        "|---|---|---|---|---|---|",
+        "| variant | seeds | head | accuracy | balanced accuracy | like neighbours | minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
     for variant, seeds in results.items():
         alike = np.mean([of["neighbours"] for of in seeds])
@@ -400,7 +405,8 @@ def table(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) 
             )
             first = head in ("forest", "network")
             more = [f"{alike:.3f}", f"{minutes:.1f}"] if first else ["", ""]
-            cells = [WORDS[variant] if first else "", head, str(plain), str(balanced), *more]
+            named = [WORDS[variant], str(len(seeds))] if first else ["", ""]
+            cells = [*named, head, str(plain), str(balanced), *more]
             lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -445,20 +451,20 @@ def main(config: Config) -> None:
             sections += broken_section(config)
             continue
         task = open_task(config, name)
-        results = {
-            variant: [
-                measure(config, task, variant, seed)
-                for seed in (config.seeds_dear if variant in DEAR else config.seeds)
-            ]
-            for variant in config.variants
-        }
+        results = {}
+        for variant in config.variants:
+            seeds = config.seeds_dear if variant in DEAR else config.seeds
+            found = [measure(config, task, variant, seed) for seed in seeds]
+            if done := [result for result in found if result is not None]:
+                results[variant] = done
+        if not results:
+            raise Problem(f"nothing is kept of {name}: leave out --kept")
         sections += section(config, task, results)
     text = "\n".join([
-        f"{len(config.seeds)} seeds, {len(config.seeds_dear)} of the published network and "
-        f"ResNet-18; forests of {config.trees} trees. Mean of the seeds (95 % interval of "
-        "resampled test galaxies, range of the seeds); on the sky a mean of the questions. Minutes "
-        "are those of one seed on a busy machine of two cores, without importing, packing and "
-        "preparing what was there before.", "", *sections,
+        f"Forests of {config.trees} trees. Mean of the seeds (95 % interval of resampled test "
+        "galaxies, range of the seeds); on the sky a mean of the questions. Minutes are those of "
+        "one seed on a busy machine of two cores, without importing, packing and preparing what "
+        "was there before.", "", *sections,
     ])  # fmt: skip
     print(text)
     if config.write:

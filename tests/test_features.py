@@ -87,7 +87,7 @@ def test_command_goes_from_images_to_a_table_and_keeps_its_results(tmp_path, mon
         "--quick", "--draws", "50",
     ]  # fmt: skip
     done = run_features(arguments)
-    assert "| **default network** | forest |" in done.stdout
+    assert "| **default network** | 1 | forest |" in done.stdout
     results = tmp_path / "runs" / "results" / "gzdecals_ring"
     kept = json.loads((results / "structured_0.json").read_text())
     assert len(kept["answers"]["forest"]["ring"]) == 20
