@@ -356,7 +356,8 @@ class Score:
     seeds: tuple[float, ...]
 
     def __str__(self) -> str:
-        spread = f", seeds {min(self.seeds):.3f} to {max(self.seeds):.3f}"
+        several = len(self.seeds) > 1
+        spread = f", seeds {min(self.seeds):.3f} to {max(self.seeds):.3f}" if several else ""
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}{spread})"
 
 
