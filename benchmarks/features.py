@@ -15,6 +15,7 @@ Writes: <folder>/<set>/ (a run each), <folder>/results/, docs/FEATURES.md with -
 Example: python benchmarks/features.py --write
 """
 
+import hashlib
 import importlib
 import os
 import subprocess
@@ -38,7 +39,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from VAE_model import models
+from VAE_model import models, pose, structure
 from VAE_model.device import choose_device
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
@@ -122,6 +123,12 @@ class Task:
 
     def __len__(self) -> int:
         return len(self.packed.index)
+
+
+def code() -> str:
+    """Changes with the code that makes the networks: what older code made is not kept."""
+    sources = [Path(str(module.__file__)).read_bytes() for module in (models, pose, structure)]
+    return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
 
 def import_set(config: Config, name: str) -> Run:
@@ -208,7 +215,7 @@ def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE
         constants |= {"epochs": 1}
     of = training.Config(seed=seed, **constants)
     name = f"{of.network}_{seed}{'' if of.learning_rate else '_untrained'}"
-    folder = ROOT / config.folder / "models" / task.name
+    folder = ROOT / config.folder / "models" / task.name / code()
     files = Files(*(folder / f"{name}{end}" for end in (".pt", "_last.pt", "_log.jsonl")))
     recipe = training.recipe(of, LATENTS, task.stretch)
     device = choose_device()
@@ -311,7 +318,8 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     where it is not, and only what is kept is asked for."""
     path = ROOT / config.folder / "results" / task.name / f"{variant}_{seed}.json"
     constants = {
-        "images": sha256(task.run.train_txt), "trees": config.trees, "quick": config.quick,
+        "images": sha256(task.run.train_txt), "code": code(),
+        "trees": config.trees, "quick": config.quick,
         "epochs": getattr(config, f"epochs_{variant}", None),
     }  # fmt: skip
     if path.exists() and (done := read_json(path))["constants"] == constants:
