@@ -113,6 +113,8 @@ larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md 
 	$(PY) benchmarks/larger_sky.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
 	$(PY) benchmarks/speed.py --write $(BENCH)
+features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
+	$(PY) benchmarks/features.py --write
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
 traversal: setup  ## A8 images along the strongest latents
@@ -145,7 +147,8 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run simulate datatxt train latents classes match take project map outliers similar \
-  classify dimension probe pairs encode adapt compare larger bench diagram traversal report notebooks published \
+.PHONY: help setup run simulate datatxt train latents classes match take project map outliers \
+  similar classify dimension probe pairs encode adapt compare larger bench features diagram \
+  traversal report notebooks published \
   real paper \
   test coverage audit lint clean

@@ -11,7 +11,10 @@ which one it is:
     initialise(inputs)      a look at training images before training begins
 """
 
+import math
+
 import torch
+from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 
 from VAE_model import pose, structure
@@ -100,14 +103,19 @@ class Structured(nn.Module):
     network sees, and its latents must reconstruct, the structure vector of structure.py.
 
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
-    zero. The linear maps are the probabilistic PCA of the training images (Tipping & Bishop 1999,
-    J. R. Stat. Soc. B 61, 611), the optimum of a linear VAE (Lucas et al. 2019): training begins
-    where PCA ends, and the networks learn what a linear map cannot do.
+    zero: training begins at a linear VAE, and the networks learn what a linear map cannot do. The
+    latents of the linear VAE span the principal components of the training images, the optimum
+    (Lucas et al. 2019), but are not these: each is the mean of a group of numbers of the structure
+    vector that vary together, as the components reconstruct them, and the decoder is the regression
+    on such latents and their noise. So a latent has a meaning of its own, which a component, a
+    contrast between everything, has not; and what cuts along the axes, as a forest does, finds more
+    in them (docs/LOG.md). They are correlated, which the prior is not.
     """
 
     CACHED = True  # measuring pose and structure costs more than an epoch of training
     SIDE = 64  # pixels of the galaxy's own frame
     HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
+    WIDTH = 0.03  # of a latent's posterior at the beginning
     IMAGE_SHARE = 0.25  # of the target's variance; the rest is the structure vector's
 
     def __init__(self, num_var: int, width: int = 16) -> None:
@@ -118,7 +126,9 @@ class Structured(nn.Module):
         corner = 4 * width * 4 * 4
         self.register_buffer("bank", structure.wavelets(self.SIDE), persistent=False)
         self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("spread", torch.ones(self.numbers))
+        self.register_buffer("middle", torch.zeros(self.numbers))  # after the logarithm
+        self.register_buffer("weight", torch.ones(2))  # of a pixel and of a number
         self.linear_encoder = _zero(nn.Linear(size, num_var, bias=False)).requires_grad_(False)
         self.linear_decoder = _zero(nn.Linear(num_var, size, bias=False)).requires_grad_(False)
         self.image_encoder = nn.Sequential(
@@ -157,31 +167,57 @@ class Structured(nn.Module):
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor) -> None:
-        """Scale the target, and make the linear maps the probabilistic PCA of `inputs` (N, D).
+        """Scale the target, and set the linear maps by a look at training images, `inputs` (N, D).
 
-        Each pixel keeps its variance, each number of the structure vector is standardised; then
-        image and structure get their shares. Latents beyond the rank of the sample, or with less
-        variance than the noise, are left to the networks.
+        Each pixel keeps its variance, each number of the structure vector is standardised and
+        bent; then image and structure get their shares. Latents beyond the rank of the sample, or
+        of groups that do not vary, are left to the networks.
         """
         count, size = inputs.shape
         self.centre.copy_(inputs.mean(dim=0))
         image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
-        share = self.IMAGE_SHARE * size / image.square().mean(dim=0).sum().clamp_min(1e-12)
-        spread = numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6))
-        part = (1 - self.IMAGE_SHARE) * size / self.numbers
-        self.scale[: self.pixels] = share.sqrt()
-        self.scale[self.pixels :] = part**0.5 / spread
+        self.spread.copy_(numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6)))
+        bent = _bend(numbers / self.spread)
+        self.middle.copy_(bent.mean(dim=0))
+        shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
+        variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, bent)])
+        self.weight.copy_((shares * size / variances).sqrt())
         target = self.target(inputs)
         num_var = int(self.linear_encoder.out_features)
         rank = min(num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
-        variance = (singular**2 / (count - 1))[:rank]
-        rest = (target.square().sum() / (count - 1) - variance.sum()).clamp_min(1e-6 * size)
-        noise = rest / (size - rank)
-        gain = (variance - noise).clamp_min(0).sqrt()  # Tipping & Bishop, eqs. 6 to 8
-        self.linear_encoder.weight[:rank] = (gain / variance)[:, None] * axes.T[:rank]
-        self.linear_decoder.weight[:, :rank] = axes[:, :rank] * gain
-        self.structure_encoder[-1].bias[num_var : num_var + rank] = (noise / variance).log()
+        spread, axes = singular[:rank] / (count - 1) ** 0.5, axes[:, :rank]
+        groups = self.groups(axes[self.pixels :] * spread)
+        means = groups @ axes[self.pixels :]  # of each group, by the components
+        variance = (means * spread).square().sum(dim=1)
+        used = variance > 1e-6 * variance.max().clamp_min(1e-12)
+        order = variance.argsort(descending=True)[: int(used.sum())]
+        means = means[order] / variance[order, None].sqrt()
+        gain = (1 - self.WIDTH**2) ** 0.5  # so that draws from the posterior have variance one
+        across = gain * spread[:, None].square() * means.T  # covariance of components and latents
+        noise = self.WIDTH**2 * torch.eye(len(means)).to(means)
+        decoder = torch.linalg.solve(gain * means @ across + noise, across.T).T
+        first = slice(0, len(means))
+        self.linear_encoder.weight[first] = gain * means @ axes.T
+        self.linear_decoder.weight[:, first] = axes @ decoder
+        self.structure_encoder[-1].bias[num_var : num_var + len(means)] = 2 * math.log(self.WIDTH)
+
+    @staticmethod
+    def groups(loadings: Tensor) -> Tensor:
+        """Which numbers make which group, of as many groups as there are components:
+        (groups, numbers), rows that add up to one.
+
+        loadings: (numbers, components), of unit scores. Numbers whose reconstructions are near
+        each other are together (Ward 1963, J. Am. Stat. Assoc. 58, 236).
+        """
+        count, rank = loadings.shape
+        if rank == 1:
+            return loadings.new_full((1, count), 1 / count)
+        tree = linkage(loadings.double().cpu().numpy(), "ward")
+        members = torch.from_numpy(fcluster(tree, rank, "maxclust") - 1).long()
+        groups = loadings.new_zeros(int(members.max()) + 1, count)
+        groups[members.to(loadings.device), torch.arange(count, device=loadings.device)] = 1
+        return groups / groups.sum(dim=1, keepdim=True)
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
         where = pose.measure(images)
@@ -190,7 +226,10 @@ class Structured(nn.Module):
         return torch.cat([frames.flatten(1), numbers], dim=1), where
 
     def target(self, inputs: Tensor) -> Tensor:
-        return (inputs - self.centre) * self.scale
+        image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
+        bent = _bend(numbers / self.spread) - self.middle
+        pixel, number = self.weight.unbind()
+        return torch.cat([pixel * image, number * bent], dim=1)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         target = self.target(inputs)
@@ -205,8 +244,9 @@ class Structured(nn.Module):
 
     def restore(self, decoded: Tensor, where: Pose) -> Tensor:
         """On the sky; zero, which is empty sky, outside the frame."""
-        inputs = decoded / self.scale + self.centre
-        frames = inputs[:, : self.pixels].unflatten(1, (BANDS, self.SIDE, self.SIDE))
+        centre, _ = self.centre.split([self.pixels, self.numbers])
+        pixels = decoded[:, : self.pixels] / self.weight.unbind()[0] + centre
+        frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
         return pose.turn_back(frames, where, self.HALF_WIDTH, SIZE)
 
 
@@ -222,6 +262,11 @@ class Residual(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs + self.block(inputs)
+
+
+def _bend(numbers: Tensor) -> Tensor:
+    """Standardised numbers with their long tails drawn in: linear near zero, logarithmic beyond."""
+    return numbers.sign() * numbers.abs().log1p()
 
 
 def _double(channels: int, out: int) -> tuple[nn.Module, nn.Module]:

@@ -87,18 +87,6 @@ def turn_back(frames: Tensor, pose: Pose, half_width: float | Tensor, size: int)
     return _sample(frames, cos, sin, x, -sin, cos, y, size)
 
 
-def jitter(pose: Pose, angle: float, shift: float) -> Pose:
-    """A pose as another measurement of the same galaxy might give it: turned by a random small
-    angle (radians) and, as often as not, by half a turn; centred elsewhere (half-frames)."""
-    turned = angle * torch.randn_like(pose.angle)
-    turned = turned + math.pi * (torch.rand_like(pose.angle) < 0.5)
-    return pose._replace(
-        angle=pose.angle + turned,
-        x=pose.x + shift * torch.randn_like(pose.x),
-        y=pose.y + shift * torch.randn_like(pose.y),
-    )
-
-
 def _gaussian(dx: Tensor, dy: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
     """Elliptical Gaussian window of twice the covariance (xx, yy, xy)."""
     a, b, c = (2 * moment[:, None, None] for moment in (xx, xy, yy))

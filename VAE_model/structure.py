@@ -7,6 +7,9 @@ Pixels say where light is; these numbers say how it is arranged, ring by ring ab
 - energies of oriented wavelets, with the orientation measured against the local radius, and how
   they vary around the ring (scattering coefficients of first order; Mallat 2012).
 
+Where exactly the centre is, is a measurement with an error, and the numbers depend on it. So each
+is the mean of its values about several centres around the measured one.
+
 A mirror turns the sign of the parts that are odd under it. These enter by absolute value, since
 an arm is an arm whichever way it winds, and once more signed, averaged over rings or scales, so
 that handedness stays in the vector.
@@ -22,6 +25,8 @@ SCALES, ANGLES = 4, 8  # wavelets
 RINGS, STEPS = 8, 48  # polar grid on which their energy is read; twice the rings for the light
 ORDERS = 6  # azimuthal Fourier orders 1..6
 _REACH = 0.9  # of the frame's half-width: the outermost ring
+_APART = 0.05  # of the frame's half-width: how far the centres are from the measured one
+_CENTRES = ((_APART, 0.0), (-_APART, 0.0), (0.0, _APART), (0.0, -_APART))  # half a turn alters none
 _BANDWIDTH = 2.6  # central frequency of a wavelet over the width of its window
 
 
@@ -48,7 +53,8 @@ def describe(frames: Tensor, bank: Tensor) -> Tensor:
 
     bank: `wavelets(side)`, on the device of the images.
     """
-    return torch.cat([*_wavelet_parts(frames, bank), *_azimuthal_parts(frames)], dim=1)
+    each = torch.cat([*_wavelet_parts(frames, bank), *_azimuthal_parts(frames)], dim=1)
+    return each.unflatten(0, (len(frames), len(_CENTRES))).mean(dim=1)
 
 
 def length(side: int) -> int:
@@ -60,7 +66,7 @@ def _wavelet_parts(frames: Tensor, bank: Tensor) -> list[Tensor]:
     spectrum = torch.fft.fft2(frames.mean(dim=1, keepdim=True))
     energy = torch.fft.ifft2(spectrum * bank).abs()
     energy = (_rings(energy, RINGS, STEPS).unflatten(1, (SCALES, ANGLES)) + 1e-4).sqrt()
-    # Fourier modes over the wavelets' angle, (N, scales, modes, rings, steps): mode k turns by
+    # Fourier modes over the wavelets' angle, (.., scales, modes, rings, steps): mode k turns by
     # k times twice the azimuth when the pattern is carried around the ring.
     modes = torch.fft.fft(energy, dim=2) / ANGLES
     mean = modes[:, :, 0].real
@@ -83,8 +89,12 @@ def _azimuthal_parts(frames: Tensor) -> list[Tensor]:
 
 
 def _rings(images: Tensor, rings: int, steps: int) -> Tensor:
-    """Images (N, C, y, x) read on circles about the centre: (N, C, rings, steps)."""
+    """Images (N, C, y, x) read on circles about several centres, an image's one after the other:
+    (N * centres, C, rings, steps)."""
     azimuth = torch.arange(steps, device=images.device) * (2 * math.pi / steps)
     radius = (torch.arange(rings, device=images.device) + 0.5)[:, None] / rings * _REACH
-    grid = torch.stack([radius * azimuth.cos(), radius * azimuth.sin()], dim=-1)
-    return F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+    circles = torch.stack([radius * azimuth.cos(), radius * azimuth.sin()], dim=-1)
+    centres = torch.tensor(_CENTRES, device=images.device)[:, None, None]
+    grid = (circles + centres).flatten(0, 1)
+    read = F.grid_sample(images, grid.expand(len(images), -1, -1, -1), align_corners=False)
+    return read.unflatten(2, (len(_CENTRES), rings)).movedim(2, 1).flatten(0, 1)

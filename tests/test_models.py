@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import rotate
 
 from VAE_model import checkpoint, device, models, pose, structure
 from VAE_model.elbo import Likelihood, kl_divergence
@@ -148,6 +149,30 @@ def test_turning_a_galaxy_moves_its_inputs_little_and_its_kind_much():
     assert float((still - turned).norm()) < 0.1 * float((still - other).norm())
 
 
+def test_turning_an_image_moves_its_latents_by_less_than_a_tenth_of_a_distance():
+    torch.manual_seed(0)
+    built = models.build("structured", 4)
+    galaxies = torch.cat([
+        *(ellipse(0.3 * i, ratio=0.3 + 0.1 * i) for i in range(6)),
+        *(spiral(hand, 0.4) + ellipse(0.2, 0.02 * i) for i in range(3) for hand in (1, -1)),
+    ])  # fmt: skip
+    inputs = built.prepare(galaxies)[0]
+    built.initialise(inputs)
+    still = built.encode(inputs)[0].detach()
+    apart = torch.pdist(still).median()
+    for angle in (37, 90, 180):
+        turned = rotate(galaxies.numpy(), angle, (3, 2), reshape=False, order=3, mode="nearest")
+        moved = built.encode(built.prepare(torch.from_numpy(turned))[0])[0].detach() - still
+        assert float(moved.norm(dim=1).median()) < (1e-3 if angle % 90 == 0 else 0.1) * apart
+
+
+def test_half_a_turn_leaves_the_structure_vector_as_it_is():
+    frame = torch.nn.functional.avg_pool2d(spiral(1) + ellipse(0.4, x=0.1), 4)
+    bank = structure.wavelets(64)
+    found, turned = structure.describe(frame, bank), structure.describe(frame.flip(2, 3), bank)
+    assert float((found - turned).norm()) < 1e-3 * float(found.norm())
+
+
 def test_handedness_stays_in_the_structure_vector():
     """A mirrored spiral differs by far more than noise does, in numbers that turn their sign."""
     torch.manual_seed(0)
@@ -167,12 +192,18 @@ def test_an_empty_image_goes_through(network: torch.nn.Module):
     assert torch.isfinite(network.restore(network.decode(mean), where)).all()
 
 
-def test_structured_network_begins_as_probabilistic_pca():
+def groups_of_numbers(built: torch.nn.Module, count: int = 60) -> torch.Tensor:
+    """Inputs in which three hidden causes each move the pixels and a third of the numbers."""
     torch.manual_seed(0)
+    hidden = torch.randn(count, 3)
+    image = hidden @ torch.randn(3, built.pixels)
+    numbers = hidden.repeat_interleave(built.numbers // 3, dim=1)
+    return torch.cat([image, numbers], dim=1) + 0.1 * torch.randn(count, image.shape[1] + 1290)
+
+
+def test_structured_network_begins_in_the_span_of_the_principal_components():
     built = models.build("structured", 3)
-    count, size = 60, built.pixels + built.numbers
-    hidden = torch.randn(count, 3) * torch.tensor([30.0, 10.0, 3.0])
-    inputs = hidden @ torch.linalg.qr(torch.randn(size, 3))[0].T * 10 + torch.randn(count, size)
+    inputs = groups_of_numbers(built)
     built.initialise(inputs)
     with torch.no_grad():
         mean, log_variance = built.encode(inputs)
@@ -183,11 +214,20 @@ def test_structured_network_begins_as_probabilistic_pca():
     best = pca.inverse_transform(pca.transform(target.numpy()))
     ours, theirs = ((d - target.numpy()) ** 2 for d in (decoded.numpy(), best))
     assert ours.mean() < 1.02 * theirs.mean()
-    # Tipping & Bishop: the posterior variance of a latent is noise / eigenvalue, the noise being
-    # the mean of the eigenvalues left out, those that are zero for want of images among them.
-    noise = (target.var(dim=0).sum().item() - pca.explained_variance_.sum()) / (size - 3)
-    expected = np.log(noise / pca.explained_variance_)
-    assert np.allclose(log_variance.mean(dim=0).numpy(), expected, atol=0.2)
+    assert torch.allclose(log_variance.exp(), torch.tensor(built.WIDTH**2))
+
+
+def test_each_latent_is_the_mean_of_numbers_that_vary_together():
+    built = models.build("structured", 3)
+    inputs = groups_of_numbers(built)
+    built.initialise(inputs)
+    mean = built.encode(inputs)[0].detach()
+    third = built.numbers // 3
+    causes = inputs[:, built.pixels :].unflatten(1, (3, third)).mean(dim=2)
+    alike = np.corrcoef(mean.T.numpy(), causes.T.numpy())[:3, 3:]
+    assert sorted(np.abs(alike).argmax(axis=1)) == [0, 1, 2]
+    assert np.abs(alike).max(axis=1).min() > 0.95
+    assert torch.allclose(mean.std(dim=0), torch.ones(3), atol=0.02)
 
 
 def test_kl_of_known_gaussians():
