@@ -35,7 +35,7 @@ _FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for ban
 _PLACE = ("slot", "bright_at", "bright", "file")  # where the pixels lie
 _INDEX = "index.parquet"
 _SAVED_EVERY = 8192  # images, after which a killed packing goes on
-_LOOKED_BY = hashlib.sha256(Path(defects.__file__).read_bytes()).hexdigest()[:12]
+LOOKED_BY = hashlib.sha256(Path(defects.__file__).read_bytes()).hexdigest()[:12]
 _NOISE_SHARE = 0.1  # of the sky noise, that float16 may change a pixel by
 
 Pixels = Literal["float32", "float16"]
@@ -102,7 +102,7 @@ class Packed:
         """What the index says is there; None without one, or where the pixels are not."""
         try:
             index = read_parquet(folder / _INDEX)
-            if (index["looked_by"] != _LOOKED_BY).any():
+            if (index["looked_by"] != LOOKED_BY).any():
                 return None
             images = _images_of(folder, index)
             held = images.path.stat().st_size
@@ -354,5 +354,5 @@ def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
     flags = defect_flags(cutout.flux, display=cutout.display)
     values = (cutout.ra, cutout.dec, cutout.survey, cutout.release, cutout.display, *noise)
     facts = dict(zip(_FACTS, (*values, *flags.values()), strict=True))
-    facts |= {"looked_by": _LOOKED_BY, "sha256": content, "slot": slot}
+    facts |= {"looked_by": LOOKED_BY, "sha256": content, "slot": slot}
     return facts | {"exceptions": exceptions}

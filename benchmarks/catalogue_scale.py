@@ -28,6 +28,7 @@ from tqdm import tqdm
 from VAE_model import galaxy_zoo, splits
 from VAE_model.cutouts import SHAPE
 from VAE_model.files import write_parquet, write_text
+from VAE_model.packed import LOOKED_BY
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, start
@@ -124,7 +125,7 @@ def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> N
     write_text(run.train_txt, "".join(f"{path}\n" for path in paths))
     index = pd.DataFrame({"path": paths, "given": "", "bytes": 0, "shift_x": 0, "shift_y": 0})
     index["slot"], index["bright_at"], index["bright"] = np.arange(len(paths)), 0, 0
-    index["file"], index["sha256"] = "images_1.float32", ""
+    index["file"], index["sha256"], index["looked_by"] = "images_1.float32", "", LOOKED_BY
     index["modified"] = [os.stat(run.folder / path).st_mtime_ns for path in paths]
     index["ra"], index["dec"] = ra, dec
     index["survey"], index["release"], index["display"] = "decals", "DR9-south", False
