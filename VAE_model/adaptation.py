@@ -42,6 +42,7 @@ METHODS = {
     ),
 }
 RECOMMENDED = "paired"  # chosen beforehand, on other skies than those that are reported on
+_STEP = 0.1  # of the way from a galaxy to another, on which the stiffness is measured
 BEFORE = "no_tf"  # latents of the model as it was trained on the first survey alone
 
 
@@ -66,10 +67,11 @@ class Recipe:
 class Adapter(Loop):
     """Fine-tunes a trained model on the pairs of the `train` split, judged on `validation`.
 
-    The weights of the alignment terms are in units of the *stiffness*: what it costs the ELBO, in
-    nats an image, to move every latent by one scatter, sum_k scatter_k^2 / (2 sigma_k^2), with
-    sigma_k the mean posterior sigma of the starting model. So a weight of one matters as much as
-    the reconstruction, whatever the network and its loss.
+    The weights of the alignment terms are in units of the *stiffness*: what it costs the
+    reconstruction, in nats an image, to move a galaxy's latents towards another galaxy's, by the
+    curvature on the way and for a distance of one scatter of each latent. So a weight of one
+    matters as much as the reconstruction, whatever the network, its loss and the axes of its
+    latents.
     """
 
     def __init__(
@@ -107,15 +109,23 @@ class Adapter(Loop):
     @torch.no_grad()
     def _measure(self, model: TrainedVAE) -> None:
         """Latents, scatter and stiffness of the starting model."""
-        variances = []
         for rows in (self.judges, self.rows):
             for _, (chunk, first, _) in self.batches(rows):
-                mean, log_variance = model.network.encode(first)
-                self.started[chunk] = mean.float()
-                variances += [log_variance.float().exp()] if rows is self.rows else []
-        self.scatter = self.started[self.rows].std(dim=0).clamp_min(1e-3)
-        variance = torch.cat(variances).mean(dim=0)
-        self.stiffness = float((self.scatter.square() / variance).sum() / 2)
+                self.started[chunk] = model.network.encode(first)[0].float()
+        latents = self.started[self.rows]
+        self.scatter = latents.std(dim=0).clamp_min(1e-3)
+        towards = torch.zeros_like(self.started)
+        towards[self.rows] = _STEP * (latents.roll(1, dims=0) - latents)
+        costs = []
+        for _, (chunk, first, _) in self.batches(self.rows):
+            here, target = self.started[chunk], self.network.target(first)
+            there, back, now = (
+                self.likelihood(self.network.decode(here + sign * towards[chunk]), target)
+                for sign in (1, -1, 0)
+            )
+            costs.append(there + back - 2 * now)
+        # Two galaxies are apart by twice the square of the scatter.
+        self.stiffness = float(torch.cat(costs).mean() / (2 * _STEP**2) / 2)
 
     def batches(
         self, rows: NDArray[np.int64]

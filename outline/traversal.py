@@ -1,8 +1,10 @@
 """Walk along the strongest latent variables, and draw what the decoder makes of it.
 
 From the mean galaxy of the training images one latent at a time goes from -3 to +3 scatters (the
-standard deviation of its means over these galaxies), the others stay. Strongest are those that
-cost most: the largest KL divergence from the prior, which is how much of a galaxy each carries.
+standard deviation of its means over these galaxies), and the others are where they are on average
+in galaxies with that value of it (by linear regression): latents are correlated, and one that
+moves alone soon makes what is no galaxy. Strongest are those that cost most: the largest KL
+divergence from the prior, which is how much of a galaxy each carries.
 Drawn at one pose: centred, the major axis along x. Beside the images stand numbers measured on
 them; what changes in form is left to the reader.
 
@@ -52,11 +54,17 @@ class Config:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Where the training galaxies lie: mean, scatter and KL divergence of each latent, (d,)."""
+    """Where the training galaxies lie: mean and KL divergence of each latent, (d,), and their
+    covariance, (d, d)."""
 
     mean: NDArray[np.float32]
-    scatter: NDArray[np.float32]
+    covariance: NDArray[np.float32]
     kl: NDArray[np.float32]
+
+    @property
+    def scatter(self) -> NDArray[np.float32]:
+        """Standard deviation of each latent, (d,)."""
+        return np.sqrt(np.diag(self.covariance))
 
 
 def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
@@ -78,17 +86,19 @@ def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
         )
     means, widths = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
     kl = kl_divergence(torch.tensor(means), torch.tensor(widths)).mean(dim=0).numpy()
-    return Cloud(means.mean(axis=0), means.std(axis=0), kl), "pose_angle" in table
+    covariance = np.atleast_2d(np.cov(means, rowvar=False, bias=True)).astype(np.float32)
+    return Cloud(means.mean(axis=0), covariance, kl), "pose_angle" in table
 
 
 def walk(
     cloud: Cloud, chosen: NDArray[np.int64], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Latents (len(chosen) * len(steps), d): the mean, and along one latent after the other."""
-    latents = np.tile(cloud.mean, (len(chosen), len(steps), 1))
-    for row, number in enumerate(chosen):
-        latents[row, :, number] += steps * cloud.scatter[number]
-    return latents.reshape(-1, len(cloud.mean))
+    """Latents (len(chosen) * len(steps), d): the mean, and along one latent after the other, by
+    steps of its scatter, with the others where they are on average then."""
+    scatter = np.maximum(cloud.scatter[chosen], 1e-12)
+    along = cloud.covariance[chosen] / scatter[:, None]
+    latents = cloud.mean + steps[:, None] * along[:, None, :]
+    return latents.reshape(-1, len(cloud.mean)).astype(np.float32)
 
 
 def facing(count: int) -> Pose:

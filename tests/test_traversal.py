@@ -57,10 +57,14 @@ def test_a_gaussian_has_the_magnitude_colour_and_radius_that_it_was_made_with():
     assert np.isnan(traversal.measure(-flux)).all()
 
 
-def test_one_latent_moves_at_a_time():
-    cloud = traversal.Cloud(*(np.array(v, np.float32) for v in ([1, 2], [0.5, 3], [1, 1])))
-    found = traversal.walk(cloud, np.array([1, 0]), np.array([-2, 0, 1], np.float32))
-    assert found.tolist() == [[1, -4], [1, 2], [1, 5], [0, 2], [1, 2], [1.5, 2]]
+def test_correlated_latents_move_along_and_others_stay():
+    covariance = np.array([[4, 3, 0], [3, 9, 0], [0, 0, 1]], np.float32)
+    mean = np.array([1, 2, 5], np.float32)
+    cloud = traversal.Cloud(mean, covariance, np.ones(3, np.float32))
+    assert cloud.scatter.tolist() == [2, 3, 1]
+    found = traversal.walk(cloud, np.array([1, 2]), np.array([-2, 0, 1], np.float32))
+    along = [[1 - 2, 2 - 6, 5], [1, 2, 5], [1 + 1, 2 + 3, 5]]  # 3 of the first for 9 of the second
+    assert found.tolist() == [*along, [1, 2, 3], [1, 2, 5], [1, 2, 6]]
 
 
 def test_the_stage_draws_the_strongest_first(tmp_path):

@@ -129,8 +129,9 @@ CHAPTERS = [
     Chapter(
         "A8 Along a latent variable",
         "What does one latent variable mean? The decoder draws the mean galaxy with that one "
-        "turned down and up. Only the numbers are measured; what changes in form is for you to "
-        "see, and what one latent does to the mean galaxy it need not do to another.",
+        "turned down and up, and those that vary with it along. Only the numbers are measured; "
+        "what changes in form is for you to see, and what one latent does to the mean galaxy it "
+        "need not do to another.",
         ("outline/traversal.py",),
         "python outline/traversal.py",
         run_tables.traversal,
@@ -231,8 +232,9 @@ CAPTIONS = {
     ),
     "traversal": (
         "A row a latent, the one with the largest KL divergence first; in the middle the mean "
-        "galaxy of the training images, to both sides that latent in steps of its scatter. Below "
-        "each image r magnitude, g−r and half-light radius, measured on it.",
+        "galaxy of the training images, to both sides that latent in steps of its scatter, and the "
+        "others where they are on average then. Below each image r magnitude, g−r and half-light "
+        "radius, measured on it.",
         "images decoded from single latents turned down and up",
     ),
     "probe": (
