@@ -231,10 +231,11 @@ def analysis(config: Config) -> list[str]:
 
 def memory(run: Run, config: Config) -> list[str]:
     """Peak resident memory (MiB) of training scripts on a short and on a long train.txt."""
-    code = (
-        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+    code = (  # VmHWM, as ru_maxrss begins with the peak of the process that started this one
+        "import re, runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "finally: print('peak', int(re.search(r'VmHWM:\\s+(\\d+)',"
+        " open('/proc/self/status').read())[1]) // 1024)"
     )
     lines, names = [], sorted(run.images().glob("*.fits"))
     long = Run(run.folder / "long")
