@@ -290,7 +290,8 @@ def main(config: Config) -> None:
         f"{machine()}. {config.repeats} turns; median (range).", "",
         "| what | unit | reference loop | ours | ratio |", "|---|---|---|---|---|",
         *(row(*one) for one in compared), losses, "",
-        f"Packing, defect flags included, once: {config.images / seconds:.0f} images/s.", "",
+        f"Packing {config.images:,} images once, defects and the start of the processes included: "
+        f"{config.images / seconds:.0f} images/s.", "",
         "| analysis | seconds |", "|---|---|", *analysis(config), "",
         *ceilings.table(limits), "", *roofline(compared, limits), "",
         *(["| peak memory | |", "|---|---|", *used, ""] if used else []),
