@@ -11,7 +11,6 @@ import os
 import shutil
 import stat
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -115,11 +114,6 @@ class Packed:
         keys = list(_STAT)
         return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
 
-    @staticmethod
-    def images_of(run: Run) -> RowFile:
-        """The pixels alone of a packed copy that is there: for worker processes."""
-        return _opened(run.packed, (run.packed / _INDEX).stat().st_mtime_ns)
-
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())
@@ -207,11 +201,6 @@ def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
 
 def _unmoved(listed: pd.DataFrame) -> dict[str, int]:
     return {name: 0 for name in ("shift_x", "shift_y") if name not in listed}
-
-
-@lru_cache(maxsize=2)
-def _opened(folder: Path, _: int) -> RowFile:
-    return _images_of(folder, read_parquet(folder / _INDEX, list(_PLACE)))
 
 
 def _images_of(folder: Path, index: pd.DataFrame) -> RowFile:
