@@ -28,7 +28,7 @@ from tqdm import tqdm
 from VAE_model import galaxy_zoo, splits
 from VAE_model.cutouts import SHAPE
 from VAE_model.files import write_parquet, write_text
-from VAE_model.packed import LOOKED_BY
+from VAE_model.packing import LOOKED_BY
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, start

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 
 from VAE_model.cutouts import PIXEL_SCALE, SIZE, read_cutout
 from VAE_model.galaxy_zoo import TREE, asked, fraction
-from VAE_model.packed import moved
+from VAE_model.packing import moved
 from VAE_model.parallel import each
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem

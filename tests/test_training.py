@@ -169,7 +169,7 @@ def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
     """To any pixel: star cores of a thousand nanomaggies, and beyond float16, are kept apart."""
     from VAE_model.cutout_writer import write_cutout
     from VAE_model.cutouts import read_cutout
-    from VAE_model.packed import sky_noise
+    from VAE_model.packing import sky_noise
 
     run = copy_of_tiny_run
     path = run.folder / run.train_txt.read_text().splitlines()[7]
@@ -191,7 +191,7 @@ def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
 def test_only_what_changed_is_packed_anew_and_a_touched_file_has_not_changed(
     copy_of_tiny_run: Run, monkeypatch
 ):
-    from VAE_model import packed as module
+    from VAE_model import packing as module
 
     run = copy_of_tiny_run
     before = Packed.of(run)
@@ -213,18 +213,19 @@ def test_a_killed_packing_goes_on_and_ends_as_one_that_was_not(
     run = copy_of_tiny_run
     shutil.rmtree(run.packed, ignore_errors=True)
     code = (
-        "import os, signal, sys\nfrom VAE_model import packed\nfrom VAE_model.paths import Run\n"
-        "packed._SAVED_EVERY, do, done = 4, packed._pack_one, []\n"
+        "import os, signal, sys\nfrom VAE_model import packed, packing\n"
+        "from VAE_model.paths import Run\n"
+        "packing._SAVED_EVERY, do, done = 4, packing._pack_one, []\n"
         "def pack(job):\n"
         "    done.append(job)\n"
         "    if len(done) == 10: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return do(job)\n"
-        "packed._pack_one = pack\n"
+        "packing._pack_one = pack\n"
         "packed.Packed.of(Run(sys.argv[1]))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(run.folder)], check=False)
     assert done.returncode == -signal.SIGKILL
-    from VAE_model import packed as module
+    from VAE_model import packing as module
     from VAE_model.cutouts import read_cutout
 
     packed_now, pack = [], module._pack_one
