@@ -42,8 +42,8 @@ METHODS = {
     ),
 }
 RECOMMENDED = "paired"  # chosen beforehand, on other skies than those that are reported on
-_STEP = 0.1  # of the way from a galaxy to another, on which the stiffness is measured
 BEFORE = "no_tf"  # latents of the model as it was trained on the first survey alone
+_STEP = 0.1  # of the way from a galaxy to another, on which the stiffness is measured
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import avg_pool2d
 
 from VAE_model import outliers
-from VAE_model.defects import defect_flags
 from VAE_model.encoding import encode
 from VAE_model.packed import Packed
 from VAE_model.pixel_pca import pixel_components
@@ -46,10 +45,6 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
     table = encode(packed, model, 64)
     latents = table.filter(like="mu_").to_numpy(np.float32)
     around = surroundings(packed, model.stretch)
-    flags = [
-        any(defect_flags(flux, display).values())
-        for flux, display in zip(packed.images, packed.index["display"], strict=True)
-    ]
     distance = outliers.mahalanobis(latents, train)
     ours = outliers.combined(distance, outliers.isolation(latents, train), table["mse"])
     return {
@@ -58,7 +53,7 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
         "isolation forest on the latents": outliers.isolation(latents, train),
         "error of the reconstruction": table["mse"].to_numpy(),
         "combined, as analysis/decals_4.py": ours,
-        "the same, flagged images first": ours + np.array(flags, float),
+        "the same, flagged images first": ours + packed.flags.any(axis=1).to_numpy(float),
         "light around the centre": around,
         "light around the centre, combined with the distance": outliers.combined(around, distance),
     }
