@@ -35,6 +35,9 @@ class Config:
     network: str = "structured"
     """A name in VAE_model.models.NETWORKS. `structured`: sees each galaxy in its own frame and must
     predict its structure; `published`: Xu et al. 2023."""
+    neighbours: models.Neighbours = "hidden"
+    """`hidden`: the light of other sources is taken out before the galaxy is described
+    (VAE_model/segmentation.py); `kept`: it stays, as it always does for the published network."""
     stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
     `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""
@@ -86,6 +89,7 @@ def recipe(config: Config, num_var: int, stretch: Stretch) -> Recipe:
         seed=config.seed,
         precision=config.precision,
         block=config.block,
+        neighbours=config.neighbours,
     )
 
 

@@ -12,6 +12,7 @@ which one it is:
 """
 
 import math
+from typing import Literal
 
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from VAE_model import pose, structure
 from VAE_model.pose import Pose
+from VAE_model.segmentation import hide_neighbours
 from VAE_model.upsampling import Upsampling
 
 BANDS = 3
@@ -32,6 +34,7 @@ class Published(nn.Module):
     """
 
     CACHED = False  # what the encoder sees is the image itself
+    hides = False
     FAST_IN_BF16 = True  # on a processor with instructions for it, three times and more
     # Bytes of the largest layer's output that a CPU trains on at a time: larger blocks are not
     # kept by the allocator but fetched page by page from the kernel, which takes most of the time.
@@ -98,8 +101,9 @@ class Published(nn.Module):
 class Structured(nn.Module):
     """Sees each galaxy in its own frame, and must predict its structure as well as its pixels.
 
-    The pose (centre, direction of the major axis) is measured and taken out before the encoder
-    and put back after the decoder, so that no latent is spent on it. Beside the turned image the
+    Other sources are hidden first, or latents would be spent on them. The pose (centre, direction
+    of the major axis) is measured and taken out before the encoder and put back after the decoder,
+    so that no latent is spent on it. Beside the turned image the
     network sees, and its latents must reconstruct, the structure vector of structure.py.
 
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
@@ -113,6 +117,7 @@ class Structured(nn.Module):
     """
 
     CACHED = True  # measuring pose and structure costs more than an epoch of training
+    hides = True  # what belongs to neighbours (segmentation.py)
     SIDE = 64  # pixels of the galaxy's own frame
     HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
     WIDTH = 0.03  # of a latent's posterior at the beginning
@@ -220,7 +225,10 @@ class Structured(nn.Module):
         return groups / groups.sum(dim=1, keepdim=True)
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
-        where = pose.measure(images)
+        hidden = None
+        if self.hides:
+            images, hidden = hide_neighbours(images)
+        where = pose.measure(images, hidden)
         frames = pose.turn(images, where, self.HALF_WIDTH, self.SIDE)
         numbers = structure.describe(frames, self.bank)
         return torch.cat([frames.flatten(1), numbers], dim=1), where
@@ -281,12 +289,18 @@ def _zero(layer: nn.Module) -> nn.Module:
     return layer
 
 
+Neighbours = Literal["hidden", "kept"]
 NETWORKS = {"published": Published, "structured": Structured}
 
 
-def build(network: str, num_var: int) -> nn.Module:
-    """A new network by its name in NETWORKS. Raises KeyError for an unknown name."""
-    return NETWORKS[network](num_var)
+def build(network: str, num_var: int, neighbours: Neighbours = "hidden") -> nn.Module:
+    """A new network by its name in NETWORKS. Raises KeyError for an unknown name.
+
+    neighbours: what becomes of other sources in the image, for a network that can hide them.
+    """
+    made = NETWORKS[network](num_var)
+    made.hides = made.hides and neighbours == "hidden"
+    return made
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:

@@ -23,6 +23,7 @@ from VAE_model.labels import given_split
 from VAE_model.packing import INDEX, LOOKED_BY, STAT, Pixels, pack, with_split
 from VAE_model.paths import Run
 from VAE_model.row_file import RowFile
+from VAE_model.segmentation import SURROUNDINGS
 from VAE_model.stage import Problem
 
 
@@ -31,8 +32,9 @@ class Packed:
     """folder: where it lies; images: (N, 3, 256, 256), nanomaggies, read as float32;
     index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
     given (the split by a table that came with the images, or empty), split, noise_g, noise_r,
-    noise_z (sky sigma, nanomaggies), flag_* (defects.py, of the image before it is moved),
-    looked_by (a hash of the code that set them: another one packs anew), size, time and SHA-256
+    noise_z (sky sigma, nanomaggies), flag_* (defects.py) and what SURROUNDINGS names
+    (segmentation.py), both of the image before it is moved, looked_by (a hash of the code that
+    found them: another one packs anew), size, time and SHA-256
     of the file, and where its pixels lie: slot in `file`, first and number of its exceptions."""
 
     images: RowFile
@@ -109,6 +111,11 @@ class Packed:
     def flags(self) -> pd.DataFrame:
         """The flag_* columns, a row an image."""
         return self.index[list(FLAGS)].astype(bool)
+
+    @property
+    def surroundings(self) -> pd.DataFrame:
+        """Flux of the galaxy, neighbours and sky (segmentation.SURROUNDINGS), a row an image."""
+        return self.index[list(SURROUNDINGS)]
 
     @property
     def given(self) -> str:

@@ -13,20 +13,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import defects, parallel, splits
+from VAE_model import defects, parallel, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.files import sha256, write_parquet
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.row_file import EXCEPTION, halved
+from VAE_model.segmentation import SURROUNDINGS, surroundings
 from VAE_model.sky import iauname
 
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 INDEX = "index.parquet"
-LOOKED_BY = hashlib.sha256(Path(defects.__file__).read_bytes()).hexdigest()[:12]
+LOOKED_BY = hashlib.sha256(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (defects, segmentation))
+).hexdigest()[:12]
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
-_FACTS = ("ra", "dec", "survey", "release", "display", *(f"noise_{band}" for band in BANDS), *FLAGS)
+_NOISE = tuple(f"noise_{band}" for band in BANDS)
+_FACTS = ("ra", "dec", "survey", "release", "display", *_NOISE, *FLAGS, *SURROUNDINGS)
 _PLACE = ("slot", "bright_at", "bright", "file")  # where the pixels lie
 _SAVED_EVERY = 8192  # images, after which a killed packing goes on
 _NOISE_SHARE = 0.1  # of the sky noise, that float16 may change a pixel by
@@ -185,7 +189,8 @@ def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
         file.seek(slot * pixels.nbytes)
         file.write(pixels.tobytes())
     flags = defect_flags(cutout.flux, display=cutout.display)
+    around = surroundings(cutout.flux, display=cutout.display)
     values = (cutout.ra, cutout.dec, cutout.survey, cutout.release, cutout.display, *noise)
-    facts = dict(zip(_FACTS, (*values, *flags.values()), strict=True))
+    facts = dict(zip(_FACTS, (*values, *flags.values(), *around.values()), strict=True))
     facts |= {"looked_by": LOOKED_BY, "sha256": content, "slot": slot}
     return facts | {"exceptions": exceptions}

@@ -24,18 +24,24 @@ _START = 0.2  # sigma of the first window, half-frames
 
 class Pose(NamedTuple):
     """angle: radians, from x towards y, of the major axis; x, y: centre, half-frames;
-    size: sqrt(trace of the second moments), half-frames; ratio: minor to major axis. Each (N,)."""
+    size: sqrt(trace of the second moments), half-frames; ratio: minor to major axis; hidden: share
+    of the image that was hidden as its neighbours' light before all this was measured, NaN where
+    no galaxy was found to have neighbours (segmentation.py). Each (N,)."""
 
     angle: Tensor
     x: Tensor
     y: Tensor
     size: Tensor
     ratio: Tensor
+    hidden: Tensor
 
 
 @torch.no_grad()
-def measure(images: Tensor) -> Pose:
-    """Pose of stretched images (N, 3, y, x), by the mean of the bands above the sky's median."""
+def measure(images: Tensor, hidden: Tensor | None = None) -> Pose:
+    """Pose of stretched images (N, 3, y, x), by the mean of the bands above the sky's median.
+
+    hidden: what segmentation.py says of them; None: nothing is hidden.
+    """
     light = F.adaptive_avg_pool2d(images.float().mean(dim=1, keepdim=True), _GRID)[:, 0]
     light = (light - light.flatten(1).median(dim=1).values[:, None, None]).clamp_min(0)
     axis = (torch.arange(_GRID, device=images.device) + 0.5) / _GRID * 2 - 1
@@ -64,7 +70,8 @@ def measure(images: Tensor) -> Pose:
     angle = torch.where(moment(along**3) < 0, angle + math.pi, angle)
     mean, half = (xx + yy) / 2, (((xx - yy) / 2) ** 2 + xy**2).sqrt()
     ratio = ((mean - half).clamp_min(1e-6) / (mean + half)).sqrt()
-    return Pose(angle, x, y, (xx + yy).sqrt(), ratio)
+    hidden = torch.zeros_like(ratio) if hidden is None else hidden
+    return Pose(angle, x, y, (xx + yy).sqrt(), ratio, hidden)
 
 
 def turn(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import distributed, pose, structure
+from VAE_model import distributed, pose, segmentation, structure
 from VAE_model.batches import batches
 from VAE_model.files import atomic
 from VAE_model.packed import Packed
@@ -74,11 +74,13 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the images, the code that prepares, the stretch, and the network's frame."""
-        source = [Path(str(module.__file__)).read_bytes() for module in (pose, structure)]
+        modules = (segmentation, pose, structure)
+        source = [Path(str(module.__file__)).read_bytes() for module in modules]
         constants: list[object] = [
             type(self.network).__name__,
             self.network.SIDE,
             self.network.HALF_WIDTH,
+            self.network.hides,
         ]
         constants += [self.stretch.kind, self.stretch.softening]
         constants += [self.packed.images.dtype]

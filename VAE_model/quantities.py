@@ -11,20 +11,17 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from tqdm import tqdm
 
 from VAE_model import pose
 from VAE_model.batches import batches
-from VAE_model.cutouts import BANDS, PIXEL_SCALE
+from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.packed import Packed
+from VAE_model.segmentation import hide_neighbours
 from VAE_model.stretch import Stretch
 
 ROUND = 0.8  # axis ratio from which a galaxy has no position angle worth the name
 _BATCH = 32
-_DETECTED, _AREA = 5.0, 4  # sigma of a pixel of 0.52 arcsec, and so many of them
-_APERTURE = 65  # radius in pixels: 17 arcsec
-_STEP = 1 / 255  # of an 8-bit image, whose sky may be without noise
 _LEAST = 0.1  # nanomaggies: a field fainter than that is as good as none
 
 Source = Literal["truth", "image"]
@@ -68,7 +65,7 @@ def quantities(
         return found, left_out | dict.fromkeys(("flux", "sky noise"), why)
     noise = np.log10(index[[f"noise_{band}" for band in BANDS]].to_numpy(float)).mean(axis=1)
     return [
-        _quantity("flux", "log nanomaggies, r, within 17 arcsec", "image", seen["flux"]),
+        _quantity("flux", "log nanomaggies, r, of its own pixels", "image", seen["flux"]),
         *found,
         _quantity("sky noise", "log nanomaggies, mean of g, r, z", "image", noise),
     ], left_out
@@ -99,51 +96,21 @@ def _true(known: pd.DataFrame, survey: pd.Series) -> tuple[list[Quantity], dict[
 
 
 def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Measured on the images packed.images[rows], a row each: flux (log10 of nanomaggies in r
-    within 17 arcsec, above the median), size (arcsec), ratio and angle (radians) by adaptive
-    moments (pose.py), and neighbours: the number of sources in r but for the one in the middle."""
+    """Measured on the images packed.images[rows], a row each: flux (log10 of nanomaggies in r, of
+    the pixels in which the galaxy stands out), size (arcsec), ratio and angle (radians) by adaptive
+    moments (pose.py), neighbours hidden, and neighbours: how many there are."""
     stretch = Stretch.of(packed.index["display"])
-    sigma = packed.index["noise_r"].to_numpy(float)
-    sigma = np.maximum(sigma, packed.index["display"].to_numpy(bool) * _STEP)
     parts = []
     with tqdm(total=len(rows), desc="measuring images", unit="image") as progress:
         for chunk, flux in batches(packed.images, rows, _BATCH, torch.device("cpu")):
-            where = pose.measure(stretch(flux))
-            red = flux[:, 1].numpy()
-            light = [_aperture(image) for image in red]
-            count = [neighbours(image, s) for image, s in zip(red, sigma[chunk], strict=True)]
-            half = flux.shape[-1] / 2 * PIXEL_SCALE
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "flux": light, "size": where.size.numpy().astype(float) * half,
-                        "ratio": where.ratio.numpy().astype(float),
-                        "angle": where.angle.numpy().astype(float), "neighbours": count,
-                    }
-                )
-            )  # fmt: skip
+            where = pose.measure(*hide_neighbours(stretch(flux)))
+            parts.append(torch.stack([where.size, where.ratio, where.angle], dim=1).numpy())
             progress.update(len(chunk))
-    return pd.concat(parts, ignore_index=True)
-
-
-def neighbours(image: NDArray[np.float32], sigma: float) -> int:
-    """Sources in an image (y, x), but for the one nearest to the middle: four and more adjoining
-    pixels of 0.52 arcsec that are 5 sigma above the median. sigma: of the sky, a pixel."""
-    small = (image - np.median(image)).reshape(image.shape[0] // 2, 2, -1, 2).mean(axis=(1, 3))
-    smooth = ndimage.gaussian_filter(small, 0.8)
-    noise = sigma / 2 * 0.55  # of the mean of four pixels, and what the smoothing leaves of it
-    label, count = ndimage.label(smooth > _DETECTED * noise)
-    large = np.flatnonzero(np.bincount(label.ravel(), minlength=count + 1)[1:] >= _AREA)
-    return max(len(large) - 1, 0)
-
-
-def _aperture(image: NDArray[np.float32]) -> float:
-    """log10 of the light within 17 arcsec of the middle; NaN where there is none."""
-    y, x = np.ogrid[: image.shape[0], : image.shape[1]]
-    middle = (image.shape[0] - 1) / 2
-    inside = np.hypot(x - middle, y - middle) <= _APERTURE
-    light = float((image[inside] - np.median(image)).sum(dtype=float))
-    return float(np.log10(light)) if light > 0 else np.nan
+    found = pd.DataFrame(np.concatenate(parts).astype(float), columns=["size", "ratio", "angle"])
+    found["size"] *= SIZE / 2 * PIXEL_SCALE
+    around = packed.surroundings.iloc[rows].reset_index(drop=True)
+    light = around["flux_r"].where(around["flux_r"] > 0)
+    return found.assign(flux=np.log10(light), neighbours=around["neighbours"])
 
 
 def _quantity(name: str, unit: str, source: Source, values: object) -> Quantity:

@@ -45,7 +45,7 @@ class TrainedVAE:
                 f"with python Galaxy_VAE_n.py --num-var {num_var}"
             )
         try:
-            network = models.build(config["network"], num_var)
+            network = models.build(config["network"], num_var, config.get("neighbours", "kept"))
             network.load_state_dict(content["weights"])
             stretch = Stretch(config["stretch"], tuple(config["softening"]))
             if not all(

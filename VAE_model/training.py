@@ -43,6 +43,7 @@ class Recipe:
     train_images: int = 0
     block: int = 0
     softening: tuple[float, ...] = SOFTENING
+    neighbours: models.Neighbours = "kept"  # as in model files that do not say
 
 
 class Trainer(Loop):
@@ -59,7 +60,7 @@ class Trainer(Loop):
         if recipe.train_images:
             rows = np.sort(shuffled(rows, recipe.seed, 0)[: recipe.train_images])
         torch.manual_seed(recipe.seed)
-        self.network = models.build(recipe.network, recipe.num_var).to(device)
+        self.network = models.build(recipe.network, recipe.num_var, recipe.neighbours).to(device)
         self.network.to(memory_format=torch.channels_last)
         self.likelihood = Likelihood(recipe.loss).to(device)
         self.begin(rows, packed.rows("validation"), "images")

@@ -1,15 +1,21 @@
-"""Find the outliers, and tell the rare from the broken.
+"""Find the outliers, and tell the rare galaxy from the bad frame.
 
-Every image gets four scores: its Mahalanobis distance in the latent space from all galaxies and
+Every galaxy gets four scores: its Mahalanobis distance in the latent space from all galaxies and
 from its own class, its isolation-forest score, and its reconstruction error. Their percentile
-ranks are averaged and ranked. An image with a defect flag is `broken`; one among the highest
-ranked without a flag is `rare`. The script is silent about what is rare: look at the gallery.
+ranks are averaged and ranked: `rank`. Neighbours are hidden from the latents, so what lies around
+the galaxy has a rank of its own, `frame_rank`: images with a defect flag first, then by how uneven
+the sky is beside the galaxy's light (haloes and spikes of stars, glare, crowding).
+
+An image with a defect flag is `broken`; of the others, those of highest `frame_rank` are `suspect`
+and of the rest those of highest `rank` are `rare`. The script is silent about what is rare: look at
+the gallery.
 
 Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
         result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky)
 Writes: result/outliers_40.parquet: iauname, ra, dec, path, survey, split, distance,
-        class_distance, isolation, mse, combined, rank, kind, flag_*; result/outliers_40.json (how
-        many of the injected defects were found), figures/outliers_40.png, figures/outliers_40.html
+        class_distance, isolation, mse, combined, rank, unevenness, frame_rank, kind, flag_*;
+        result/outliers_40.json (how many of the injected defects were found),
+        figures/outliers_40.png, figures/outliers_40.html
 
 Example: python analysis/decals_4.py --num-var 40
 """
@@ -45,10 +51,12 @@ SCORES = {  # column: its name on a card
     "mse": "error",
 }
 KINDS = (
-    Kind("rare", "rare", "among the highest ranked, without a defect flag", "#44AA99"),
+    Kind("rare", "rare", "a galaxy unlike the others, in a frame like the others", "#44AA99"),
+    Kind("suspect", "suspect", "the sky beside the galaxy is uneven", "#DDCC77"),
     Kind("broken", "broken", "has a defect flag", "#CC6677"),
 )
 COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
+ORDER = {"rare": "rank", "suspect": "frame_rank", "broken": "frame_rank"}  # a kind: what ranks it
 FEWEST = 10  # training galaxies, below which nothing can be called unusual
 
 
@@ -59,7 +67,7 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     rare_share: float = 0.02
-    """Share of the images that count as highest ranked."""
+    """Share of the images that count as highest ranked, by each of the two ranks."""
     trees: int = 200
     """Of the isolation forest."""
     cards: int = 60
@@ -82,8 +90,13 @@ def score(
     result["rank"] = outliers.rank(result["combined"])
     flags = table[list(FLAGS)].astype(bool)
     broken = flags.any(axis=1)
-    top = result["rank"] <= max(1, round(config.rare_share * len(table)))
-    result["kind"] = np.select([broken, top], ["broken", "rare"], "ordinary")
+    result["unevenness"] = table["unevenness"]
+    uneven = np.nan_to_num(outliers.percentile(table["unevenness"]))
+    result["frame_rank"] = outliers.rank(uneven + broken)
+    most = max(1, round(config.rare_share * len(table)))
+    suspect = result["frame_rank"] <= most + broken.sum()
+    rare = result["rank"] <= most
+    result["kind"] = np.select([broken, suspect, rare], ["broken", "suspect", "rare"], "ordinary")
     return pd.concat([result, flags], axis=1)
 
 
@@ -142,14 +155,14 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
 
 def top(table: pd.DataFrame, kind: str, most: int) -> pd.DataFrame:
     """The highest ranked of a kind."""
-    return table[table["kind"] == kind].nsmallest(most, "rank")
+    return table[table["kind"] == kind].nsmallest(most, ORDER[kind])
 
 
 def varied(table: pd.DataFrame, most: int) -> pd.DataFrame:
     """The highest ranked of the broken, every flag in turn."""
     broken = top(table, "broken", len(table))
     turn = broken.groupby(broken[list(FLAGS)].to_numpy().argmax(axis=1)).cumcount()
-    return broken.iloc[np.lexsort((broken["rank"], turn))].head(most)
+    return broken.iloc[np.lexsort((broken["frame_rank"], turn))].head(most)
 
 
 def words(row: pd.Series) -> tuple[str, ...]:
@@ -163,17 +176,18 @@ def picture(packed: Packed, path: str, size: int) -> NDArray[np.uint8]:
 
 
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
-    """Contact sheet: the highest ranked rare above the broken."""
-    figure = new_figure(17, 10.6, layout="constrained")
+    """Contact sheet: the highest ranked of each kind."""
+    figure = new_figure(17, 5.3 * len(KINDS), layout="constrained")
     parts = figure.subfigures(len(KINDS), 1, hspace=0.02, squeeze=False).ravel()
-    chosen = (top(table, "rare", COLUMNS * ROWS), varied(table, COLUMNS * ROWS))
+    chosen = [top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]]
+    chosen.append(varied(table, COLUMNS * ROWS))
     for part, kind, rows in zip(parts, KINDS, chosen, strict=True):
         count = int((table["kind"] == kind.name).sum())
         of = f"{len(rows)} of {count:,}" if count > len(rows) else f"{count:,}"
         part.suptitle(f"{kind.label.capitalize()}: {kind.meaning} ({of})", fontsize=15,
                       fontweight="bold", x=0.005, ha="left", color="#222222")  # fmt: skip
         titles = [
-            f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row['rank']:,}")
+            f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[ORDER[kind.name]]:,}")
             for _, row in rows.iterrows()
         ]
         images = [picture(packed, path, 256) for path in rows["path"]]
@@ -188,7 +202,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
     made = []
     for number, row in chosen.sort_values("rank").iterrows():
         known = np.isfinite([row["ra"], row["dec"]]).all()
-        facts = {"rank": f"{row['rank']:,}"}
+        facts = {"rank": f"{row['rank']:,}", "of frames": f"{row['frame_rank']:,}"}
         for name, label in SCORES.items():
             if np.isfinite(row[name]):
                 facts[label] = f"{100 * shares[name][number]:.1f} %"
@@ -201,7 +215,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
                 lines=(sexagesimal(row["ra"], row["dec"]) if known else "no position",
                        f"{row['survey']}, {row['split']}"),
                 facts=facts,
-                tags=words(row) or ("rare",),
+                tags=words(row) or (row["kind"],),
             )
         )  # fmt: skip
     return made
@@ -216,8 +230,9 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
-    table, latents = read_means(run, source, number, ("survey", "mse", "flag_"))
-    lacking = [name for name in ("survey", "mse", *FLAGS) if name not in table]
+    needed = ("survey", "mse", "unevenness", *FLAGS)
+    table, latents = read_means(run, source, number, needed)
+    lacking = [name for name in needed if name not in table]
     again = f"delete it and run {run.made_by(source)} --num-var {number}"
     if lacking:
         raise Problem(f"{run.show(source)} has no column {', '.join(lacking)}: {again}")
@@ -232,7 +247,8 @@ def main(config: Config) -> None:
     members = members_of_classes(run, config, table["path"])
     result = score(table, latents, members, config)
     found = recovery(result, run) if run.truth.exists() else {}
-    counts = {kind: int((result["kind"] == kind).sum()) for kind in ("broken", "rare", "ordinary")}
+    kinds = ("broken", "suspect", "rare", "ordinary")
+    counts = {kind: int((result["kind"] == kind).sum()) for kind in kinds}
     flags = {flag: int(result[flag].sum()) for flag in FLAGS}
     print("  " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()))
     if found:
@@ -245,16 +261,20 @@ def main(config: Config) -> None:
     save_figure(sheet(result, packed), drawing, dpi=110)
     lead = [
         f"{len(table):,} images by {number} latent variables. {counts['broken']:,} are broken: "
-        f"they have a defect flag. {counts['rare']:,} are rare: they have none, and are among the "
-        f"{config.rare_share:.1%} ranked highest. Here are the first {config.cards} of each kind.",
-        "The rank is that of the mean of four percentiles, each the share of images that score "
-        "lower: distance in the latent space from all galaxies, from those of its class, how "
-        "isolated it is there, and the error of its reconstruction. A picture leads to the "
-        "survey's own viewer.",
+        f"they have a defect flag. {counts['suspect']:,} are suspect: the sky beside the galaxy is "
+        "uneven, as by the halo or the spikes of a star, a glare, or a crowd. "
+        f"{counts['rare']:,} are rare: neither, but galaxies unlike the others. Suspect and rare "
+        f"are among the {config.rare_share:.1%} ranked highest; here are the first {config.cards} "
+        "of each kind.",
+        "The rank of a galaxy is that of the mean of four percentiles, each the share of images "
+        "that score lower: distance in the latent space from all galaxies, from those of its "
+        "class, how isolated it is there, and the error of its reconstruction. The rank of a frame "
+        "is by its flags, then by the scatter of the sky over the galaxy's light. A picture leads "
+        "to the survey's own viewer.",
     ]
     write_gallery(
         run.outliers_page(number),
-        "Outliers: the rare and the broken",
+        "Outliers: rare galaxies and bad frames",
         lead,
         KINDS,
         cards(result, packed, config),

@@ -4,7 +4,9 @@ Reads:  train.txt (its packed images), model/vae_40.pt (or the constant `model`)
         where that gives a split
 Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
         survey, split, mu_00.., logvar_00.., mse, ssim, pose_* (where the network takes the pose
-        out: angle in radians, x, y and size in half-frames, ratio of the axes), flag_*
+        out: angle in radians, x, y and size in half-frames, ratio of the axes, share of the image
+        that was hidden as neighbours' light), flux_g, flux_r, flux_z (the galaxy's own,
+        nanomaggies), neighbours, unevenness (VAE_model/segmentation.py), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
 """
@@ -94,8 +96,11 @@ def main(config: Config) -> None:
         )
     rows = own_rows(len(identity), config.batch)
     latents = encode(packed, model, config.batch, rows, config.survey)
-    own, flags = (part.iloc[rows].reset_index(drop=True) for part in (identity, packed.flags))
-    table = merged(run, pd.concat([own, latents, flags], axis=1), config.num_var)
+    own, around, flags = (
+        part.iloc[rows].reset_index(drop=True)
+        for part in (identity, packed.surroundings, packed.flags)
+    )
+    table = merged(run, pd.concat([own, latents, around, flags], axis=1), config.num_var)
     if table is None:
         return stage.finish()
     write_parquet(run.latents(config.num_var), table)

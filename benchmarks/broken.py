@@ -1,39 +1,27 @@
 """Broken frames ranked without a label (gz2_defect): a part of benchmarks/features.py.
 
-The scores of analysis/decals_4.py and the defect flags, beside an isolation forest on principal
-components of the pixels, and beside the light around the centre, which is what these frames
-(haloes, spikes, red skies) have and plain galaxies have not. That score was chosen on a random
-half of the images; areas are given for the other half.
+The scores and the two ranks of analysis/decals_4.py, beside an isolation forest on principal
+components of the pixels. What the rank of frames goes by was chosen on a random half of the
+images; areas are given for the other half.
 """
 
+import importlib
+import sys
+
 import numpy as np
-import torch
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
-from torch.nn.functional import avg_pool2d
 
 from VAE_model import outliers
 from VAE_model.encoding import encode
 from VAE_model.packed import Packed
+from VAE_model.paths import ROOT
 from VAE_model.pixel_pca import pixel_components
-from VAE_model.stretch import Stretch
 from VAE_model.trained import TrainedVAE
 
-INSIDE, OUTSIDE = 0.35, 0.5  # half-frames from the centre, where colour and light are looked at
-
-
-def surroundings(images: Packed, stretch: Stretch) -> NDArray[np.float64]:
-    """How much light of how much colour lies away from the centre: (N,), a mean of percentiles."""
-    rows = np.arange(len(images.index))
-    axis = (torch.arange(64) + 0.5) / 32 - 1
-    radius = torch.hypot(*torch.meshgrid(axis, axis, indexing="ij"))
-    light, colour = [], []
-    for part in np.array_split(rows, max(1, len(rows) // 64)):
-        small = avg_pool2d(stretch(torch.from_numpy(images.images[part])), 4)
-        light.append(small[:, :, radius > OUTSIDE].mean(dim=2).amax(dim=1))
-        contrast = small.amax(dim=1) - small.amin(dim=1)
-        colour.append(contrast[:, radius > INSIDE].mean(dim=1))
-    return outliers.combined(torch.cat(light).numpy(), torch.cat(colour).numpy())
+sys.path[:0] = [str(ROOT / "analysis")]
+decals_4 = importlib.import_module("decals_4")
 
 
 def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDArray]:
@@ -42,20 +30,19 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
     components = pixel_components(
         packed.images, np.flatnonzero(train), rows, 40, stretch=model.stretch
     )
-    table = encode(packed, model, 64)
-    latents = table.filter(like="mu_").to_numpy(np.float32)
-    around = surroundings(packed, model.stretch)
-    distance = outliers.mahalanobis(latents, train)
-    ours = outliers.combined(distance, outliers.isolation(latents, train), table["mse"])
+    latents = encode(packed, model, 64)
+    table = pd.concat([packed.index, latents], axis=1)
+    means = latents.filter(like="mu_").to_numpy(np.float32)
+    without_classes = np.zeros((len(rows), 0), bool)
+    found = decals_4.score(table, means, without_classes, decals_4.Config())
     return {
         "isolation forest on PCA-40 of the pixels": outliers.isolation(components, train),
-        "distance in the latents": distance,
-        "isolation forest on the latents": outliers.isolation(latents, train),
-        "error of the reconstruction": table["mse"].to_numpy(),
-        "combined, as analysis/decals_4.py": ours,
-        "the same, flagged images first": ours + packed.flags.any(axis=1).to_numpy(float),
-        "light around the centre": around,
-        "light around the centre, combined with the distance": outliers.combined(around, distance),
+        "distance in the latents": found["distance"].to_numpy(),
+        "isolation forest on the latents": found["isolation"].to_numpy(),
+        "error of the reconstruction": found["mse"].to_numpy(),
+        "rank of the galaxy (analysis/decals_4.py)": -found["rank"].to_numpy(),
+        "unevenness of the sky": found["unevenness"].to_numpy(),
+        "**rank of the frame** (analysis/decals_4.py)": -found["frame_rank"].to_numpy(),
     }
 
 

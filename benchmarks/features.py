@@ -4,10 +4,11 @@ Sets: real colour images with a label (gz2_spiral, gzdecals_ring), imported as t
 bring them; the simulated sky of `make run` with the seven questions of analysis/classify.py; and
 real broken frames (gz2_defect), which are ranked without a label. Variants: principal components
 of the pixels and of the turned frames that the default network sees, a random projection of these,
-the default network before and after training, the published network, and ResNet-18, which is told
-the labels and is the mark. Networks see no test image. Of the labels, forests, logistic regression
-and ResNet-18 see those of all images outside the test split. Each result is kept in a file of its
-own, so that the same command goes on. Three hours or so on 2 cores, 10 GB on disk.
+the default network before and after training, and with the neighbours left in, the published
+network, and ResNet-18, which is told the labels and is the mark. Networks see no test image. Of
+the labels, forests, logistic regression and ResNet-18 see those of all images outside the test
+split. Each result is kept in a file of its own, so that the same command goes on. Three hours or
+so on 2 cores, 10 GB on disk.
 
 Reads:  <real>/<set>/images and labels.csv; the run <sky>, made by `make run`
 Writes: <folder>/<set>/ (a run each), <folder>/results/, docs/FEATURES.md with --write
@@ -28,9 +29,9 @@ from typing import Any, Literal
 
 import broken
 import numpy as np
+import resnet
 import torch
 from numpy.typing import NDArray
-from resnet import fit_resnet
 from scipy.ndimage import rotate
 from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
@@ -39,14 +40,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from VAE_model import models, pose, structure
+from VAE_model import models, pixel_pca, pose, segmentation, structure
 from VAE_model.device import choose_device
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
-from VAE_model.pixel_pca import pixel_components
 from VAE_model.prepared import Prepared
 from VAE_model.scores import Question, set_question
 from VAE_model.stage import Problem, start
@@ -64,6 +64,7 @@ WORDS = {
     "frames": "PCA-40 of the turned frames",
     "random": "40 random projections of the turned frames",
     "untrained": "default network, its networks untrained",
+    "kept": "default network, neighbours kept",
     "structured": "**default network**",
     "published": "published network",
     "resnet": "ResNet-18, told the labels",
@@ -72,7 +73,9 @@ DEAR = ("published", "resnet")
 LATENTS = 40
 ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
 HEADS = ("forest", "logistic")
-Variant = Literal["pixels", "frames", "random", "untrained", "structured", "published", "resnet"]
+Variant = Literal[
+    "pixels", "frames", "random", "untrained", "kept", "structured", "published", "resnet"
+]  # fmt: skip
 Predictions = dict[str, NDArray[np.int64]]  # a question: the answer to each test galaxy, as codes
 
 
@@ -125,9 +128,11 @@ class Task:
         return len(self.packed.index)
 
 
-def code() -> str:
-    """Changes with the code that makes the networks: what older code made is not kept."""
-    sources = [Path(str(module.__file__)).read_bytes() for module in (models, pose, structure)]
+def code(variant: str = "") -> str:
+    """Changes with the code that makes the features: what older code made is not kept."""
+    own = {"pixels": (pixel_pca,), "resnet": (resnet,)}
+    modules = own.get(variant, (models, segmentation, pose, structure))
+    sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
 
@@ -192,7 +197,7 @@ def frames(task: Task) -> NDArray[np.float32]:
 
 def by_pixels(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
     every = np.arange(len(task))
-    return pixel_components(
+    return pixel_pca.pixel_components(
         task.packed.images, task.rows, every, LATENTS, seed=seed, stretch=task.stretch
     )
 
@@ -214,7 +219,7 @@ def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE
     if config.quick:
         constants |= {"epochs": 1}
     of = training.Config(seed=seed, **constants)
-    name = f"{of.network}_{seed}{'' if of.learning_rate else '_untrained'}"
+    name = f"{of.network}_{seed}_{of.neighbours}{'' if of.learning_rate else '_untrained'}"
     folder = ROOT / config.folder / "models" / task.name / code()
     files = Files(*(folder / f"{name}{end}" for end in (".pt", "_last.pt", "_log.jsonl")))
     recipe = training.recipe(of, LATENTS, task.stretch)
@@ -240,11 +245,16 @@ def by_untrained(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
     return by_network(config, task, seed, epochs=1, learning_rate=0.0)
 
 
+def by_neighbours_too(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
+    return by_network(config, task, seed, neighbours="kept")
+
+
 FEATURES: dict[str, Callable[[Config, Task, int], NDArray[np.float32]]] = {
     "pixels": by_pixels,
     "frames": by_frames,
     "random": by_chance,
     "untrained": by_untrained,
+    "kept": by_neighbours_too,
     "structured": by_network,
     "published": by_published,
 }
@@ -318,7 +328,7 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     where it is not, and only what is kept is asked for."""
     path = ROOT / config.folder / "results" / task.name / f"{variant}_{seed}.json"
     constants = {
-        "images": sha256(task.run.train_txt), "code": code(),
+        "images": sha256(task.run.train_txt), "code": code(variant),
         "trees": config.trees, "quick": config.quick,
         "epochs": getattr(config, f"epochs_{variant}", None),
     }  # fmt: skip
@@ -331,7 +341,9 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     began = time.monotonic()
     if variant == "resnet":
         size = {"epochs": 1 if config.quick else config.epochs_resnet, "seed": seed}
-        found, features = fit_resnet(task.packed.images, task.stretch, task.questions, **size)
+        found, features = resnet.fit_resnet(
+            task.packed.images, task.stretch, task.questions, **size
+        )
         heads = {"network": found}
     else:
         features = FEATURES[variant](config, task, seed)

@@ -104,7 +104,7 @@ def walk(
 def facing(count: int) -> Pose:
     """The pose of a galaxy in the middle of the frame whose major axis lies along x."""
     zero = torch.zeros(count)
-    return Pose(angle=zero, x=zero, y=zero, size=zero, ratio=zero + 1)
+    return Pose(angle=zero, x=zero, y=zero, size=zero, ratio=zero + 1, hidden=zero)
 
 
 def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:

@@ -50,7 +50,9 @@ def with_latents(source: Run, folder: Path) -> Run:
     for number in range(NUM_VAR):
         table[f"mu_{number:02d}"] = means[:, number].astype(np.float32)
     table["mse"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
-    write_parquet(run.latents(NUM_VAR), pd.concat([table, packed.flags], axis=1))
+    write_parquet(
+        run.latents(NUM_VAR), pd.concat([table, packed.surroundings, packed.flags], axis=1)
+    )
     catalogue = read_parquet(run.catalogue)
     classes = {name: cut.select(catalogue) for name, cut in CLASSES.items()}
     classes = pd.DataFrame({"iauname": catalogue["iauname"], **classes})

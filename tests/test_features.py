@@ -93,7 +93,8 @@ def test_command_goes_from_images_to_a_table_and_keeps_its_results(tmp_path, mon
     assert len(kept["answers"]["forest"]["ring"]) == 20
     assert np.mean(np.array(kept["answers"]["forest"]["ring"]) == table["ring"][
         table["split"] == "test"]) > 0.9  # fmt: skip
-    (results / "pixels_0.json").write_text(json.dumps({**kept, "neighbours": 0.123}))
+    pixels = json.loads((results / "pixels_0.json").read_text())
+    (results / "pixels_0.json").write_text(json.dumps({**pixels, "neighbours": 0.123}))
     monkeypatch.setattr(features, "import_set", lambda config, name: Run(config.folder / name))
     features.main(features.Config(folder=tmp_path / "runs", sets=("gzdecals_ring",), seeds=(0,),
                                   variants=("pixels", "structured"), min_test=10, quick=True,

@@ -148,9 +148,20 @@ def test_flagged_images_are_broken_and_none_is_lost(whole):
     assert sorted(table["rank"]) == list(range(1, len(table) + 1))
     assert np.flatnonzero(table["kind"] == "broken").tolist() == sorted(DEFECTS)
     assert (table.loc[table["kind"] == "broken", list(FLAGS)].any(axis=1)).all()
-    rare = table[table["kind"] == "rare"]
-    assert len(rare) >= 10 - len(DEFECTS) and not rare[list(FLAGS)].any(axis=None)
+    suspect, rare = (table[table["kind"] == kind] for kind in ("suspect", "rare"))
+    assert not pd.concat([suspect, rare])[list(FLAGS)].any(axis=None)
+    assert len(suspect) == 10 and 0 < len(rare) <= 10
     assert rare["rank"].max() <= 10
+
+
+def test_frames_are_ranked_by_their_flags_then_by_the_unevenness_of_their_sky(whole):
+    table = read_parquet(whole.outliers(NUM_VAR))
+    assert sorted(table["frame_rank"]) == list(range(1, len(table) + 1))
+    broken = table[list(FLAGS)].any(axis=1)
+    assert sorted(table.loc[broken, "frame_rank"]) == [1, 2, 3]
+    rest = table[~broken].sort_values("frame_rank")
+    assert rest["unevenness"].is_monotonic_decreasing
+    assert rest["kind"].iloc[:10].eq("suspect").all()
 
 
 def test_the_recovery_of_injected_defects_is_reported(whole):

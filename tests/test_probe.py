@@ -12,7 +12,7 @@ import torch
 from conftest import load_script, run_script, says_one_line
 from scipy.ndimage import center_of_mass
 
-from VAE_model import calibration, checkpoint, invariance, models, probing, quantities
+from VAE_model import calibration, checkpoint, invariance, models, probing
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.simulation import repeats, sky
@@ -101,17 +101,6 @@ def test_images_are_turned_about_their_middle_by_what_is_said():
     shifted = invariance.shift(images, np.random.default_rng(0)).numpy()
     steps = np.array([center_of_mass(image[0]) for image in shifted]) - center_of_mass(blob)
     assert (steps <= 0.05).all() and (steps >= -1.05).all() and np.ptp(steps) > 0.5
-
-
-def test_neighbours_are_counted_without_the_galaxy_itself():
-    rng = np.random.default_rng(5)
-    y, x = np.mgrid[:256, :256]
-    image = rng.normal(0, 0.01, (256, 256))
-    for row, column, width in ((128, 128, 9), (40, 60, 3), (200, 90, 2), (70, 210, 3)):
-        image += np.exp(-0.5 * ((x - column) ** 2 + (y - row) ** 2) / width**2)
-    assert quantities.neighbours(image.astype(np.float32), 0.01) == 3
-    empty = rng.normal(0, 0.01, (256, 256)).astype(np.float32)
-    assert quantities.neighbours(empty, 0.01) == 0
 
 
 def test_a_galaxy_observed_again_has_the_same_light_and_other_noise():
