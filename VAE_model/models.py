@@ -9,6 +9,7 @@ which one it is:
     decode(latent)   the reconstruction of the target, (N, D)
     restore(decoded, pose)  the reconstruction as stretched images on the sky
     initialise(inputs)      a look at training images before training begins
+    hides            whether prepare takes the neighbours out of the image
 """
 
 import math

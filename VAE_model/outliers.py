@@ -105,6 +105,17 @@ def rank(scores: ArrayLike) -> NDArray[np.int64]:
     return ranks
 
 
+def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
+    """Where the logarithm of a positive quantity is more than `sigmas` above its median: (N,).
+
+    sigma is that of the middle of the values, by their median deviation; NaN does not stand out.
+    """
+    with np.errstate(divide="ignore"):
+        level = np.log(np.asarray(values, float))
+    level -= np.nanmedian(level)
+    return level > sigmas * 1.4826 * np.nanmedian(np.abs(level))
+
+
 def _cross_fit(
     train: NDArray[np.int64], others: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

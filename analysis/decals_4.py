@@ -6,9 +6,9 @@ ranks are averaged and ranked: `rank`. Neighbours are hidden from the latents, s
 the galaxy has a rank of its own, `frame_rank`: images with a defect flag first, then by how uneven
 the sky is beside the galaxy's light (haloes and spikes of stars, glare, crowding).
 
-An image with a defect flag is `broken`; of the others, those of highest `frame_rank` are `suspect`
-and of the rest those of highest `rank` are `rare`. The script is silent about what is rare: look at
-the gallery.
+An image with a defect flag is `broken`; of the others, those with a sky far more uneven than is
+usual are `suspect`, and of the rest those of highest `rank` are `rare`. The script is silent about
+what is rare: look at the gallery.
 
 Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
         result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky)
@@ -52,7 +52,7 @@ SCORES = {  # column: its name on a card
 }
 KINDS = (
     Kind("rare", "rare", "a galaxy unlike the others, in a frame like the others", "#44AA99"),
-    Kind("suspect", "suspect", "the sky beside the galaxy is uneven", "#DDCC77"),
+    Kind("suspect", "suspect", "the sky beside the galaxy is more uneven than is usual", "#DDCC77"),
     Kind("broken", "broken", "has a defect flag", "#CC6677"),
 )
 COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
@@ -67,7 +67,9 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     rare_share: float = 0.02
-    """Share of the images that count as highest ranked, by each of the two ranks."""
+    """Share of the images that count as highest ranked."""
+    suspect: float = 3.0
+    """Robust sigmas above the median of the logarithm of the unevenness: a suspect frame."""
     trees: int = 200
     """Of the isolation forest."""
     cards: int = 60
@@ -94,7 +96,7 @@ def score(
     uneven = np.nan_to_num(outliers.percentile(table["unevenness"]))
     result["frame_rank"] = outliers.rank(uneven + broken)
     most = max(1, round(config.rare_share * len(table)))
-    suspect = result["frame_rank"] <= most + broken.sum()
+    suspect = outliers.stands_out(table["unevenness"], config.suspect)
     rare = result["rank"] <= most
     result["kind"] = np.select([broken, suspect, rare], ["broken", "suspect", "rare"], "ordinary")
     return pd.concat([result, flags], axis=1)
@@ -176,12 +178,14 @@ def picture(packed: Packed, path: str, size: int) -> NDArray[np.uint8]:
 
 
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
-    """Contact sheet: the highest ranked of each kind."""
-    figure = new_figure(17, 5.3 * len(KINDS), layout="constrained")
-    parts = figure.subfigures(len(KINDS), 1, hspace=0.02, squeeze=False).ravel()
-    chosen = [top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]]
-    chosen.append(varied(table, COLUMNS * ROWS))
-    for part, kind, rows in zip(parts, KINDS, chosen, strict=True):
+    """Contact sheet: the highest ranked of each kind that there is."""
+    chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]}
+    chosen[KINDS[-1]] = varied(table, COLUMNS * ROWS)
+    chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
+    lines = [-(-len(rows) // COLUMNS) for rows in chosen.values()]
+    figure = new_figure(17, 2.65 * sum(lines), layout="constrained")
+    parts = figure.subfigures(len(chosen), 1, hspace=0.02, squeeze=False, height_ratios=lines)
+    for part, (kind, rows) in zip(parts.ravel(), chosen.items(), strict=True):
         count = int((table["kind"] == kind.name).sum())
         of = f"{len(rows)} of {count:,}" if count > len(rows) else f"{count:,}"
         part.suptitle(f"{kind.label.capitalize()}: {kind.meaning} ({of})", fontsize=15,
@@ -262,10 +266,9 @@ def main(config: Config) -> None:
     lead = [
         f"{len(table):,} images by {number} latent variables. {counts['broken']:,} are broken: "
         f"they have a defect flag. {counts['suspect']:,} are suspect: the sky beside the galaxy is "
-        "uneven, as by the halo or the spikes of a star, a glare, or a crowd. "
-        f"{counts['rare']:,} are rare: neither, but galaxies unlike the others. Suspect and rare "
-        f"are among the {config.rare_share:.1%} ranked highest; here are the first {config.cards} "
-        "of each kind.",
+        "far more uneven than is usual, as by the halo or the spikes of a star, a glare, or a "
+        f"crowd. {counts['rare']:,} are rare: neither, but among the {config.rare_share:.1%} "
+        f"galaxies ranked highest. Here are the first {config.cards} of each kind.",
         "The rank of a galaxy is that of the mean of four percentiles, each the share of images "
         "that score lower: distance in the latent space from all galaxies, from those of its "
         "class, how isolated it is there, and the error of its reconstruction. The rank of a frame "
