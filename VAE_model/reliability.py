@@ -175,8 +175,8 @@ def _panel(axes: Axes, name: str, of: dict[str, Any]) -> None:
                       linewidth=1.3, label=label)  # fmt: skip
     base = of[BASE]["bins"][0]
     axes.plot(base["said"], base["right"], "D", color="#117733", markersize=6, label="base rate")
-    errors = " and ".join(f"{of[kind]['calibration_error']:.3f}" for kind in _STYLES)
+    error, corrected = (of[kind]["calibration_error"] for kind in (GROWN, SHARES))
     axes.set_title(f"{name}, n = {of[GROWN]['n']:,}", pad=22)
-    axes.text(0, 1.03, f"calibration error {errors}", transform=axes.transAxes, fontsize=9,
-              color="#555555")  # fmt: skip
+    axes.text(0, 1.03, f"calibration error {error:.3f} (squares), {corrected:.3f} (dots)",
+              transform=axes.transAxes, fontsize=8.5, color="#555555")  # fmt: skip
     axes.set(xlim=(0.25, 1.03), ylim=(-0.03, 1.04))
