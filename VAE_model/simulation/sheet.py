@@ -1,5 +1,6 @@
 """A contact sheet of the simulated sky, in the survey's colours, a row a type."""
 
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,6 @@ def contact_sheet(path: Path, run: Run, truth: pd.DataFrame, columns: int = 10) 
             axes.set_title(
                 f"r {galaxy.mag_r:.1f}", fontsize=8, fontweight="normal", loc="center", pad=2
             )
-        words = label.replace(" ", "\n")
+        words = textwrap.fill(label, 12, break_on_hyphens=False)
         row[0].set_ylabel(words, fontsize=9, rotation=0, ha="right", va="center")
     save_figure(figure, path, dpi=110)
