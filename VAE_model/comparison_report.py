@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 
 from VAE_model import surveys
 from VAE_model.adaptation import BEFORE, RECOMMENDED
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import GREEN, INDIGO, ROSE, WINE, new_figure, save_figure
 
 Content = dict[str, Any]
 
 HOME, CARRIED, BACK, AWAY = (
     "first to first", "first to second", "second to first", "second to second",
 )  # fmt: skip
-_STYLES = {HOME: ("#332288", "o"), CARRIED: ("#CC6677", "s")}
+_STYLES = {HOME: (INDIGO, "o"), CARRIED: (ROSE, "s")}
 
 
 def label_of(method: str) -> str:
@@ -263,8 +263,8 @@ def draw_comparison(result: Content, path: Path) -> None:
         if "transfer" in of:
             for route, shift in ((HOME, -0.14), (CARRIED, 0.14)):
                 _bar(left, of["transfer"]["mean"][route], y + shift, *_STYLES[route])
-        _bar(middle, of["agreement"]["auc"], y, "#117733")
-        _bar(right, of["agreement"]["distance"], y, "#882255")
+        _bar(middle, of["agreement"]["auc"], y, GREEN)
+        _bar(right, of["agreement"]["distance"], y, WINE)
     if "transfer" in result["methods"][BEFORE]:
         for route, survey in ((HOME, first), (CARRIED, second)):
             colour, marker = _STYLES[route]

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import INDIGO, ROSE, new_figure, save_figure
 from VAE_model.scores import Comparison, Estimate, Question, Result, confusion_matrix, mcnemar
 
 _NO_SCORE = "no question has galaxies enough"
 _MANY = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names below more than three
-AFTER, BEFORE, CHANCE = "#332288", "#CC6677", "#999999"  # Paul Tol's "muted"
+AFTER, BEFORE, CHANCE = INDIGO, ROSE, "#999999"
 
 
 def verdict(compared: Comparison) -> str:

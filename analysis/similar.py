@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
+from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import write_parquet
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
@@ -98,7 +98,7 @@ def sheet(
             row = rows.get_loc(name)
             axes.axis("on")
             image = thumbnail(packed.images[row], 160, crop, display[row])
-            show_image(axes, image, "#CC6677" if place == 0 else "")
+            show_image(axes, image, ROSE if place == 0 else "")
             axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)
     figure.suptitle(
         f"Galaxies, and the most similar of {len(table):,} (distance in posterior widths)",

@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
 from VAE_model.figures import (
+    INDIGO,
+    ROSE,
     log_scale,
     new_figure,
     save_figure,
@@ -75,7 +77,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
     kept = pairs["separation_pixels"]
     width = config.largest / 32  # a limit lies between two bins
     edges = np.arange(0, max(kept.max(), refused.max(initial=0), config.largest) + 1, width)
-    left.hist([kept, refused], edges, stacked=True, color=["#332288", "#CC6677"],
+    left.hist([kept, refused], edges, stacked=True, color=[INDIGO, ROSE],
               label=[f"paired ({len(kept):,})", f"refused ({len(refused):,})"])  # fmt: skip
     for limit, words in ((config.recentre, "moved beyond"), (config.largest, "refused beyond")):
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
@@ -85,11 +87,11 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
     log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
-    right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color="#332288")
+    right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color=INDIGO)
     right.set(xlabel="distance of the centres of light, after moving\n(pixels; last bin: and more)",
               ylabel="pairs")  # fmt: skip
     middle = offset.median()
-    right.axvline(middle, color="#CC6677", label=f"median {middle:.2f} pixels")
+    right.axvline(middle, color=ROSE, label=f"median {middle:.2f} pixels")
     right.legend()
     save_figure(figure, path)
 

@@ -23,8 +23,8 @@ _LONGEST = 200  # rows of a table that is not known to be short
 
 
 def sky(material: Material) -> list[Html]:
-    folders = {path: r for path, r in material.records.items() if path.parent.name == "images"}
-    rows = [(f"images/{path.name}", r["output"]["rows"]) for path, r in folders.items()]
+    folders = [path for path in material.records if path.parent.name == "images" and path.is_dir()]
+    rows = [(f"images/{path.name}", material.records[path]["output"]["rows"]) for path in folders]
     parts = [table(["folder", "images"], rows)] if rows else []
     truth = material.parquet(material.run.truth)
     if truth is None:
@@ -41,7 +41,9 @@ def sky(material: Material) -> list[Html]:
 def refusals(material: Material) -> list[Html]:
     run, parts = material.run, []
     numbers = material.numbers(run.train_txt)
-    surveys = [(f"good, {name}", count) for name, count in numbers.get("surveys", {}).items()]
+    surveys = [
+        (f"good, survey {name}", count) for name, count in numbers.get("surveys", {}).items()
+    ]
     good, refused = numbers.get("good"), numbers.get("refused")
     everything = None if good is None or refused is None else good + refused
     sums = [("refused", refused), ("all", everything)]
@@ -98,6 +100,7 @@ def learning_curve(history: list[dict[str, Any]]) -> Html:
     margin = 0.08 * (max(seen) - min(seen)) or 1.0
     axes.set_ylim(min(seen) - margin, max(seen) + margin)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
