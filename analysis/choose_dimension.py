@@ -148,7 +148,7 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
         axes.set_title(note, fontsize=10, fontweight="normal")
         axes.set_xticks(table["num_var"], [str(n) for n in table["num_var"]])
         axes.minorticks_off()
-    places[0].yaxis.set_major_formatter("{x:,.0f}")
+    places[0].yaxis.set_major_formatter("{x:,.10g}")
     places[0].legend()
     save_figure(figure, path)
 

@@ -71,7 +71,7 @@ def draw_separations(separations: NDArray[np.float64], radius: float, path: Path
     axes.axvline(radius, color="#888888", linestyle="--", label=f"radius {radius:g} arcsec")
     axes.set(xlabel="separation of catalogue and image (arcsec)", ylabel="matches")
     axes.set_title(f"{len(separations):,} galaxies matched to their images")
-    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.legend()
     save_figure(figure, path)
 
