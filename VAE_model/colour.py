@@ -1,7 +1,7 @@
 """Colour images by the Legacy Survey's own recipe for g, r, z.
 
-Source: Legacy Surveys imagine viewer, `sdss_rgb` with the grz scales (REFERENCE of the survey's
-viewer); after Lupton et al. 2004, PASP 116, 133.
+Source: the Legacy Surveys viewer (https://github.com/legacysurvey/imagine), `sdss_rgb` with its grz
+scales; after Lupton et al. 2004, PASP 116, 133.
 """
 
 import numpy as np

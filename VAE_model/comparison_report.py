@@ -5,17 +5,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from VAE_model import surveys
 from VAE_model.adaptation import BEFORE, RECOMMENDED
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import GREEN, INDIGO, ROSE, WINE, new_figure, save_figure
 
 Content = dict[str, Any]
 
 HOME, CARRIED, BACK, AWAY = (
     "first to first", "first to second", "second to first", "second to second",
 )  # fmt: skip
-_COLOURS = {HOME: "#332288", CARRIED: "#CC6677"}
+_STYLES = {HOME: (INDIGO, "o"), CARRIED: (ROSE, "s")}
 
 
 def label_of(method: str) -> str:
@@ -261,23 +262,22 @@ def draw_comparison(result: Content, path: Path) -> None:
         of = result["methods"][name]
         if "transfer" in of:
             for route, shift in ((HOME, -0.14), (CARRIED, 0.14)):
-                _bar(left, of["transfer"]["mean"][route], y + shift, _COLOURS[route])
-        _bar(middle, of["agreement"]["auc"], y, "#117733")
-        _bar(right, of["agreement"]["distance"], y, "#882255")
+                _bar(left, of["transfer"]["mean"][route], y + shift, *_STYLES[route])
+        _bar(middle, of["agreement"]["auc"], y, GREEN)
+        _bar(right, of["agreement"]["distance"], y, WINE)
     if "transfer" in result["methods"][BEFORE]:
         for route, survey in ((HOME, first), (CARRIED, second)):
-            left.plot([], [], "o-", color=_COLOURS[route], label=f"asked about {survey}")
+            colour, marker = _STYLES[route]
+            left.plot([], [], f"{marker}-", color=colour, label=f"asked about {survey}")
         chance = np.mean([q["chance"] for q in result["questions"]
                           if q["question"] in result["mean_of"]])  # fmt: skip
         left.axvline(chance, color="#999999", linestyle="--", linewidth=1)
-        left.annotate("guessing", (chance, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
-                      rotation=90, ha="right", color="#777777")  # fmt: skip
+        _note(left, chance, "guessing")
         left.legend(loc="center", bbox_to_anchor=(0.42, 0.5), title=None)
     else:
         left.text(0.5, 0.5, "too few test galaxies", transform=left.transAxes, ha="center")
     middle.axvline(0.5, color="#999999", linestyle="--", linewidth=1)
-    middle.annotate("not at all", (0.5, 0.02), xycoords=("data", "axes fraction"), fontsize=8,
-                    rotation=90, ha="right", color="#777777")  # fmt: skip
+    _note(middle, 0.5, "not at all")
     left.set_yticks(range(len(methods)), [label_of(name) for name in methods])
     left.set_ylim(len(methods) - 0.4, -0.6)
     left.set_title(f"A forest that learned on {first}:\ndoes it hold on {second}?")
@@ -292,6 +292,12 @@ def draw_comparison(result: Content, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _bar(axes: Any, estimate: dict[str, float], y: float, colour: str) -> None:
+def _bar(axes: Axes, estimate: dict[str, float], y: float, colour: str, marker: str = "o") -> None:
     axes.plot([estimate["low"], estimate["high"]], [y, y], color=colour, linewidth=2.4)
-    axes.plot(estimate["value"], y, "o", color=colour, markersize=7)
+    axes.plot(estimate["value"], y, marker, color=colour, markersize=7)
+
+
+def _note(axes: Axes, x: float, words: str) -> None:
+    """A word along a vertical line, to its right."""
+    axes.annotate(words, (x, 0.02), (4, 0), ("data", "axes fraction"), "offset points", fontsize=9,
+                  rotation=90, ha="left", color="#666666")  # fmt: skip

@@ -26,6 +26,11 @@ from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
 
 STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
+
+# Paul Tol's "muted" colours (https://personal.sron.nl/~pault/), safe for the colour-blind. Where
+# two things are compared, what is looked at is indigo, and what it is compared with rose.
+INDIGO, ROSE, GREEN, WINE = "#332288", "#CC6677", "#117733", "#882255"
+CYAN, TEAL, SAND = "#88CCEE", "#44AA99", "#DDCC77"
 NO_CLASS = "none"
 
 
@@ -38,17 +43,16 @@ class ClassStyle:
     marker: str
 
 
-# Paul Tol's "muted" colours (https://personal.sron.nl/~pault/): the smooth in warm tones with
-# round markers, the discs in cool tones with angular ones, so that neither colour nor shape alone
-# has to carry the distinction.
+# The smooth in warm tones with round markers, the discs in cool tones with angular ones, so that
+# neither colour nor shape alone has to carry the distinction.
 CLASS_STYLES = {
-    "smoothRounded": ClassStyle("smooth, round", "#CC6677", "o"),
-    "smoothInBetween": ClassStyle("smooth, in between", "#DDCC77", "o"),
-    "smoothCigarShaped": ClassStyle("smooth, cigar-shaped", "#882255", "o"),
-    "edgeOn": ClassStyle("edge-on disc", "#332288", "D"),
-    "diskNoBar": ClassStyle("disc, no bar", "#88CCEE", "s"),
-    "diskWeakBar": ClassStyle("disc, weak bar", "#44AA99", "s"),
-    "diskStrongBar": ClassStyle("disc, strong bar", "#117733", "s"),
+    "smoothRounded": ClassStyle("smooth, round", ROSE, "o"),
+    "smoothInBetween": ClassStyle("smooth, in between", SAND, "o"),
+    "smoothCigarShaped": ClassStyle("smooth, cigar-shaped", WINE, "o"),
+    "edgeOn": ClassStyle("edge-on disc", INDIGO, "D"),
+    "diskNoBar": ClassStyle("disc, no bar", CYAN, "s"),
+    "diskWeakBar": ClassStyle("disc, weak bar", TEAL, "s"),
+    "diskStrongBar": ClassStyle("disc, strong bar", GREEN, "s"),
     "merger": ClassStyle("merger", "#111111", "^"),
     NO_CLASS: ClassStyle("in no class", "#C4C4C4", "o"),
 }

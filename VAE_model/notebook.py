@@ -4,13 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from VAE_model.figures import INDIGO, ROSE
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 from VAE_model.surveys import label_of as survey_name
 
 __all__ = ["SURVEY_COLOURS", "make", "survey_name"]
 
-SURVEY_COLOURS = ("#332288", "#CC6677")  # of the first and the second survey
+SURVEY_COLOURS = (INDIGO, ROSE)  # of the first and the second survey
 
 
 def make(run: Run, path: Path, script: str) -> None:

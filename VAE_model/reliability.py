@@ -17,13 +17,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import GREEN, INDIGO, ROSE, new_figure, save_figure
 from VAE_model.scores import Estimate, Question, Result
 
 BINS = 10
 ALL = "all"
 GROWN, SHARES, BASE = "as grown", "at the train shares", "base rate"
-_STYLES = {GROWN: ("#CC6677", "s", -0.006), SHARES: ("#332288", "o", 0.006)}  # Paul Tol's "muted"
+_STYLES = {GROWN: (ROSE, "s", -0.006), SHARES: (INDIGO, "o", 0.006)}
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ def _panel(axes: Axes, name: str, of: dict[str, Any]) -> None:
         axes.errorbar(x + aside, y, np.maximum(bars, 0), fmt=marker, color=colour, markersize=5,
                       linewidth=1.3, label=label)  # fmt: skip
     base = of[BASE]["bins"][0]
-    axes.plot(base["said"], base["right"], "D", color="#117733", markersize=6, label="base rate")
-    errors = " and ".join(f"{of[kind]['calibration_error']:.3f}" for kind in _STYLES)
+    axes.plot(base["said"], base["right"], "D", color=GREEN, markersize=6, label="base rate")
+    error, corrected = (of[kind]["calibration_error"] for kind in (GROWN, SHARES))
     axes.set_title(f"{name}, n = {of[GROWN]['n']:,}", pad=22)
-    axes.text(0, 1.03, f"calibration error {errors}", transform=axes.transAxes, fontsize=9,
-              color="#555555")  # fmt: skip
+    axes.text(0, 1.03, f"calibration error {error:.3f} (squares), {corrected:.3f} (dots)",
+              transform=axes.transAxes, fontsize=8.5, color="#555555")  # fmt: skip
     axes.set(xlim=(0.25, 1.03), ylim=(-0.03, 1.04))

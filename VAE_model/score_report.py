@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import INDIGO, ROSE, new_figure, save_figure
 from VAE_model.scores import Comparison, Estimate, Question, Result, confusion_matrix, mcnemar
 
 _NO_SCORE = "no question has galaxies enough"
-AFTER, BEFORE, CHANCE = "#332288", "#CC6677", "#999999"  # Paul Tol's "muted"
+_MANY = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # names below more than three
+AFTER, BEFORE, CHANCE = INDIGO, ROSE, "#999999"
 
 
 def verdict(compared: Comparison) -> str:
@@ -137,7 +138,7 @@ def draw_scores(results: list[Result], mean: Comparison | None, dimension: int, 
             axes.plot(estimate.value, y + shift, marker, color=colour, markersize=7.5)
     for marker, colour, label in (
         ("o", AFTER, f"{dimension} latents"), ("s", BEFORE, f"{dimension} principal components"),
-        ("|", CHANCE, "majority answer"),
+        ("|", CHANCE, "always the commonest answer"),
     ):  # fmt: skip
         axes.plot([], [], marker, color=colour, label=label, markersize=8, markeredgewidth=2)
     axes.set_yticks(range(len(lines)), [line[0] for line in lines])
@@ -170,7 +171,8 @@ def draw_confusion(results: list[Result], path: Path) -> None:
             colour = "white" if share > 0.55 else "#222222"
             axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=colour)
         ticks = range(len(names))
-        axes.set_xticks(ticks, names, rotation=20, ha="right")
+        folded = [name.replace("-", "-\n").replace(" ", "\n") for name in names]
+        axes.set_xticks(ticks, folded, **_MANY if len(names) > 3 else {})
         axes.set_yticks(ticks, names)
         axes.set(title=result.question.name, xlabel="forest says", ylabel="label")
     save_figure(figure, path)

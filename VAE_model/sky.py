@@ -103,6 +103,20 @@ def _nearest(
     return distance, np.where(distance <= chord(radius), index, len(among))
 
 
+def nearest_position(
+    ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Separation in arcsec (infinite where there is none) and index of the nearest of the second
+    list, for each position of the first; degrees. Several may have the same nearest."""
+    first, second = unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)
+    known1, known2 = np.isfinite(first).all(axis=1), np.isfinite(second).all(axis=1)
+    distance, index = np.full(len(first), np.inf), np.full(len(first), -1)
+    if known1.any() and known2.any():
+        chords, rows = cKDTree(second[known2]).query(first[known1], workers=-1)
+        distance[known1], index[known1] = separation(chords), np.flatnonzero(known2)[rows]
+    return distance, index
+
+
 def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.int64]:
     """All pairs (i < j) of positions in one list within `radius` arcsec: (P, 2), sorted."""
     vectors = unit_vectors(ra, dec).reshape(-1, 3)

@@ -129,21 +129,27 @@ def forest_score(
 def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
     """The five measures against the dimension, the knee marked."""
     panels = [
-        ("validation_loss", "-ELBO (nats an image)", "lower is better"),
+        ("validation_loss", "−ELBO (nats an image)", "lower is better"),
         ("mse", "squared error (sky variances)", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
-        ("active", "active latents", "of as many as the dimension"),
+        ("active", "active latents", "latents that vary from image to image"),
     ]
     panels = [panel for panel in panels if table[panel[0]].notna().any()]
-    figure = new_figure(3.1 * len(panels), 3.2, layout="constrained")
-    for axes, (column, label, note) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    rows = -(-len(panels) // 3)
+    figure = new_figure(10, 3.1 * rows, layout="constrained")
+    places = figure.subplots(rows, 3, squeeze=False).ravel()
+    for axes in places[len(panels) :]:
+        axes.axis("off")
+    for axes, (column, label, note) in zip(places, panels, strict=False):
         axes.plot(table["num_var"], table[column], "o-")
-        axes.axvline(chosen, linestyle=":", color="0.5")
+        axes.axvline(chosen, linestyle=":", color="0.5", label=f"knee: {chosen}")
         axes.set(xscale="log", xlabel="latent variables", ylabel=label)
-        axes.set_title(note, fontsize=9, fontweight="normal")
+        axes.set_title(note, fontsize=10, fontweight="normal")
         axes.set_xticks(table["num_var"], [str(n) for n in table["num_var"]])
         axes.minorticks_off()
+    places[0].yaxis.set_major_formatter("{x:,.10g}")
+    places[0].legend()
     save_figure(figure, path)
 
 
@@ -205,7 +211,7 @@ def main(config: Config) -> None:
         measured.append(measure)
     table = pd.DataFrame(measured)
     chosen = knee(table["num_var"], -table["validation_loss"])
-    found = {"num_var": chosen, "of": "-ELBO of validation images against log dimension"}
+    found = {"num_var": chosen, "of": "−ELBO of validation images against log dimension"}
     write_json(run.dimensions(), {"dimensions": measured, "knee": found})
     with atomic(run.dimensions("csv")) as temporary:
         table.to_csv(temporary, index=False)

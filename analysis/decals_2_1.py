@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
+from numpy.typing import NDArray
 
-from VAE_model.figures import new_figure, save_figure
+from VAE_model.figures import INDIGO, ROSE, new_figure, save_figure
 from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.sky import cross_match, position_of_name, separation, unit_vectors
+from VAE_model.sky import cross_match, nearest_position, position_of_name
 from VAE_model.stage import Problem, Stage, start
 
 
@@ -38,33 +37,19 @@ class Config:
     """Processes that pack images where that is not done yet; 0: one a core."""
 
 
-def nearest(
-    ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Separation in arcsec (infinite where there is none) and index of the nearest of the second
-    list, for each position of the first; degrees. Several may have the same nearest."""
-    first, second = unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)
-    known1, known2 = np.isfinite(first).all(axis=1), np.isfinite(second).all(axis=1)
-    distance, index = np.full(len(first), np.inf), np.full(len(first), -1)
-    if known1.any() and known2.any():
-        chords, rows = cKDTree(second[known2]).query(first[known1], workers=-1)
-        distance[known1], index[known1] = separation(chords), np.flatnonzero(known2)[rows]
-    return distance, index
-
-
 def why_dropped(
     dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
 ) -> tuple[Counter[str], Counter[str]]:
     """Why galaxies of the classes have no image: counts of what happened, and among the refused
     images counts of the reasons of their refusal."""
-    taken = nearest(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
+    taken = nearest_position(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
     refused = np.zeros(len(dropped), bool)
     reasons: Counter[str] = Counter()
     if run.rejected.exists() and len(dropped):
         rejected = pd.read_csv(run.rejected, dtype=str, keep_default_na=False)
         ra, dec = np.array([position_of_name(path) for path in rejected["path"]]).reshape(-1, 2).T
         # A name gives the position to four decimals: up to 0.3 arcsec off.
-        distance, row = nearest(dropped["ra"], dropped["dec"], ra, dec)
+        distance, row = nearest_position(dropped["ra"], dropped["dec"], ra, dec)
         refused = (distance <= radius + 0.3) & ~taken
         reasons.update(rejected["reason"].iloc[row[refused]].str.split(":").str[0])
     what = Counter(
@@ -80,12 +65,13 @@ def why_dropped(
 def draw_separations(separations: NDArray[np.float64], radius: float, path: Path) -> None:
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.hist(separations, bins=np.linspace(0, radius, 51).tolist(), color="#332288")
+    axes.hist(separations, bins=np.linspace(0, radius, 51).tolist(), color=INDIGO)
     median = float(np.median(separations))
-    axes.axvline(median, color="#CC6677", label=f"median {median:.3f} arcsec")
+    axes.axvline(median, color=ROSE, label=f"median {median:.3f} arcsec")
     axes.axvline(radius, color="#888888", linestyle="--", label=f"radius {radius:g} arcsec")
     axes.set(xlabel="separation of catalogue and image (arcsec)", ylabel="matches")
     axes.set_title(f"{len(separations):,} galaxies matched to their images")
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.legend()
     save_figure(figure, path)
 
@@ -110,7 +96,7 @@ def main(config: Config) -> None:
                 "data/import_images.py reads (ra, dec), or classify by labels with "
                 "python analysis/classify.py --label"
             )
-        closest = float(nearest(*sky)[0].min(initial=np.inf))
+        closest = float(nearest_position(*sky)[0].min(initial=np.inf))
         raise Problem(
             f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "
             f"within {config.radius:g} arcsec (the nearest is {closest:.4g} arcsec away): "

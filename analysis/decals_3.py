@@ -42,6 +42,7 @@ from VAE_model.stage import Problem, Stage, start
 
 FEWEST = 10  # galaxies, below which there is nothing to look at
 LAYERS = 6  # in which points are drawn
+_LINES = {"o": "-", "D": "-.", "s": "--", "^": ":"}  # of a class's density, by its marker
 TILE = 72  # pixels to a side of a thumbnail on the map, its frame included
 
 
@@ -65,14 +66,18 @@ class Config:
     """Of the sample and of t-SNE."""
 
 
-def add_legend(place: Axes | Figure, classes: NDArray[np.str_], title: str, **where: Any) -> None:
-    """A marker and a count for each class that occurs, to the right unless `where` says else."""
+def add_legend(
+    place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
+) -> None:
+    """A marker (the class's own unless one is given) and a count for each class that occurs, to
+    the right unless `where` says else."""
     entries = []
     for name, style in CLASS_STYLES.items():
         if count := int(np.count_nonzero(classes == name)):
             label = f"{style.label}  ({count:,})"
+            shape = marker or style.marker
             entries.append(
-                Line2D([], [], linestyle="", marker=style.marker, markersize=9, label=label,
+                Line2D([], [], linestyle="", marker=shape, markersize=9, label=label,
                        markerfacecolor=style.colour, markeredgecolor="white")
             )  # fmt: skip
     where = where or {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
@@ -150,7 +155,7 @@ def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: ND
             continue
         width = max(1.06 * own.std() * len(own) ** -0.2, 1e-9)
         density = np.exp(-0.5 * ((grid[:, None] - own) / width) ** 2).mean(axis=1) / width
-        axes.plot(grid, density, color=style.colour, linewidth=1.8)
+        axes.plot(grid, density, color=style.colour, linewidth=1.8, linestyle=_LINES[style.marker])
     axes.set(yticks=[])
     axes.set_ylim(bottom=0)
     axes.spines["left"].set_visible(False)
@@ -207,10 +212,13 @@ def thumbnail_map(
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
     bare(axes)
-    axes.set_title("The same map in images: in each cell the galaxy nearest to its middle",
-                   fontsize=16)  # fmt: skip
+    axes.set_title(
+        f"Map of the latent space in images: t-SNE of {config.num_var} latent variables",
+        fontsize=16,
+    )
     side = config.crop * PIXEL_SCALE
-    add_legend(axes, classes[chosen], f"{len(chosen):,} galaxies, {side:.0f} arcsec a side")
+    title = f"{len(chosen):,} galaxies, {side:.0f} arcsec a side,\nframed by class"
+    add_legend(axes, classes[chosen], title, marker="s")
     return figure
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.figures import CLASS_STYLES, NO_CLASS, thumbnail
+from VAE_model.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, thumbnail
 from VAE_model.files import read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.packed import Packed
@@ -41,7 +41,7 @@ from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import label_of
 
 # Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
-LOOKS = (("#332288", "o"), ("#CC6677", "s"), ("#117733", "^"), ("#DDCC77", "D"), ("#88CCEE", "o"))
+LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
 
 
 @dataclass(frozen=True)

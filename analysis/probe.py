@@ -30,18 +30,18 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.calibration import Calibration, calibrate
 from VAE_model.device import Precision
 from VAE_model.elbo import kl_divergence
-from VAE_model.encoded import Encoded, Encoder
-from VAE_model.exposures import observe
 from VAE_model.files import read_parquet, write_json, write_parquet
-from VAE_model.invariance import changed_means, relative_moves
 from VAE_model.paths import ROOT, Run
 from VAE_model.pixel_pca import pixel_components
-from VAE_model.probe_figure import draw_probe
-from VAE_model.probing import Told, tell
-from VAE_model.quantities import Quantity, quantities
+from VAE_model.probe.calibration import Calibration, calibrate
+from VAE_model.probe.encoded import Encoded, Encoder
+from VAE_model.probe.exposures import observe
+from VAE_model.probe.figure import draw_probe
+from VAE_model.probe.invariance import changed_means, relative_moves
+from VAE_model.probe.probing import Told, tell
+from VAE_model.probe.quantities import Quantity, quantities
 from VAE_model.scores import Estimate
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch

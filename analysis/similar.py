@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
+from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import write_parquet
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
@@ -91,17 +91,17 @@ def sheet(
     display = packed.index["display"].to_numpy(bool)
     for line, (path, group) in zip(panels, groups, strict=True):
         paths = [path, *group["similar_path"]]
-        titles = [group["iauname"].iloc[0], *(f"{d:.2f}" for d in group["distance"])]
+        titles = [group["iauname"].iloc[0], *(f"{d:.3g}" for d in group["distance"])]
         for axes in line:
             axes.axis("off")
         for place, (axes, name, title) in enumerate(zip(line, paths, titles, strict=False)):
             row = rows.get_loc(name)
             axes.axis("on")
             image = thumbnail(packed.images[row], 160, crop, display[row])
-            show_image(axes, image, "#CC6677" if place == 0 else "")
+            show_image(axes, image, ROSE if place == 0 else "")
             axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)
     figure.suptitle(
-        f"Galaxies, and the most similar of {len(table):,}: distance in posterior widths",
+        f"Galaxies, and the most similar of {len(table):,} (distance in posterior widths)",
         fontsize=13, fontweight="bold",
     )  # fmt: skip
     return figure
@@ -140,7 +140,7 @@ def main(config: Config) -> None:
     save_figure(sheet(table, result, packed, rows, config.crop), figure, dpi=110)
     write_parquet(target, result)
     middle = float(np.median(distances[:, 0]))
-    print(f"  {len(asked):,} galaxies among {int(good.sum()):,}, the most similar at {middle:.2f} "
+    print(f"  {len(asked):,} galaxies among {int(good.sum()):,}, the most similar at {middle:.3g} "
           "posterior widths in the median")  # fmt: skip
     stage.finish(asked=len(asked), among=int(good.sum()), median_distance=middle)
 

@@ -29,8 +29,9 @@ def main(config: Config) -> None:
         notebook = nbformat.read(path, as_version=4)
         place = {"metadata": {"path": str(path.parent)}}
         client = NotebookClient(
-            notebook, timeout=config.timeout, record_timing=False, resources=place
-        )
+            notebook, timeout=config.timeout, record_timing=False, coalesce_streams=True,
+            resources=place,
+        )  # fmt: skip
         try:
             client.execute()
         except CellExecutionError as error:

@@ -141,12 +141,12 @@ def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path:
             axes.set_xlabel(words(row), fontsize=8, labelpad=2)
         first = group.iloc[0]
         line[0].set_ylabel(
-            f"latent {number}\n{first['kl']:.2f} nats\nscatter {first['scatter']:.2f}",
+            f"latent {number}\nKL {first['kl']:.2f} nats\nscatter {first['scatter']:.2f}",
             rotation=0, ha="right", va="center", fontsize=10,
         )  # fmt: skip
     for axes, step in zip(panels[0], config.steps, strict=True):
-        axes.set_title(f"{step:+g} scatters" if step else "mean", fontsize=10, loc="center",
-                       fontweight="normal", pad=4)  # fmt: skip
+        title = f"{step:+g} scatters".replace("-", "−") if step else "mean galaxy"
+        axes.set_title(title, fontsize=10, loc="center", fontweight="normal", pad=4)
     figure.suptitle(
         f"Along the {len(rows)} strongest of {config.num_var} latents: r magnitude, colour, "
         "half-light radius", fontsize=13, fontweight="bold",

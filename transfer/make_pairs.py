@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
 from VAE_model.figures import (
+    INDIGO,
+    ROSE,
     log_scale,
     new_figure,
     save_figure,
@@ -73,20 +75,23 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
     figure = new_figure(9, 3.6, layout="constrained")
     left, right = figure.subplots(1, 2)
     kept = pairs["separation_pixels"]
-    edges = np.linspace(0, max(kept.max(), refused.max(initial=0), config.largest) + 1, 50)
-    left.hist([kept, refused], edges, stacked=True, color=["#332288", "#CC6677"],
+    width = config.largest / 32  # a limit lies between two bins
+    edges = np.arange(0, max(kept.max(), refused.max(initial=0), config.largest) + 1, width)
+    left.hist([kept, refused], edges, stacked=True, color=[INDIGO, ROSE],
               label=[f"paired ({len(kept):,})", f"refused ({len(refused):,})"])  # fmt: skip
-    for limit, words in ((config.recentre, "moved from here"), (config.largest, "refused")):
+    for limit, words in ((config.recentre, "moved beyond"), (config.largest, "refused beyond")):
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
-        left.annotate(words, (limit, 0.97), xycoords=("data", "axes fraction"), rotation=90,
-                      va="top", ha="left", fontsize=8, color="#555555")  # fmt: skip
-    left.set(xlabel="centres of the two frames,\nby their headers (pixels)", ylabel="pairs")
+        left.annotate(words, (limit, 0.97), (3, 0), ("data", "axes fraction"), "offset points",
+                      rotation=90, va="top", ha="left", fontsize=9, color="#555555")  # fmt: skip
+    left.set(xlabel="distance of the frames' centres,\nby their headers (pixels)", ylabel="pairs")
     log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
-    right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color="#332288")
-    right.set(xlabel="centres of the light, after moving\n(pixels; last bin: more)", ylabel="pairs")
-    right.axvline(offset.median(), color="#CC6677", label=f"median {offset.median():.2f}")
+    right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color=INDIGO)
+    right.set(xlabel="distance of the centres of light, after moving\n(pixels; last bin: and more)",
+              ylabel="pairs")  # fmt: skip
+    middle = offset.median()
+    right.axvline(middle, color=ROSE, label=f"median {middle:.2f} pixels")
     right.legend()
     save_figure(figure, path)
 

@@ -87,8 +87,8 @@ CHAPTERS = [
     ),
     Chapter(
         "A3 The map of the latent space",
-        "So many numbers cannot be drawn, two can: galaxies that lie close together here look "
-        "alike to the network. Do the classes keep together?",
+        "Nobody can look at so many numbers, but at two one can: galaxies that lie close together "
+        "here look alike to the network. Do the classes keep together?",
         ("analysis/decals_3.py", "analysis/map.py"),
         "python analysis/decals_3.py",
         run_tables.latent_map,
@@ -154,7 +154,7 @@ CHAPTERS = [
         transfer_tables.pairs,
     ),
     Chapter(
-        "T2 Adapting the model",
+        "T2, T3 Adapting the model",
         "The network was trained on one survey's images. On the training pairs it learns to read "
         "the other's so that a galaxy has the same latent variables in both; controls show what "
         "more training, or a simple rescaling, would have done.",
@@ -163,7 +163,7 @@ CHAPTERS = [
         transfer_tables.adaptation,
     ),
     Chapter(
-        "T3 Before and after",
+        "T4 Before and after",
         "A forest that learned the volunteers' answers in one survey is asked about the other, on "
         "galaxies that no adaptation has seen. Where its score holds, the latents mean the same "
         "in both.",
@@ -177,7 +177,8 @@ CHAPTERS = [
 # file name of a figure begins with: (caption, what it shows for those who cannot see it)
 CAPTIONS = {
     "sky": (
-        "Simulated galaxies in survey colours.",
+        "Simulated galaxies in survey colours, 67 arcsec a side, the brightest left; above each "
+        "its r magnitude.",
         "colour images of simulated galaxies of all kinds",
     ),
     "network": (
@@ -192,19 +193,20 @@ CAPTIONS = {
         "histogram of separations in arcsec",
     ),
     "classification": (
-        "Each question with its 95 % interval: the latents, as many principal components, and the "
-        "majority answer. Intervals that overlap much tell little.",
-        "balanced accuracy of each question for latents, PCA and the majority answer",
+        "Each question with its 95 % interval: the latents, as many principal components, and what "
+        "always giving the commonest answer scores. Intervals that overlap much tell little.",
+        "balanced accuracy of each question for latents, PCA and the commonest answer",
     ),
     "confusion": (
         "What the forest says (columns) of galaxies with each label (rows): the diagonal is right.",
         "confusion matrix of each question",
     ),
     "reliability": (
-        "How often the forest is right, where it gives its answer such a probability; bars are "
-        "95 % binomial intervals. On the line probabilities mean what they say; below it they "
-        "promise too much. Below each title the calibration error, as grown and at the train "
-        "shares.",
+        "How often the forest is right where it claims a probability (bars: 95 % binomial "
+        "intervals). On the line it keeps its word; below it, it promises too much. Squares: the "
+        "forest as grown, which speaks as if all answers were equally common; dots: corrected for "
+        "how common they are among the training galaxies. Below each title their calibration "
+        "errors.",
         "share of right answers against the forest's probability for each question",
     ),
     "pca_pairs": (
@@ -218,7 +220,8 @@ CAPTIONS = {
         "map of the latent space in two dimensions by class",
     ),
     "map_thumbnails": (
-        "The same map in images: wander through it and see what changes.",
+        "The same map in images, in each cell the galaxy nearest to its middle: wander through it "
+        "and see what changes.",
         "colour images of galaxies at their places on the map",
     ),
     "outliers": (
@@ -226,15 +229,15 @@ CAPTIONS = {
         "colour images of rare galaxies and of broken frames",
     ),
     "similar": (
-        "Framed, the galaxies asked about; beside each the most similar ones, with the distance in "
-        "posterior widths.",
+        "Framed, the galaxies asked about; beside each the most similar ones, and how far they are "
+        "in posterior widths, the error bars of the latents.",
         "colour images of galaxies and of those most like them",
     ),
     "traversal": (
-        "A row a latent, the one with the largest KL divergence first; in the middle the mean "
-        "galaxy of the training images, to both sides that latent in steps of its scatter, and the "
-        "others where they are on average then. Below each image r magnitude, g−r and half-light "
-        "radius, measured on it.",
+        "A row a latent, the one that tells most of an image (the largest KL divergence) first. In "
+        "the middle the mean galaxy of the training images; to the sides that latent is turned "
+        "down and up in steps of its scatter from galaxy to galaxy, and the others go where they "
+        "are on average then. Below each image its r magnitude, g−r and half-light radius.",
         "images decoded from single latents turned down and up",
     ),
     "probe": (
@@ -245,7 +248,7 @@ CAPTIONS = {
         "R squared of each latent and quantity, KL divergence and calibration of each latent",
     ),
     "pairs": (
-        "The same galaxies in two surveys: the first above, the second below.",
+        "The same galaxies in two surveys, the first above, the second below; 34 arcsec a side.",
         "colour images of the same galaxies in two surveys",
     ),
     "pairs_separations": (
@@ -259,7 +262,7 @@ CAPTIONS = {
         "scores, AUC and distances of each method of adaptation",
     ),
     "dimensions": (
-        "Quality against the number of latent variables, on validation images.",
+        "Quality against the number of latent variables, on validation images; dotted, the knee.",
         "quality measures against the number of latent variables",
     ),
 }

@@ -181,7 +181,8 @@ def _controls() -> Html:
     search = element(
         "form",
         element("input", id="words", type="search", autocomplete="off", spellcheck="false",
-                placeholder="name, or RA, Dec in degrees", aria_label="search for a galaxy"),
+                placeholder="name, or RA, Dec (deg)",
+                aria_label="search for a galaxy by name, or by RA and Dec in degrees"),
         element("button", "Find", type="submit"),
         element("span", id="said", role="status"),
         id="search",
@@ -207,15 +208,15 @@ def _stage() -> Html:
 
 
 def _panel() -> list[Html]:
-    keys = join(
-        ["Point at a galaxy, or tap it. Drag and scroll, or pinch. ",
-         element("kbd", "←"), element("kbd", "↑"),
-         element("kbd", "↓"), element("kbd", "→"), " from galaxy to galaxy, ", element("kbd", "+"),
-         element("kbd", "−"), element("kbd", "0"), " zoom, ", element("kbd", "Enter"), " viewer."]
-    )  # fmt: skip
+    arrows, zoom = (join(element("kbd", key) for key in keys) for keys in ("←↑↓→", "+−0"))
+    enter = element("kbd", "Enter")
+    keys = [
+        "Point at a galaxy, or tap it. Drag and scroll, or pinch. ",
+        element("span", arrows, " from galaxy to galaxy, ", zoom, " zoom, ", enter, " viewer."),
+    ]
     return [
         element("article", id="card", aria_live="polite", hidden="hidden"),
-        element("p", keys, id="keys", class_="soft"),
+        element("p", *keys, id="keys", class_="soft"),
     ]
 
 
@@ -260,9 +261,10 @@ aside { max-height: calc(100vh - 13.5rem); overflow: auto; }
   border: 1px solid var(--link); border-radius: 8px; text-decoration: none; }
 #keys { font-size: .86rem; margin: 0; } kbd { font: inherit; padding: 0 .35em; border-radius: 4px;
   border: 1px solid var(--line); margin: 0 .1em; }
+@media (hover: none) { #keys span { display: none; } }
 @media (max-width: 52rem) { .both { grid-template-columns: minmax(0, 1fr); }
   h1 + p { font-size: .84rem; line-height: 1.4; } .controls { gap: .4rem; }
-  .stage { height: 60vh; } aside { max-height: none; }
+  .stage { height: min(60vh, 115vw); } aside { max-height: none; }
   #legend { flex-wrap: nowrap; overflow-x: auto; } #legend button { min-height: 44px; }
   #card { position: fixed; left: 0; right: 0; bottom: 0; z-index: 2; max-height: 44vh;
     overflow: auto; border-radius: 14px 14px 0 0; box-shadow: 0 -4px 24px rgb(0 0 0 / 25%); }

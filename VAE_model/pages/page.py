@@ -215,13 +215,15 @@ code { font: .88em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mo
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.4; min-width: 50%; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 caption span { display: block; max-width: min(70ch, calc(100vw - 2rem)); }
-th, td { padding: .34rem 1.1rem .34rem 0; text-align: left; vertical-align: baseline;
+th, td { padding: .34rem .8rem .34rem 0; text-align: left; vertical-align: baseline;
   border-bottom: 1px solid var(--line); font-weight: 400; }
-thead th { color: var(--soft); font-size: .82rem; border-bottom-color: var(--soft);
-  vertical-align: bottom; }
-tbody :not(.n) { min-width: 7.5rem; max-width: 26rem; }
+thead th, thead .n { color: var(--soft); font-size: .82rem; border-bottom-color: var(--soft);
+  vertical-align: bottom; white-space: normal; }
+tbody th { position: sticky; left: 0; background: var(--ground); }
+tbody :not(.n) { min-width: 6rem; max-width: 26rem; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td small, th small { display: block; color: var(--soft); font-size: .86em; }
+td small, th small { display: block; color: var(--soft); font-size: .86em;
+  overflow-wrap: anywhere; }
 .total th, .total td { font-weight: 650; border-bottom: 0; }
 .tiles { display: grid; gap: .8rem; margin: 1.4rem 0;
   grid-template-columns: repeat(auto-fit, minmax(min(13.5rem, 46%), 1fr)); }

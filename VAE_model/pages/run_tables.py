@@ -15,7 +15,7 @@ from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
 from VAE_model.figures import new_figure
 from VAE_model.pages.material import Material
-from VAE_model.pages.page import Html, details, element, facts, percent, picture, table
+from VAE_model.pages.page import Html, details, element, facts, join, percent, picture, table
 from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list
@@ -23,8 +23,8 @@ _LONGEST = 200  # rows of a table that is not known to be short
 
 
 def sky(material: Material) -> list[Html]:
-    folders = {path: r for path, r in material.records.items() if path.parent.name == "images"}
-    rows = [(f"images/{path.name}", r["output"]["rows"]) for path, r in folders.items()]
+    folders = [path for path in material.records if path.parent.name == "images" and path.is_dir()]
+    rows = [(f"images/{path.name}", material.records[path]["output"]["rows"]) for path in folders]
     parts = [table(["folder", "images"], rows)] if rows else []
     truth = material.parquet(material.run.truth)
     if truth is None:
@@ -41,8 +41,12 @@ def sky(material: Material) -> list[Html]:
 def refusals(material: Material) -> list[Html]:
     run, parts = material.run, []
     numbers = material.numbers(run.train_txt)
-    surveys = [(f"good, {name}", count) for name, count in numbers.get("surveys", {}).items()]
-    sums = [("refused", numbers.get("refused")), ("good, all", numbers.get("good"))]
+    surveys = [
+        (f"good, survey {name}", count) for name, count in numbers.get("surveys", {}).items()
+    ]
+    good, refused = numbers.get("good"), numbers.get("refused")
+    everything = None if good is None or refused is None else good + refused
+    sums = [("refused", refused), ("all", everything)]
     parts.append(table(["images", "number"], [*surveys, *sums], total=True))
     return parts + by_reason(material.csv(run.rejected))
 
@@ -53,10 +57,10 @@ def by_reason(refused: pd.DataFrame | None) -> list[Html]:
         return []
     reason = refused["reason"].astype(str).str.split(":", n=1).str[0]
     rows = [
-        (kind, len(group), group["path"].iloc[0], group["reason"].iloc[0])
+        (kind, len(group), join([group["reason"].iloc[0], element("small", group["path"].iloc[0])]))
         for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
     ]
-    return [table(["reason of refusal", "files", "for example", "what was found in it"], rows)]
+    return [table(["reason of refusal", "files", "for example"], rows)]
 
 
 def training(material: Material) -> list[Html]:
@@ -96,6 +100,7 @@ def learning_curve(history: list[dict[str, Any]]) -> Html:
     margin = 0.08 * (max(seen) - min(seen)) or 1.0
     axes.set_ylim(min(seen) - margin, max(seen) + margin)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.yaxis.set_major_formatter("{x:,.10g}")
     axes.legend()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
@@ -156,8 +161,9 @@ def matches(material: Material) -> list[Html]:
     dropped, refused = numbers.get("dropped", {}), numbers.get("refused", {})
     rows = [("kept: matched to an image", len(found))]
     rows += [(f"dropped: {reason}", count) for reason, count in dropped.items()]
-    rows += [(f"– of these {reason}", count) for reason, count in refused.items()]
     parts = [table(["galaxies of the classes", "number"], rows)]
+    if refused:
+        parts.append(table(["refused image, by the reason", "galaxies"], refused.items()))
     levels = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
     apart = found["separation"].quantile(list(levels.values()))
     row = ["separation, arcsec", *(f"{value:.3f}" for value in apart)]
@@ -179,8 +185,13 @@ def outliers(material: Material) -> list[Html]:
             name = element("a", name, href=viewer_url(row.ra, row.dec, row.survey))
             place = sexagesimal(row.ra, row.dec)
         rows.append((row.rank, name, place, row.survey, row.split, row.distance, row.mse))
-    head = ["rank", "galaxy", "position", "survey", "split", "distance", "squared error"]
-    words = f"The first {len(rows)} of the rare; a name leads to the survey's own viewer."
+    head = ["rank", "galaxy", "position", "survey", "split", "distance",
+            "squared error"]  # fmt: skip
+    words = (
+        f"The first {len(rows)} of the rare; a name leads to the survey's own viewer. Distance: in "
+        "the latent space, from all galaxies; squared error: of the central 34 arcsec, in sky "
+        "variances."
+    )
     return [*parts, table(head, rows, words)] if rows else parts
 
 
@@ -244,5 +255,6 @@ def traversal(material: Material) -> list[Html]:
         ]
         rows.append((str(latent), f"{group['kl'].iloc[0]:.2f}", *changes))
     low, high = found["step"].min(), found["step"].max()
+    words = f"Measured on the decoded image, from {low:+g} to {high:+g} scatters of the latent."
     head = ["latent", "KL, nats", "r, mag", "g−r, mag", "half-light radius, arcsec"]
-    return [table(head, rows, f"From {low:+g} to {high:+g} scatters, of the decoded image.")]
+    return [table(head, rows, words.replace("-", "−"))]

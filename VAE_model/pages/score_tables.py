@@ -44,8 +44,9 @@ def classification(material: Material) -> list[Html]:
             "verdict"]  # fmt: skip
     words = (
         "Balanced accuracy on test galaxies, with 95 % intervals of resampled test galaxies. "
-        "Majority: always the commonest answer. The difference is paired on the same galaxies; "
-        "undecided: its interval crosses zero; p: McNemar's test."
+        "Majority: always the commonest answer; small, how often that is right. The difference is "
+        "paired on the same galaxies; undecided: its interval crosses zero. p: McNemar's test of "
+        "how many galaxies are answered rightly; common answers rule it, so it need not agree."
     )
     labels = element("p", f"Labels: {content.get('labels', 'unknown')}.", class_="notice")
     everything = details("Every number of each question", *facts(questions))
@@ -78,7 +79,7 @@ def reliability(content: dict[str, Any]) -> list[Html]:
     head = ["question", "test galaxies", *(f"error, {kind}" for kind in kinds.values()),
             *(f"Brier, {kind}" for kind in kinds.values())]  # fmt: skip
     words = (
-        "Do the forest's probabilities mean what they say? Error: calibration error, the gap "
+        "Do the forest's probabilities mean what they say? Error: the calibration error, the gap "
         "between the probability of its answer and how often that is right, in ten bins; by luck: "
         "below which probabilities that are exactly right stay in 95 % of draws. Brier: squared "
         "distance from the truth, 0 to 2, less is better, with 95 % intervals. As grown: with "
@@ -119,7 +120,10 @@ def headline(content: dict[str, Any], num_var: int) -> list[tuple[str, str, str]
         if of is mean["difference"] and of["low"] <= 0 <= of["high"]:
             note += "; it crosses zero: no difference shown"
         found.append((name, value, f"95 % interval {interval}, {note}"))
-    return [*found, ("Majority answer", f"{chance:.3f}", "balanced accuracy")]
+    return [
+        *found,
+        ("Guessing", f"{chance:.3f}", "balanced accuracy of always giving the commonest answer"),
+    ]
 
 
 def dimensions(material: Material) -> list[Html]:

@@ -14,6 +14,11 @@ from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, details, element, join, percent, table
 from VAE_model.pages.run_tables import by_reason
 
+_AGREEMENT = (
+    "The same galaxies seen by both surveys. Distance: of a galaxy's two views, in scatters of the "
+    "latents from galaxy to galaxy; recall at 1: how often a galaxy's nearest neighbour in the "
+    "other survey is itself; AUC: how well a classifier tells the survey, 0.5 is not at all."
+)
 _WITHIN = (
     "Accuracy in per cent within each survey, as Xu et al. 2023 report it, but on galaxies that "
     "nothing was fitted on."
@@ -51,7 +56,11 @@ def adaptation(material: Material) -> list[Html]:
     ]  # fmt: skip
     head = ["method", "best epoch", "−log p(x|z), nats", "views apart (scatters)", "MMD",
             "first survey moved by (scatters)", "stiffness, nats"]  # fmt: skip
-    words = "On validation pairs. Methods that compute a map have no epochs."
+    words = (
+        "On validation pairs. Methods that compute a map have no epochs. Scatter: of a latent from "
+        "galaxy to galaxy; MMD: the discrepancy of the two surveys' latents; stiffness: how much "
+        "the images resist a latent that moves, the unit of the methods' weights."
+    )
     return [table(head, rows, words)] if rows else []
 
 
@@ -59,7 +68,8 @@ def comparison(material: Material) -> list[Html]:
     content = material.json(material.run.comparison())
     if not content:
         return []
-    parts = [element("p", content["verdicts"][0], class_="notice")]
+    verdict = content["verdicts"][0]
+    parts = [element("p", f"{verdict[0].upper()}{verdict[1:]}.", class_="notice")]
     n = content["pairs"]
     words = (
         f"{n['test']:,} test pairs, which no adaptation and no forest has seen. Balanced accuracy, "
@@ -69,7 +79,7 @@ def comparison(material: Material) -> list[Html]:
     )
     if content["mean_of"]:
         parts.append(_compact(*transfer_rows(content), words))
-    parts.append(_compact(*agreement_rows(content), "The same galaxies seen by both surveys."))
+    parts.append(_compact(*agreement_rows(content), _AGREEMENT))
     if not content["mean_of"]:
         return parts
     for method in content["methods"]:

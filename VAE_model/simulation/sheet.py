@@ -1,13 +1,12 @@
 """A contact sheet of the simulated sky, in the survey's colours, a row a type."""
 
+import textwrap
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
-from VAE_model.colour import survey_colours
 from VAE_model.cutouts import read_cutout
-from VAE_model.files import atomic
+from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.paths import Run
 from VAE_model.simulation.sky import file_name
 
@@ -37,22 +36,21 @@ def _types(truth: pd.DataFrame) -> dict[str, pd.Series]:
 
 def contact_sheet(path: Path, run: Run, truth: pd.DataFrame, columns: int = 10) -> None:
     """Write a PNG with up to `columns` DECaLS cutouts of each type, brightest first."""
-    types = _types(truth)
-    figure, axes = plt.subplots(len(types), columns, figsize=(1.25 * columns, 1.25 * len(types)))
-    for row, (label, chosen) in zip(axes, types.items(), strict=True):
+    types = {label: chosen for label, chosen in _types(truth).items() if chosen.any()}
+    figure = new_figure(1.25 * columns + 0.9, 1.42 * max(len(types), 1), layout="constrained")
+    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
+    panels = figure.subplots(max(len(types), 1), columns, squeeze=False)
+    for row, (label, chosen) in zip(panels, types.items(), strict=False):
         found = truth[chosen].sort_values("mag_r")
         found = found.iloc[:: max(1, len(found) // columns)]
-        for axis in row:
-            axis.set_axis_off()
-        for axis, galaxy in zip(row, found.itertuples(), strict=False):
+        for axes in row[len(found) :]:
+            axes.set_axis_off()
+        for axes, galaxy in zip(row, found.itertuples(), strict=False):
             cutout = read_cutout(run.images("decals") / file_name(galaxy.ra, galaxy.dec))
-            axis.imshow(survey_colours(cutout.flux), interpolation="none")
-            axis.set_title(f"r {galaxy.mag_r:.1f}", fontsize=6, pad=2)
-        row[0].text(-0.08, 0.5, label, transform=row[0].transAxes, fontsize=7, rotation=90,
-                    ha="right", va="center")  # fmt: skip
-    figure.subplots_adjust(
-        left=0.03, right=0.995, bottom=0.005, top=0.985, wspace=0.03, hspace=0.14
-    )
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+            show_image(axes, thumbnail(cutout.flux, 160))
+            axes.set_title(
+                f"r {galaxy.mag_r:.1f}", fontsize=8, fontweight="normal", loc="center", pad=2
+            )
+        words = textwrap.fill(label, 12, break_on_hyphens=False)
+        row[0].set_ylabel(words, fontsize=9, rotation=0, ha="right", va="center")
+    save_figure(figure, path, dpi=110)

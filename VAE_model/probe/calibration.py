@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from VAE_model.probing import resampled
+from VAE_model.probe.probing import resampled
 from VAE_model.scores import Estimate
 
 

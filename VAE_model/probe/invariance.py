@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from VAE_model.batches import batches
-from VAE_model.encoded import Encoded, Encoder
+from VAE_model.probe.encoded import Encoded, Encoder
 from VAE_model.scores import Estimate
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]

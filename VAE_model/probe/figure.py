@@ -9,10 +9,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from VAE_model.figures import log_scale, new_figure, save_figure
+from VAE_model.figures import INDIGO, ROSE, log_scale, new_figure, save_figure
 
 _SHOWN = 0.015  # R^2 from which a cell says its number
-_KINDS = {"noise": ("#332288", "o", "same conditions"), "night": ("#CC6677", "s", "another night")}
+_KINDS = {"noise": (INDIGO, "o", "same conditions"), "night": (ROSE, "s", "another night")}
 
 
 def draw_probe(content: dict[str, Any], path: Path) -> None:
@@ -62,7 +62,7 @@ def _cells(axes: Axes, colours: NDArray, numbers: NDArray, names: list[str]) -> 
 
 def _kl(axes: Axes, latents: list[dict[str, Any]]) -> None:
     values = [line["kl"] for line in latents]
-    colours = ["#332288" if line["active"] else "#C4C4C4" for line in latents]
+    colours = [INDIGO if line["active"] else "#C4C4C4" for line in latents]
     axes.barh(range(len(values)), values, 0.75, color=colours)
     axes.set(xlabel="KL (nats)", ylabel="latent, most informative first")
     axes.invert_xaxis()

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model.cutouts import BANDS
-from VAE_model.encoded import Encoded, Encoder
 from VAE_model.files import read_parquet
 from VAE_model.paths import Run
+from VAE_model.probe.encoded import Encoded, Encoder
 from VAE_model.simulation.repeats import as_observed, observe_again
 from VAE_model.stage import read_sidecar
 
