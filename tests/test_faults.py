@@ -341,6 +341,38 @@ def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
     assert one[3] == four[3]
 
 
+# Stopped half-way
+
+
+def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
+    copy_of_tiny_run: Run, script, monkeypatch
+):
+    """Other constants, ended after the output and before its side-car: that of the run before
+    must not vouch for it."""
+    run, before = copy_of_tiny_run, copy_of_tiny_run.train_txt.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(make_datatxt.Stage, "finish", lambda *_, **__: signal.raise_signal(2))
+        make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
+    assert run.train_txt.read_bytes() != before
+    assert "train.txt is of a run that did not end: run python make_datatxt.py" in says_one_line(
+        script("Galaxy_VAE_n.py", run)
+    )
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    assert run.train_txt.read_bytes() == before
+    assert "nothing to do" in script("make_datatxt.py", run).stdout
+
+
+def test_a_run_that_ended_before_it_wrote_leaves_the_file_before_as_good_as_it_was(
+    copy_of_tiny_run: Run, script, monkeypatch
+):
+    run = copy_of_tiny_run
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(make_datatxt, "list_files", lambda _: signal.raise_signal(2))
+        make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
+    assert "nothing to do" in script("make_datatxt.py", run).stdout
+
+
 # Two at once
 
 HOLD = """
