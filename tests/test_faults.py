@@ -265,6 +265,8 @@ def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, sp
 @pytest.mark.parametrize("network", ["structured", "published"])
 def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tmp_path, network):
     packed = Packed.of(copy_of_tiny_run, workers=1)
+    for prepared in packed.folder.glob("prepared_*"):  # by another test, from the whole images
+        prepared.unlink()
     row = int(packed.rows("validation" if network == "published" else "train")[0])
     with open(packed.images.path, "r+b") as pixels:
         pixels.seek(int(packed.images.slots[row]) * packed.images.row_bytes)
