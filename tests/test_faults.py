@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from conftest import load_script, says_one_line
 from test_training import recipe
 
 import make_datatxt
-from VAE_model import checkpoint
+from VAE_model import checkpoint, parallel
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
 from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
@@ -373,6 +374,24 @@ def test_a_run_that_ended_before_it_wrote_leaves_the_file_before_as_good_as_it_w
         patched.setattr(make_datatxt, "list_files", lambda _: signal.raise_signal(2))
         make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
     assert "nothing to do" in script("make_datatxt.py", run).stdout
+
+
+def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_run, monkeypatch):
+    """Else a disk that was too small would need room for both. What an index names stays."""
+    run = copy_of_tiny_run
+    shutil.rmtree(run.packed, ignore_errors=True)
+    run.packed.mkdir()
+    for name in ("images_1.float32", "images_1.float32.exceptions"):
+        (run.packed / name).write_bytes(b"half")
+    images = Packed.of(run, workers=1).images
+    assert images.path.name == "images_1.float32"
+    (run.packed / "images_2.float16").write_bytes(b"half")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(parallel, "each", lambda *_: signal.raise_signal(2))
+        Packed.of(run, workers=1, pixels="float16")
+    assert images.path.exists()
+    assert Packed.of(run, workers=1, pixels="float16").images.path.name == "images_2.float16"
+    assert not images.path.exists()
 
 
 # Two at once
