@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from VAE_model import defects, parallel, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.defects import FLAGS, defect_flags
-from VAE_model.files import sha256, write_parquet
+from VAE_model.files import read_parquet, sha256, write_parquet
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.row_file import EXCEPTION, halved
@@ -130,6 +130,15 @@ def _row_bytes(name: str) -> int:
 
 
 def _next_name(folder: Path, pixels: Pixels) -> str:
+    """A name for a new file of pixels, where those that no index names have made room: a packing
+    that ended early, on a full disk for one, has left them."""
+    try:
+        named = set(read_parquet(folder / INDEX, ["file"])["file"])
+    except Problem:
+        named = set()
+    for path in folder.glob("images_*.float??*"):
+        if path.name.removesuffix(".exceptions") not in named:
+            path.unlink()
     numbers = [int(p.name.split("_")[1].split(".")[0]) for p in folder.glob("images_*.float??")]
     return f"images_{max(numbers, default=0) + 1}.{pixels}"
 

@@ -46,6 +46,8 @@ _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy
 _MANY = 6  # inputs that are named in the line that begins a stage
 _LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
 
+_BEGUN = "begun"  # in a side-car: work on its output has begun, and not ended yet
+
 _dry_run = False
 _started = False  # by the command line, as a process of its own
 
@@ -184,6 +186,7 @@ class Stage:
             print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
             return True
         self._check_writable()
+        self._begin()
         print(f"{self.script}: {self._describe_inputs()}", flush=True)
         return False
 
@@ -247,6 +250,8 @@ class Stage:
                 raise Problem(f"{self.run.show(path)} is missing: run {command}")
             if not path.is_dir() and path.stat().st_size == 0:
                 raise Problem(f"{self.run.show(path)} is empty: delete it and run {command}")
+            if not path.is_dir() and self._is_half_way(path):  # images come and go
+                raise Problem(f"{self.run.show(path)} is of a run that did not end: run {command}")
             self._check_origin(path, set())
 
     def _check_origin(self, path: Path, seen: set[Path]) -> None:
@@ -269,6 +274,30 @@ class Stage:
                 )
             self._check_origin(source, seen)
 
+    def _begin(self) -> None:
+        """Say in the side-cars of outputs that are to be replaced that they are at stake: what a
+        run that does not end has written is not taken for what they describe."""
+        if distributed.number():
+            return
+        for path in self.outputs:
+            try:
+                record = read_sidecar(path)
+            except Problem:
+                continue  # damaged: it speaks for nothing
+            if record:
+                write_json(sidecar(path), {**record, _BEGUN: True})
+
+    @staticmethod
+    def _is_half_way(path: Path) -> bool:
+        """Whether a run that did not end has written the file: it is not what its side-car says."""
+        try:
+            record = read_sidecar(path)
+        except Problem:
+            return False
+        if not record.get(_BEGUN):
+            return False
+        return _identify(path, record["output"])["sha256"] != record["output"]["sha256"]
+
     def _inputs_before(self) -> dict[str, Any]:
         """What the side-car of the first output says of the inputs; a damaged one says nothing."""
         try:
@@ -289,7 +318,7 @@ class Stage:
                 return False
             before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
             hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
-            if before != relevant or hashes != now:
+            if before != relevant or hashes != now or self._is_half_way(path):
                 return False
             if _identify(path, record["output"])["sha256"] != record["output"]["sha256"]:
                 print(f"{self.run.show(path)} was edited after it was made; it is left as it is")

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from conftest import load_script, says_one_line
 from test_training import recipe
 
 import make_datatxt
-from VAE_model import checkpoint
+from VAE_model import checkpoint, parallel
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
 from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
@@ -265,6 +266,8 @@ def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, sp
 @pytest.mark.parametrize("network", ["structured", "published"])
 def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tmp_path, network):
     packed = Packed.of(copy_of_tiny_run, workers=1)
+    for prepared in packed.folder.glob("prepared_*"):  # by another test, from the whole images
+        prepared.unlink()
     row = int(packed.rows("validation" if network == "published" else "train")[0])
     with open(packed.images.path, "r+b") as pixels:
         pixels.seek(int(packed.images.slots[row]) * packed.images.row_bytes)
@@ -339,6 +342,56 @@ def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
     assert one[1].equals(four[1])
     assert all(torch.equal(w, four[2]["weights"][key]) for key, w in one[2]["weights"].items())
     assert one[3] == four[3]
+
+
+# Stopped half-way
+
+
+def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
+    copy_of_tiny_run: Run, script, monkeypatch
+):
+    """Other constants, ended after the output and before its side-car: that of the run before
+    must not vouch for it."""
+    run, before = copy_of_tiny_run, copy_of_tiny_run.train_txt.read_bytes()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(make_datatxt.Stage, "finish", lambda *_, **__: signal.raise_signal(2))
+        make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
+    assert run.train_txt.read_bytes() != before
+    assert "train.txt is of a run that did not end: run python make_datatxt.py" in says_one_line(
+        script("Galaxy_VAE_n.py", run)
+    )
+    done = script("make_datatxt.py", run)
+    assert done.returncode == 0, done.stderr
+    assert run.train_txt.read_bytes() == before
+    assert "nothing to do" in script("make_datatxt.py", run).stdout
+
+
+def test_a_run_that_ended_before_it_wrote_leaves_the_file_before_as_good_as_it_was(
+    copy_of_tiny_run: Run, script, monkeypatch
+):
+    run = copy_of_tiny_run
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(make_datatxt, "list_files", lambda _: signal.raise_signal(2))
+        make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
+    assert "nothing to do" in script("make_datatxt.py", run).stdout
+
+
+def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_run, monkeypatch):
+    """Else a disk that was too small would need room for both. What an index names stays."""
+    run = copy_of_tiny_run
+    shutil.rmtree(run.packed, ignore_errors=True)
+    run.packed.mkdir()
+    for name in ("images_1.float32", "images_1.float32.exceptions"):
+        (run.packed / name).write_bytes(b"half")
+    images = Packed.of(run, workers=1).images
+    assert images.path.name == "images_1.float32"
+    (run.packed / "images_2.float16").write_bytes(b"half")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(parallel, "each", lambda *_: signal.raise_signal(2))
+        Packed.of(run, workers=1, pixels="float16")
+    assert images.path.exists()
+    assert Packed.of(run, workers=1, pixels="float16").images.path.name == "images_2.float16"
+    assert not images.path.exists()
 
 
 # Two at once

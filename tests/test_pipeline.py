@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import says_one_line
 
 from VAE_model import galaxy_zoo
 from VAE_model.paths import ROOT, Run
@@ -88,6 +89,9 @@ def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: R
         text = path.read_text()
         assert str(small_run.folder) not in text, path.name
         assert str(ROOT) not in text, path.name
+        if path.with_suffix("").exists():  # else a stage's own numbers
+            record = json.loads(text)
+            assert record["seed"] == record["config"].get("seed"), path.name
     record = json.loads((small_run.folder / "train.txt.json").read_text())
     assert {"config", "inputs", "versions", "seconds"} <= set(record)
 
@@ -114,6 +118,11 @@ def test_dry_run_shows_and_writes_nothing(tmp_path, script):
         ("analysis/decals_4.py", "is missing: run python analysis/extract_latents.py"),
         ("analysis/classify.py", "is missing: run python analysis/decals_2_2.py"),
         ("analysis/choose_dimension.py", "train.txt is missing: run python make_datatxt.py"),
+        ("analysis/map.py", "map_40.parquet is missing: run python analysis/decals_3.py"),
+        ("analysis/similar.py", "is missing: run python analysis/extract_latents.py"),
+        ("analysis/probe.py", "is missing: run python analysis/extract_latents.py"),
+        ("outline/traversal.py", "vae_40.pt is missing: run python Galaxy_VAE_n.py"),
+        ("analysis/report.py", "has no output of any stage: run make run"),
     ],
 )
 def test_a_stage_before_its_predecessor_names_the_command(tmp_path, script, stage, words):
@@ -131,6 +140,10 @@ def spoiled(small_run: Run, tmp_path, name: str, content: bytes) -> Run:
     target.unlink()
     target.write_bytes(content)
     return run
+
+
+def as_bytes(table: pd.DataFrame) -> bytes:
+    return table.to_parquet(index=False)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,19 @@ def test_a_model_of_another_dimension_gets_one_line(small_run: Run, tmp_path, sc
     done = script("analysis/extract_latents.py", run)
     assert done.returncode == 1
     assert "has 4 latents, not 40" in done.stderr
+    for stage in ("analysis/probe.py", "outline/traversal.py"):
+        said = says_one_line(script(stage, run))
+        assert "latents_40.parquet is stale (model/vae_40.pt has changed since)" in said
+
+
+def test_latents_of_another_dimension_get_one_line(small_run: Run, tmp_path, script):
+    table = pd.read_parquet(small_run.latents(40))
+    last = [name for name in table if name.endswith("_39")]
+    run = spoiled(
+        small_run, tmp_path, "result/latents_40.parquet", as_bytes(table.drop(columns=last))
+    )
+    for stage in ("analysis/similar.py", "analysis/probe.py", "outline/traversal.py"):
+        assert "holds 39 latent variables, not 40" in says_one_line(script(stage, run))
 
 
 def test_a_catalogue_without_a_column_is_named(small_run: Run, tmp_path, script):
@@ -185,9 +211,14 @@ def test_a_changed_input_makes_what_follows_stale(small_run: Run, tmp_path, scri
         (lambda lines: lines[::-1], "analysis/decals_4.py"),
         (lambda lines: [*lines, lines[0]], "transfer/compare.py"),
         (lambda lines: lines[:3] + lines[4:], "analysis/report.py"),
+        (lambda lines: lines[::-1], "analysis/map.py"),
+        (lambda lines: lines[:3] + lines[4:], "analysis/similar.py"),
+        (lambda lines: lines[::-1], "analysis/probe.py"),
+        (lambda lines: [*lines, lines[0]], "outline/traversal.py"),
     ],
-    ids=["removed", "reordered", "reordered again", "doubled", "removed again"],
-)
+    ids=["removed", "reordered", "reordered again", "doubled", "removed again",
+         "map", "similar", "probe", "traversal"],
+)  # fmt: skip
 def test_a_list_edited_by_hand_stops_every_later_stage(small_run, tmp_path, script, edit, stage):
     """However many files lie between: all of them were made from the list as it was."""
     lines = edit(small_run.train_txt.read_text().splitlines())
@@ -196,6 +227,30 @@ def test_a_list_edited_by_hand_stops_every_later_stage(small_run, tmp_path, scri
     assert done.returncode == 1, done.stdout
     assert " is stale (train.txt has changed since): run python " in done.stderr
     assert "Traceback" not in done.stderr and "nothing to do" not in done.stdout
+
+
+def test_rows_are_joined_by_name_and_not_by_their_order(small_run: Run, tmp_path, script):
+    """Tables that someone sorted otherwise: the map, the similar and the probe stay the same."""
+    shuffled = pd.read_parquet(small_run.map(40)).sample(frac=1, random_state=1)
+    run = spoiled(small_run, tmp_path, "result/map_40.parquet", as_bytes(shuffled))
+    page = run.map_page(40).read_bytes()
+    done = script("analysis/map.py", run)
+    assert "wrote" in done.stdout, done.stderr
+    assert run.map_page(40).read_bytes() == page
+
+    shuffled = pd.read_parquet(small_run.latents(40)).sample(frac=1, random_state=1)
+    run.latents(40).unlink()
+    run.latents(40).write_bytes(as_bytes(shuffled))
+    similar, probed = pd.read_parquet(run.similar(40)), pd.read_parquet(run.probe(40, "parquet"))
+    names = similar["path"].unique()
+    assert "wrote" in script("analysis/similar.py", run, "--of", *names).stdout
+    again = pd.read_parquet(run.similar(40))
+    assert again["similar_path"].tolist() == similar["similar_path"].tolist()
+    assert again["distance"].to_numpy() == pytest.approx(similar["distance"].to_numpy(), rel=1e-4)
+    done = script("analysis/probe.py", run, *SMALL["analysis/probe.py"])
+    assert "wrote" in done.stdout, done.stderr
+    kl = pd.read_parquet(run.probe(40, "parquet")).set_index("latent")["kl"]
+    assert kl[probed["latent"]].to_numpy() == pytest.approx(probed["kl"].to_numpy(), rel=1e-4)
 
 
 def test_an_unwritable_folder_gets_one_line(small_run: Run, tmp_path, script):

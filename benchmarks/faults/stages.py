@@ -39,21 +39,21 @@ def names() -> list[str]:
     return [shlex.split(line)[1] for line in [*own, *stages]]
 
 
-def command(stage: str, run: Run) -> list[str]:
-    constants = shlex.split(SMALL.get(stage, ""))
+def command(stage: str, run: Run, *more: str) -> list[str]:
+    constants = [*shlex.split(SMALL.get(stage, "")), *more]
     return [sys.executable, str(ROOT / stage), "--run", str(run.folder), *constants]
 
 
-def begin(stage: str, run: Run) -> subprocess.Popen[str]:
+def begin(stage: str, run: Run, *more: str) -> subprocess.Popen[str]:
     """Start a stage; what it says is kept, but not its bars."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    return subprocess.Popen(command(stage, run), stdout=subprocess.DEVNULL, text=True,
+    return subprocess.Popen(command(stage, run, *more), stdout=subprocess.DEVNULL, text=True,
                             stderr=subprocess.PIPE, env=environment)  # fmt: skip
 
 
-def finish(stage: str, run: Run) -> tuple[int, str]:
-    """Run a stage to its end: exit code, and what it said on stderr."""
-    with begin(stage, run) as process:
+def finish(stage: str, run: Run, *more: str) -> tuple[int, str]:
+    """Run a stage to its end, with `more` constants: exit code, and what it said on stderr."""
+    with begin(stage, run, *more) as process:
         said = process.communicate()[1]
     return process.returncode, said
 
