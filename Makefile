@@ -91,7 +91,7 @@ project: setup  ## A3 PCA pair plot and map of the latent space
 	$(PY) analysis/decals_3.py --run $(RUN)
 map: setup  ## A3 the interactive map: one HTML file
 	$(PY) analysis/map.py --run $(RUN)
-outliers: setup  ## A4 rank the outliers, rare and broken
+outliers: setup  ## A4 rank the outliers: rare galaxies, bad frames
 	$(PY) analysis/decals_4.py --run $(RUN)
 similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--of J112953.88-000427.4")
 	$(PY) analysis/similar.py --run $(RUN) $(SIMILAR)

@@ -22,10 +22,12 @@ def encode(
     rows: NDArray[np.int64] | None = None,
     survey: str = "",
 ) -> pd.DataFrame:
-    """mu_*, logvar_*, mse, ssim and pose_* of packed images, in the order of `rows`; None: of all.
+    """mu_*, logvar_*, residual, mse, ssim and pose_* of packed images, in the order of `rows`;
+    None: of all.
 
-    survey: of all images, where their headers do not say. mse, ssim: of the central 34 arcsec,
-    see likeness.py.
+    survey: of all images, where their headers do not say. residual: mean squared difference of the
+    network's target and what the latents draw of it, in the target's units. mse, ssim: of the image
+    as it was taken, neighbours with it, in the central 34 arcsec (likeness.py).
     """
     rows = np.arange(len(packed.images)) if rows is None else rows
     prepared = Prepared(packed, model.network, model.stretch, model.device)
@@ -43,13 +45,15 @@ def encode(
             strict=True,
         ):
             mean, log_variance = model.encode_inputs(inputs, surveys[chunk])
-            sky = model.decode(mean, where)
+            drawn = model.draw(mean)
+            sky = model.on_sky(drawn, where)
             error, likeness = quality(sky, flux, torch.from_numpy(sigma[chunk]))
-            found = [mean, log_variance, error[:, None], likeness[:, None]]
+            found = [mean, log_variance, model.residual(inputs, drawn)[:, None]]
+            found += [error[:, None], likeness[:, None]]
             found += [torch.stack(where, dim=1)] if where is not None else []
             parts.append(torch.cat(found, dim=1).cpu().numpy())
             progress.update(len(chunk))
     names = [f"{kind}_{i:02d}" for kind in ("mu", "logvar") for i in range(mean.shape[1])]
-    names += ["mse", "ssim"]
+    names += ["residual", "mse", "ssim"]
     names += [f"pose_{name}" for name in Pose._fields] if where is not None else []
     return pd.DataFrame(np.concatenate(parts), columns=names)

@@ -105,9 +105,24 @@ class TrainedVAE:
     @torch.inference_mode()
     def decode(self, latent: Tensor, where: Pose | None) -> Tensor:
         """Flux on the sky (N, 3, 256, 256), nanomaggies, of latents (N, latents) at a pose."""
+        return self.on_sky(self.draw(latent), where)
+
+    @torch.inference_mode()
+    def draw(self, latent: Tensor) -> Tensor:
+        """The reconstruction of the target, float32 (N, D), of latents (N, latents)."""
         with autocast(self.device, self.precision, self.network):
-            decoded = torch.cat([self.network.decode(some) for some in self._parts(latent)])
-        return self.stretch.inverse(self.network.restore(decoded.float(), where))
+            drawn = torch.cat([self.network.decode(some) for some in self._parts(latent)])
+        return drawn.float()
+
+    @torch.inference_mode()
+    def residual(self, inputs: Tensor, drawn: Tensor) -> Tensor:
+        """Mean squared difference of the target of `inputs` and what `draw` gives, (N,)."""
+        return (self.network.target(inputs) - drawn).square().mean(dim=1)
+
+    @torch.inference_mode()
+    def on_sky(self, drawn: Tensor, where: Pose | None) -> Tensor:
+        """Flux on the sky (N, 3, 256, 256), nanomaggies, of what `draw` gives, at a pose."""
+        return self.stretch.inverse(self.network.restore(drawn, where))
 
     def _parts(self, batch: Tensor) -> tuple[Tensor, ...]:
         return batch.split(part_of_a_batch(self.network, self.device, self.precision, len(batch)))

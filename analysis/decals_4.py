@@ -1,7 +1,7 @@
 """Find the outliers, and tell the rare galaxy from the bad frame.
 
 Every galaxy gets four scores: its Mahalanobis distance in the latent space from all galaxies and
-from its own class, its isolation-forest score, and its reconstruction error. Their percentile
+from its own class, its isolation-forest score, and what the latents miss of it. Their percentile
 ranks are averaged and ranked: `rank`. Neighbours are hidden from the latents, so what lies around
 the galaxy has a rank of its own, `frame_rank`: images with a defect flag first, then by how uneven
 the sky is beside the galaxy's light (haloes and spikes of stars, glare, crowding).
@@ -13,7 +13,7 @@ what is rare: look at the gallery.
 Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
         result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky)
 Writes: result/outliers_40.parquet: iauname, ra, dec, path, survey, split, distance,
-        class_distance, isolation, mse, combined, rank, unevenness, frame_rank, kind, flag_*;
+        class_distance, isolation, residual, combined, rank, unevenness, frame_rank, kind, flag_*;
         result/outliers_40.json (how many of the injected defects were found),
         figures/outliers_40.png, figures/outliers_40.html
 
@@ -48,7 +48,7 @@ SCORES = {  # column: its name on a card
     "distance": "distance",
     "class_distance": "in its class",
     "isolation": "isolation",
-    "mse": "error",
+    "residual": "error",
 }
 KINDS = (
     Kind("rare", "rare", "a galaxy unlike the others, in a frame like the others", "#44AA99"),
@@ -87,7 +87,7 @@ def score(
     result["distance"] = outliers.mahalanobis(latents, train)
     result["class_distance"] = outliers.class_distance(latents, members, train)
     result["isolation"] = outliers.isolation(latents, train, config.trees)
-    result["mse"] = table["mse"]
+    result["residual"] = table["residual"]
     result["combined"] = outliers.combined(*(result[name] for name in SCORES))
     result["rank"] = outliers.rank(result["combined"])
     flags = table[list(FLAGS)].astype(bool)
@@ -234,7 +234,7 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
-    needed = ("survey", "mse", "unevenness", *FLAGS)
+    needed = ("survey", "residual", "unevenness", *FLAGS)
     table, latents = read_means(run, source, number, needed)
     lacking = [name for name in needed if name not in table]
     again = f"delete it and run {run.made_by(source)} --num-var {number}"
@@ -271,7 +271,7 @@ def main(config: Config) -> None:
         f"galaxies ranked highest. Here are the first {config.cards} of each kind.",
         "The rank of a galaxy is that of the mean of four percentiles, each the share of images "
         "that score lower: distance in the latent space from all galaxies, from those of its "
-        "class, how isolated it is there, and the error of its reconstruction. The rank of a frame "
+        "class, how isolated it is there, and what the latents miss of it. The rank of a frame "
         "is by its flags, then by the scatter of the sky over the galaxy's light. A picture leads "
         "to the survey's own viewer.",
     ]

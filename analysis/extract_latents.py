@@ -3,9 +3,10 @@
 Reads:  train.txt (its packed images), model/vae_40.pt (or the constant `model`), labels.parquet
         where that gives a split
 Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
-        survey, split, mu_00.., logvar_00.., mse, ssim, pose_* (where the network takes the pose
-        out: angle in radians, x, y and size in half-frames, ratio of the axes, share of the image
-        that was hidden as neighbours' light), flux_g, flux_r, flux_z (the galaxy's own,
+        survey, split, mu_00.., logvar_00.., residual (what the latents miss of the network's
+        target), mse and ssim (of the image), pose_* (where the network takes the pose out: angle in
+        radians, x, y and size in half-frames, ratio of the axes, share of the image that was hidden
+        as neighbours' light), flux_g, flux_r, flux_z (the galaxy's own,
         nanomaggies), neighbours, unevenness (VAE_model/segmentation.py), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40

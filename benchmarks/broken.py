@@ -39,7 +39,7 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
         "isolation forest on PCA-40 of the pixels": outliers.isolation(components, train),
         "distance in the latents": found["distance"].to_numpy(),
         "isolation forest on the latents": found["isolation"].to_numpy(),
-        "error of the reconstruction": found["mse"].to_numpy(),
+        "error of the reconstruction": found["residual"].to_numpy(),
         "rank of the galaxy (analysis/decals_4.py)": -found["rank"].to_numpy(),
         "unevenness of the sky": found["unevenness"].to_numpy(),
         "**rank of the frame** (analysis/decals_4.py)": -found["frame_rank"].to_numpy(),

@@ -49,7 +49,8 @@ def with_latents(source: Run, folder: Path) -> Run:
     table = packed.index[["iauname", "ra", "dec", "path", "survey", "split"]].copy()
     for number in range(NUM_VAR):
         table[f"mu_{number:02d}"] = means[:, number].astype(np.float32)
-    table["mse"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
+    table["residual"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
+    table["mse"] = table["residual"]
     write_parquet(
         run.latents(NUM_VAR), pd.concat([table, packed.surroundings, packed.flags], axis=1)
     )

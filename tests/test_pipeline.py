@@ -61,7 +61,7 @@ def test_latents_follow_train_txt_and_are_complete(small_run: Run):
     table = pd.read_parquet(small_run.latents(40))
     assert table["path"].tolist() == small_run.train_txt.read_text().splitlines()
     assert [c for c in table if c.startswith("mu_")] == [f"mu_{i:02d}" for i in range(40)]
-    assert np.isfinite(table.filter(regex="^(mu|logvar|mse|ssim|pose)_?").to_numpy()).all()
+    assert np.isfinite(table.filter(regex="^(mu|logvar|residual|mse|ssim|pose)_?").to_numpy()).all()
     assert set(table["split"]) <= {"train", "validation", "test"}
     taken = pd.read_parquet(small_run.class_latents(40))
     assert [c for c in taken if c.startswith("mu_")] == [f"mu_{i:02d}" for i in range(40)]

@@ -2,7 +2,7 @@
 
 Reads:  transfer/pairs.parquet, model/vae_40.pt
 Writes: transfer/latents_no_tf.parquet: two rows a pair, one a survey: pair, survey, iauname, ra,
-        dec, path, split, usable, mu_00.., logvar_00.., mse, ssim, pose_*
+        dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim, pose_*
 
 Example: python transfer/encode_pairs.py --num-var 40
 """

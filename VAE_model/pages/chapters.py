@@ -94,9 +94,10 @@ CHAPTERS = [
         run_tables.latent_map,
     ),
     Chapter(
-        "A4 Outliers, rare and broken",
-        "The galaxies that are least like all others are either discoveries or damaged frames; "
-        "the defect flags tell the two apart.",
+        "A4 Outliers: rare galaxies, bad frames",
+        "What is least like all others is a discovery or a bad frame. Flags on the pixels tell "
+        "which frames are broken, the sky beside the galaxy which are suspect; of the others, the "
+        "galaxies farthest from the crowd are rare.",
         ("analysis/decals_4.py",),
         "python analysis/decals_4.py",
         run_tables.outliers,
@@ -225,8 +226,9 @@ CAPTIONS = {
         "colour images of galaxies at their places on the map",
     ),
     "outliers": (
-        "The most unusual galaxies: above those without a defect flag, below those with one.",
-        "colour images of rare galaxies and of broken frames",
+        "The most unusual galaxies in frames like the others, then frames whose sky is more uneven "
+        "than is usual, then those with a defect flag.",
+        "colour images of rare galaxies, of suspect and of broken frames",
     ),
     "similar": (
         "Framed, the galaxies asked about; beside each the most similar ones, and how far they are "

@@ -184,13 +184,12 @@ def outliers(material: Material) -> list[Html]:
         if math.isfinite(row.ra) and math.isfinite(row.dec):
             name = element("a", name, href=viewer_url(row.ra, row.dec, row.survey))
             place = sexagesimal(row.ra, row.dec)
-        rows.append((row.rank, name, place, row.survey, row.split, row.distance, row.mse))
-    head = ["rank", "galaxy", "position", "survey", "split", "distance",
-            "squared error"]  # fmt: skip
+        rows.append((row.rank, name, place, row.survey, row.split, row.distance, row.residual))
+    head = ["rank", "galaxy", "position", "survey", "split", "distance", "residual"]
     words = (
         f"The first {len(rows)} of the rare; a name leads to the survey's own viewer. Distance: in "
-        "the latent space, from all galaxies; squared error: of the central 34 arcsec, in sky "
-        "variances."
+        "the latent space, from all galaxies; residual: mean square of what the latents miss of "
+        "the galaxy, in the units of what the network reconstructs."
     )
     return [*parts, table(head, rows, words)] if rows else parts
 
