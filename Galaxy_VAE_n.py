@@ -103,6 +103,11 @@ def main(config: Config) -> None:
             f"there is no network {config.network!r}: set network to one of "
             f"{', '.join(models.NETWORKS)}"
         )
+    hides = models.NETWORKS[config.network].hides and config.neighbours == "hidden"
+    if config.stretch == "linear" and hides:
+        raise Problem(
+            "neighbours are found in stretched images: set neighbours to kept, or stretch to auto"
+        )
     if stage.nothing_to_do():
         return
     with distributed.first_alone():

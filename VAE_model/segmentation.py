@@ -24,6 +24,7 @@ _DETECTED = 3.0  # sigma of the sky, from which a pixel belongs to a source
 _SMOOTHED = np.ones((3, 3), np.float32)  # pixels that are averaged before
 _APART = 0.003  # of a source's light, from which a peak in it is a source of its own
 _LEAST = 1e-4  # of the stretched image: a sky without noise (an empty frame) has this one
+_HIDDEN = 0.2  # the same for hiding: the sky of a shallow survey, so that a deeper hides the same
 _MIDDLE = 6  # pixels from the middle, within which the galaxy is looked for
 _WINGS = 2  # pixels by which a neighbour reaches farther than its detected light
 _BLOCK = 16  # pixels a side of the blocks in which the sky is compared
@@ -50,12 +51,13 @@ class Sources:
     count: int
 
 
-def sources(light: NDArray[np.float32]) -> Sources:
-    """The sources of an image (y, x), stretched and averaged over the bands."""
+def sources(light: NDArray[np.float32], least: float = _LEAST) -> Sources:
+    """The sources of an image (y, x), stretched and averaged over the bands; least: what sigma of
+    the sky they stand out of, if its own is less."""
     light = np.ascontiguousarray(light, np.float32)
     sky = np.median(light)
     below = sky - light[light < sky]
-    noise = max(1.4826 * float(np.median(below)) if below.size else 0.0, _LEAST)
+    noise = max(1.4826 * float(np.median(below)) if below.size else 0.0, least)
     nothing = np.zeros(light.shape, bool)
     try:
         found, label = sep.extract(
@@ -109,7 +111,7 @@ def surroundings(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
 
 def _hide(image: NDArray[np.float32]) -> float:
     """Hide the neighbours in an image (3, y, x), in place; the share that is hidden."""
-    seen = sources(image.mean(axis=0))
+    seen = sources(image.mean(axis=0), _HIDDEN)
     if seen.centre is None:
         return float("nan")
     if not seen.count:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import NOISE
+from conftest import NOISE, run_script, says_one_line
 from numpy.typing import NDArray
 
 from VAE_model import checkpoint, models, segmentation
+from VAE_model.paths import Run
 from VAE_model.stretch import Stretch
 from VAE_model.trained import TrainedVAE
 
@@ -128,6 +129,11 @@ def test_latents_do_not_see_a_neighbour_that_is_hidden():
         assert (where.hidden > 0).tolist() == [False, kind == "hidden"]
     assert moved["hidden"] < 0.3 * moved["kept"]
     assert not models.build("published", 4).hides
+
+
+def test_neighbours_are_not_looked_for_in_flux_as_it_is(tiny_run: Run):
+    done = run_script("Galaxy_VAE_n.py", tiny_run, "--stretch", "linear")
+    assert "set neighbours to kept" in says_one_line(done)
 
 
 @pytest.mark.parametrize(("said", "hides"), [({"neighbours": "hidden"}, True), ({}, False)])
