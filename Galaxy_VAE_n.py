@@ -103,8 +103,7 @@ def main(config: Config) -> None:
             f"there is no network {config.network!r}: set network to one of "
             f"{', '.join(models.NETWORKS)}"
         )
-    hides = models.NETWORKS[config.network].hides and config.neighbours == "hidden"
-    if config.stretch == "linear" and hides:
+    if config.stretch == "linear" and models.build(config.network, 1, config.neighbours).hides:
         raise Problem(
             "neighbours are found in stretched images: set neighbours to kept, or stretch to auto"
         )
