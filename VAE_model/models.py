@@ -8,7 +8,8 @@ which one it is:
     encode(inputs)   mean and log-variance of the posterior, each (N, num_var)
     decode(latent)   the reconstruction of the target, (N, D)
     restore(decoded, pose)  the reconstruction as stretched images on the sky
-    initialise(inputs)      a look at training images before training begins
+    initialise(inputs, again)  a look at training images before training begins, and at the same as
+                     a worse exposure shows them
     hides            whether prepare takes the neighbours out of the image
 """
 
@@ -74,7 +75,7 @@ class Published(nn.Module):
             nn.Conv2d(32, BANDS, 3, 1, 1),
         )
 
-    def initialise(self, inputs: Tensor) -> None:
+    def initialise(self, inputs: Tensor, again: Tensor | None = None) -> None:
         """Nothing: the published network starts from random weights."""
 
     def part(self, dtype: torch.dtype) -> int:
@@ -107,6 +108,8 @@ class Structured(nn.Module):
     so that no latent is spent on it. Beside the turned image the
     network sees, and its latents must reconstruct, the structure vector of structure.py.
 
+    What a second look at the same galaxy does not confirm (second_look.py) has little weight.
+
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
     zero: training begins at a linear VAE, and the networks learn what a linear map cannot do. The
     latents of the linear VAE span the principal components of the training images, the optimum
@@ -122,6 +125,7 @@ class Structured(nn.Module):
     SIDE = 64  # pixels of the galaxy's own frame
     HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
     WIDTH = 0.03  # of a latent's posterior at the beginning
+    TRUST = 0.15  # scatter between two looks over that among galaxies, at which a number has 0.7
     IMAGE_SHARE = 0.25  # of the target's variance; the rest is the structure vector's
 
     def __init__(self, num_var: int, width: int = 16) -> None:
@@ -134,6 +138,7 @@ class Structured(nn.Module):
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("spread", torch.ones(self.numbers))
         self.register_buffer("middle", torch.zeros(self.numbers))  # after the logarithm
+        self.register_buffer("trust", torch.ones(self.numbers))  # weight beside other numbers
         self.register_buffer("weight", torch.ones(2))  # of a pixel and of a number
         self.linear_encoder = _zero(nn.Linear(size, num_var, bias=False)).requires_grad_(False)
         self.linear_decoder = _zero(nn.Linear(num_var, size, bias=False)).requires_grad_(False)
@@ -172,11 +177,14 @@ class Structured(nn.Module):
         )
 
     @torch.no_grad()
-    def initialise(self, inputs: Tensor) -> None:
+    def initialise(self, inputs: Tensor, again: Tensor | None = None) -> None:
         """Scale the target, and set the linear maps by a look at training images, `inputs` (N, D).
 
-        Each pixel keeps its variance, each number of the structure vector is standardised and
-        bent; then image and structure get their shares. Latents beyond the rank of the sample, or
+        again: the first of them in a worse exposure, (M, D); None: all numbers are trusted alike.
+
+        Each pixel keeps its variance, each number of the structure vector is standardised, bent,
+        and weighed by how far it is the same in both looks; then image and structure get their
+        shares. Latents beyond the rank of the sample, or
         of groups that do not vary, are left to the networks.
         """
         count, size = inputs.shape
@@ -185,6 +193,12 @@ class Structured(nn.Module):
         self.spread.copy_(numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6)))
         bent = _bend(numbers / self.spread)
         self.middle.copy_(bent.mean(dim=0))
+        if again is not None:
+            other = _bend((again - self.centre)[:, self.pixels :] / self.spread)
+            apart = (bent[: len(again)] - other).square().mean(dim=0).div(2).sqrt()
+            apart = apart / bent.std(dim=0).clamp_min(1e-6)
+            self.trust.copy_((1 + (apart / self.TRUST).square()).rsqrt())
+        bent = self.trust * bent
         shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
         variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, bent)])
         self.weight.copy_((shares * size / variances).sqrt())
@@ -236,7 +250,7 @@ class Structured(nn.Module):
 
     def target(self, inputs: Tensor) -> Tensor:
         image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
-        bent = _bend(numbers / self.spread) - self.middle
+        bent = self.trust * (_bend(numbers / self.spread) - self.middle)
         pixel, number = self.weight.unbind()
         return torch.cat([pixel * image, number * bent], dim=1)
 

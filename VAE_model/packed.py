@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import SHAPE
+from VAE_model.cutouts import BANDS, SHAPE
 from VAE_model.defects import FLAGS
 from VAE_model.files import read_parquet, write_parquet
 from VAE_model.labels import given_split
@@ -111,6 +111,11 @@ class Packed:
     def flags(self) -> pd.DataFrame:
         """The flag_* columns, a row an image."""
         return self.index[list(FLAGS)].astype(bool)
+
+    @property
+    def noise(self) -> NDArray[np.float32]:
+        """Sky sigma of each band, nanomaggies (of 8-bit images: brightness), (N, 3)."""
+        return self.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
 
     @property
     def surroundings(self) -> pd.DataFrame:

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VAE_model import distributed, models
-from VAE_model.batches import shuffled
+from VAE_model.batches import batches, shuffled
 from VAE_model.device import Precision, autocast, compiled, part_of_a_batch
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.fitting import Files, Loop, plain
 from VAE_model.packed import Packed
 from VAE_model.prepared import Prepared
+from VAE_model.second_look import second_look
 from VAE_model.stretch import SOFTENING, Kind, Stretch
 
 __all__ = ["Files", "Recipe", "Trainer"]
 
 _LOOK = 4096  # training images that a network is initialised from
+_LOOK_AGAIN = 512  # of these, seen once more
 _ACTIVE = 0.01  # variance of a latent's mean over galaxies from which it is active (Burda 2016)
 
 
@@ -81,10 +83,19 @@ class Trainer(Loop):
         inputs = torch.cat([part for _, part, _ in self.inputs.batches(first, self.recipe.batch)])
         if not torch.isfinite(inputs).all():
             self.check_inputs()
-        self.network.initialise(inputs)
+        self.network.initialise(inputs, self.look_again(first[:_LOOK_AGAIN]))
         some = inputs[: self.recipe.batch]
         drawn = [self.network.decode(self.network.encode(p)[0]) for p in some.split(self.part)]
         self.likelihood.initialise(torch.cat(drawn), self.network.target(some))
+
+    def look_again(self, rows: NDArray[np.int64]) -> Tensor:
+        """Inputs of images as a worse exposure might show them."""
+        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.recipe.seed)
+        noise, seen = torch.from_numpy(packed.noise), []
+        for chunk, flux in batches(packed.images, rows, self.recipe.batch, self.device):
+            worse = self.inputs.stretch(second_look(flux, noise[chunk], generator))
+            seen.append(self.network.prepare(worse)[0])
+        return torch.cat(seen)
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
         """Inputs, and the noise (count, latents) that the posterior's draws are made of."""

@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from VAE_model import checkpoint, galaxy_zoo, scores
 from VAE_model.batches import batches
-from VAE_model.cutouts import BANDS
 from VAE_model.device import choose_device
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic, read_parquet, sha256, write_json
@@ -78,7 +77,7 @@ def knee(dimensions: ArrayLike, quality: ArrayLike) -> int:
 
 def reconstruction(packed: Packed, model: TrainedVAE, batch: int) -> dict[str, float]:
     """Median over validation images of the mean squared error (sky variances) and of SSIM."""
-    noise = packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
+    noise = packed.noise
     errors, likenesses = [], []
     for rows, flux in batches(packed.images, packed.rows("validation"), batch, model.device):
         _, _, sky = model.reconstruct(flux)

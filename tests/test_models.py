@@ -10,6 +10,7 @@ from scipy.ndimage import rotate
 from VAE_model import checkpoint, device, models, pose, structure
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.problem import Problem
+from VAE_model.second_look import second_look
 from VAE_model.stretch import NOISE, Stretch
 
 
@@ -228,6 +229,37 @@ def test_each_latent_is_the_mean_of_numbers_that_vary_together():
     assert sorted(np.abs(alike).argmax(axis=1)) == [0, 1, 2]
     assert np.abs(alike).max(axis=1).min() > 0.95
     assert torch.allclose(mean.std(dim=0), torch.ones(3), atol=0.02)
+
+
+def test_numbers_that_a_second_look_does_not_confirm_lose_their_weight():
+    built = models.build("structured", 3)
+    inputs = groups_of_numbers(built)
+    unsure = built.pixels + torch.arange(0, built.numbers, 2)
+    again = inputs[:40].clone()
+    again[:, unsure] = again[:, unsure].flip(0)
+    built.initialise(inputs, again)
+    assert torch.allclose(built.trust[1::2], torch.ones(built.numbers // 2))
+    assert float(built.trust[::2].max()) < 1.5 * built.TRUST  # two galaxies are one scatter apart
+    before, there = built.target(inputs), built.target(inputs)[:, unsure].var(dim=0).sum()
+    share = there / before[:, built.pixels :].var(dim=0).sum()
+    assert float(share) < 1.5 * built.TRUST**2
+
+
+def test_a_second_look_keeps_the_light_and_adds_the_noise_of_a_survey():
+    light = ellipse(0.3, x=0.05) / 5
+    sky = torch.zeros(8, 3, 256, 256)
+    sigma = torch.tensor(NOISE).expand(9, 3)
+    draws = [
+        second_look(torch.cat([light, sky]), sigma, torch.Generator().manual_seed(s))
+        for s in (1, 1, 2)
+    ]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    galaxy, noise = draws[0][0] - light[0], draws[0][1:]
+    assert torch.allclose(noise.std(dim=(0, 2, 3)), torch.tensor(NOISE), rtol=0.02)
+    beside = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
+    assert 0.55 < float(beside) < 0.65
+    assert float(galaxy.sum(dim=(1, 2)).abs().max()) < 0.02 * float(light[0, 0].sum())
+    assert float(galaxy.abs().max()) > 0.3  # turned, in the middle no longer what it was
 
 
 def test_kl_of_known_gaussians():

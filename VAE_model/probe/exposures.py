@@ -7,7 +7,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.cutouts import BANDS
 from VAE_model.files import read_parquet
 from VAE_model.paths import Run
 from VAE_model.probe.encoded import Encoded, Encoder
@@ -73,6 +72,6 @@ def observe(
 def _is_of_this_version(encoded: Encoded, row: int, seed: int, known: pd.DataFrame) -> bool:
     """The image of a row is what the simulation draws, up to the rounding of half precision."""
     image = encoded.images(np.array([row]))[0]
-    noise = encoded.packed.index[[f"noise_{band}" for band in BANDS]].to_numpy(float)[image]
+    noise = encoded.packed.noise[image].astype(float)
     apart = as_observed(seed, int(known["index"].iloc[0])) - encoded.packed.images[image]
     return bool((np.abs(apart).mean(axis=(1, 2)) < _SAME * noise).all())
