@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.stats import binomtest
 
 from VAE_model import surveys
 from VAE_model.adaptation import BEFORE, RECOMMENDED
@@ -161,7 +162,8 @@ def markdown(result: Content) -> str:
         parts += [
             f"## Seven questions within each survey, before and after ({method})",
             "Accuracy in per cent, forest fitted and tested in the same survey, as Xu et al. 2023 "
-            "report it, but on galaxies that nothing was fitted on.",
+            "report it, but on galaxies that nothing was fitted on; in brackets the 95 % interval "
+            "of Wilson (1927).",
             _pipes(*published_rows(result, method)),
             f"## Each question, forest of {first} asked about {second}",
             _pipes(*mcnemar_rows(result, method)),
@@ -213,15 +215,22 @@ def published_rows(result: Content, method: str) -> tuple[list[str], list[list[s
         name = question["question"]
         if name not in result["mean_of"]:
             continue
+        counts = [sum(question[n][a] for a in question["answers"]) for n in ("n_train", "n_test")]
         cells = [
-            f"{100 * result['methods'][m]['transfer']['questions'][name][route]['accuracy']:.2f}"
+            _per_cent(
+                result["methods"][m]["transfer"]["questions"][name][route]["accuracy"], counts[1]
+            )
             for m in (BEFORE, method)
             for route in (HOME, AWAY)
         ]
-        counts = [str(sum(question[n][a] for a in question["answers"]))
-                  for n in ("n_train", "n_test")]  # fmt: skip
-        rows.append([name, *counts, f"{100 * question['majority']:.2f}", *cells])
+        rows.append([name, *map(str, counts), f"{100 * question['majority']:.2f}", *cells])
     return head, rows
+
+
+def _per_cent(share: float, count: int) -> str:
+    """A share of `count` galaxies with its 95 % interval (Wilson 1927), per cent."""
+    low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return f"{100 * share:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def mcnemar_rows(result: Content, method: str) -> tuple[list[str], list[list[str]]]:
