@@ -40,7 +40,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from VAE_model import models, pixel_pca, pose, segmentation, structure
+from VAE_model import models, pixel_pca, pose, second_look, segmentation, structure
 from VAE_model.device import choose_device
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
@@ -130,8 +130,8 @@ class Task:
 
 def code(variant: str = "") -> str:
     """Changes with the code that makes the features: what older code made is not kept."""
-    own = {"pixels": (pixel_pca,), "resnet": (resnet,)}
-    modules = own.get(variant, (models, segmentation, pose, structure))
+    own = {"pixels": (pixel_pca,), "resnet": (resnet,), "published": (models,)}
+    modules = own.get(variant, (models, segmentation, pose, second_look, structure))
     sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
