@@ -115,7 +115,8 @@ class Packed:
     @property
     def noise(self) -> NDArray[np.float32]:
         """Sky sigma of each band, nanomaggies (of 8-bit images: brightness), (N, 3)."""
-        return self.index[[f"noise_{band}" for band in BANDS]].to_numpy(np.float32)
+        noise = self.index[[f"noise_{band}" for band in BANDS]]
+        return noise.to_numpy(np.float32, copy=True)
 
     @property
     def surroundings(self) -> pd.DataFrame:
