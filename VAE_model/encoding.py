@@ -32,7 +32,7 @@ def encode(
     prepared = Prepared(packed, model.network, model.stretch, model.device)
     if not len(rows):  # of several processes, one more than there are batches
         return pd.DataFrame()
-    noise = torch.from_numpy(packed.noise)
+    noise = packed.noise
     surveys = packed.index["survey"].to_numpy(object)
     if survey:
         surveys = np.full(len(surveys), survey, object)
@@ -46,7 +46,7 @@ def encode(
             mean, log_variance = model.encode_inputs(inputs, surveys[chunk])
             drawn = model.draw(mean)
             sky = model.on_sky(drawn, where)
-            error, likeness = quality(sky, flux, noise[chunk])
+            error, likeness = quality(sky, flux, torch.from_numpy(noise[chunk]))
             found = [mean, log_variance, model.residual(inputs, drawn)[:, None]]
             found += [error[:, None], likeness[:, None]]
             found += [torch.stack(where, dim=1)] if where is not None else []

@@ -91,10 +91,10 @@ class Trainer(Loop):
     def look_again(self, rows: NDArray[np.int64]) -> Tensor:
         """Inputs of images as a worse exposure might show them."""
         packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.recipe.seed)
-        noise, seen = torch.from_numpy(packed.noise), []
+        noise, seen = packed.noise, []
         for chunk, flux in batches(packed.images, rows, self.recipe.batch, self.device):
-            worse = self.inputs.stretch(second_look(flux, noise[chunk], generator))
-            seen.append(self.network.prepare(worse)[0])
+            worse = second_look(flux, torch.from_numpy(noise[chunk]), generator)
+            seen.append(self.network.prepare(self.inputs.stretch(worse))[0])
         return torch.cat(seen)
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
