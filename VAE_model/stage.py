@@ -41,7 +41,9 @@ __all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
 
 # Constants that say where and how fast, not what: a change of them leaves outputs valid.
 _NOT_THE_RESULT = {"run", "workers", "device"}
-_PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "astropy", "pyarrow")
+_PACKAGES = (
+    "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
+)  # fmt: skip
 
 _MANY = 6  # inputs that are named in the line that begins a stage
 _LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
