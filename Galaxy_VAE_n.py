@@ -17,11 +17,11 @@ from typing import Literal
 
 from VAE_model import distributed, models
 from VAE_model.device import Precision, choose_device
-from VAE_model.files import sha256
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import sha256
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Recipe, Trainer
 

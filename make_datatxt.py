@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
-from VAE_model.files import atomic, list_files, write_text
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.files import atomic, list_files, write_text
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import close_pairs
-from VAE_model.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VAE_model.distributed import number, processes
-from VAE_model.parallel import cores
+from VAE_model.pipeline.parallel import cores
 from VAE_model.row_file import RowFile
 
 _AHEAD = 3  # batches in flight

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from VAE_model.files import atomic
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 
 FORMAT = "Galaxy_VAE 1"
 

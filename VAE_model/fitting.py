@@ -25,8 +25,8 @@ from tqdm import tqdm
 from VAE_model import checkpoint, distributed
 from VAE_model.batches import shuffled
 from VAE_model.elbo import Likelihood
-from VAE_model.files import write_text
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from VAE_model.figures import INDIGO, ROSE
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.surveys import label_of as survey_name
 
 __all__ = ["SURVEY_COLOURS", "make", "survey_name"]

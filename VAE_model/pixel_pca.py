@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 

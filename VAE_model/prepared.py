@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from VAE_model import distributed, pose, segmentation, structure
 from VAE_model.batches import batches
-from VAE_model.files import atomic
 from VAE_model.packed import Packed
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pose import Pose
-from VAE_model.problem import Problem
 from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from VAE_model import checkpoint, models
 from VAE_model.device import Precision, autocast, choose_device, part_of_a_batch
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pose import Pose
-from VAE_model.problem import Problem
 from VAE_model.stretch import Stretch
 
 

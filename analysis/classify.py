@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model import galaxy_zoo, scores
-from VAE_model.files import atomic, read_parquet, write_json, write_text
 from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.reliability import draw_reliability, reliability
 from VAE_model.score_report import (
@@ -40,7 +41,6 @@ from VAE_model.score_report import (
     score_table,
     verdict,
 )
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 
 

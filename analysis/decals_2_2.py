@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.files import read_parquet, write_parquet
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,12 @@ from VAE_model.figures import (
     shown_class,
     thumbnail,
 )
-from VAE_model.files import write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 FEWEST = 10  # galaxies, below which there is nothing to look at
 LAYERS = 6  # in which points are drawn

@@ -32,8 +32,9 @@ from tqdm import tqdm
 
 from VAE_model.device import Precision
 from VAE_model.elbo import kl_divergence
-from VAE_model.files import read_parquet, write_json, write_parquet
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.probe.calibration import Calibration, calibrate
 from VAE_model.probe.encoded import Encoded, Encoder
@@ -43,7 +44,6 @@ from VAE_model.probe.invariance import changed_means, relative_moves
 from VAE_model.probe.probing import Told, tell
 from VAE_model.probe.quantities import Quantity, quantities
 from VAE_model.scores import Estimate
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 
 ACTIVE = 0.01  # variance of a mean from which a latent is in use (Burda et al. 2016, section 5)

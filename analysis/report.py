@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from VAE_model.files import write_text
 from VAE_model.pages import page
 from VAE_model.pages.chapters import CHAPTERS, Chapter, caption, key_numbers
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, element, facts, join
 from VAE_model.pages.run_tables import anything
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from VAE_model.device import autocast, choose_device
-from VAE_model.parallel import cores
+from VAE_model.pipeline.parallel import cores
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import Progress, fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
-from VAE_model.files import read_parquet, sweep
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.imports.tables import read_table
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_parquet, sweep
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import iauname
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from VAE_model import galaxy_zoo
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE
-from VAE_model.files import write_parquet
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.sky import iauname
 
 NOISE = (0.0031, 0.0044, 0.0117)  # nanomaggies a pixel in g, r, z, as of DECaLS

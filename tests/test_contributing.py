@@ -16,8 +16,8 @@ import pytest
 from pairs_of_tiny_run import add_second_survey
 
 from VAE_model import checkpoint
-from VAE_model.files import read_parquet
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.simulation import Purpose
 from VAE_model.surveys import SURVEYS, survey_of
 

@@ -20,14 +20,15 @@ from conftest import load_script, says_one_line
 from test_training import recipe
 
 import make_datatxt
-from VAE_model import checkpoint, parallel
+from VAE_model import checkpoint
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
-from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
-from VAE_model.occupied import LOCK
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.files import read_json, read_parquet, sweep, write_parquet, write_text
+from VAE_model.pipeline.lock import LOCK
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Trainer
 
@@ -399,7 +400,7 @@ def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_
 HOLD = """
 import sys, time
 from pathlib import Path
-from VAE_model.occupied import occupy, sign
+from VAE_model.pipeline.lock import occupy, sign
 occupy(Path(sys.argv[1]), "the run")
 sign(Path(sys.argv[1]), "Galaxy_VAE_n.py")
 print("held", flush=True)
@@ -429,7 +430,7 @@ def test_processes_of_a_stage_end_with_it_when_it_is_killed(tmp_path):
     """Else they would go on writing beside the next run."""
     program = tmp_path / "stage.py"
     program.write_text(
-        "import time\nfrom VAE_model import parallel\n\n"
+        "import time\nfrom VAE_model.pipeline import parallel\n\n"
         "if __name__ == '__main__':\n"
         "    list(parallel.each(time.sleep, [0.0] * 8 + [0.5] * 400, workers=2, few=1))\n"
     )

@@ -7,9 +7,9 @@ import sys
 import pandas as pd
 import pytest
 
-from VAE_model import stage
-from VAE_model.files import atomic, read_parquet, sweep, write_parquet
-from VAE_model.problem import Problem
+from VAE_model.pipeline import stage
+from VAE_model.pipeline.files import atomic, read_parquet, sweep, write_parquet
+from VAE_model.pipeline.problem import Problem
 
 
 def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path):

@@ -9,7 +9,7 @@ from scipy.ndimage import rotate
 
 from VAE_model import checkpoint, device, models, pose, structure
 from VAE_model.elbo import Likelihood, kl_divergence
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 from VAE_model.second_look import second_look
 from VAE_model.stretch import NOISE, Stretch
 

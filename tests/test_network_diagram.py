@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from VAE_model import models
 from VAE_model.anatomy import dissect
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 
 _spec = importlib.util.spec_from_file_location("diagram", ROOT / "outline" / "network_diagram.py")
 diagram = importlib.util.module_from_spec(_spec)

@@ -12,9 +12,9 @@ import torch
 from nbclient import NotebookClient
 from pairs_of_tiny_run import add_second_survey
 
-from VAE_model.files import sha256
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import sha256
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Trainer
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import says_one_line
 
 from VAE_model import galaxy_zoo
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 
 SMALL = {
     "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),

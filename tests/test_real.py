@@ -25,7 +25,7 @@ from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
 from VAE_model.pair_latents import read_sides
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
 

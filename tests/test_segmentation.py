@@ -10,7 +10,7 @@ from conftest import NOISE, run_script, says_one_line
 from numpy.typing import NDArray
 
 from VAE_model import checkpoint, models, segmentation
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 from VAE_model.stretch import Stretch
 from VAE_model.trained import TrainedVAE
 

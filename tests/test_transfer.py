@@ -33,7 +33,7 @@ from VAE_model.fitting import Files
 from VAE_model.latents import read_means
 from VAE_model.pair_latents import read_sides
 from VAE_model.pairs import read_pairs, views
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.trained import TrainedVAE
 
 SHORT = {

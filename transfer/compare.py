@@ -34,10 +34,10 @@ from VAE_model.comparison_report import (
     table_of_methods,
     verdicts,
 )
-from VAE_model.files import atomic, read_parquet, write_json, write_text
 from VAE_model.pair_latents import Sides, read_sides
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from VAE_model.device import Precision
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.trained import TrainedVAE
 
 SAME = 0.1  # of the scatter: latents less than that apart are the same, rounded otherwise

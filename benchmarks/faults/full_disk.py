@@ -18,8 +18,8 @@ from pathlib import Path
 
 import stages as pipeline
 
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, start
 
 _PAGE = 4096  # bytes that tmpfs gives at once
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import stages as pipeline
 
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, start
 
 
 @dataclass(frozen=True)

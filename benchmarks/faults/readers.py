@@ -26,12 +26,12 @@ from PIL import Image
 from VAE_model import checkpoint, galaxy_zoo, models
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SHAPE, BadCutout, read_cutout
-from VAE_model.files import write_parquet, write_text
 from VAE_model.imports.importing import Job, import_image
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
-from VAE_model.stage import Stage, sidecar
+from VAE_model.pipeline.files import write_parquet, write_text
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Stage, sidecar
 from VAE_model.trained import TrainedVAE
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import stages as pipeline
 
-from VAE_model.files import read_parquet
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, start
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from VAE_model.files import list_files, sha256
-from VAE_model.occupied import LOCK
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import list_files, sha256
+from VAE_model.pipeline.lock import LOCK
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 
 SMALL = {  # constants that make a stage small
     "data/simulate.py": "--galaxies 90 --overlap 70",

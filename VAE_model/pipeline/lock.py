@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from VAE_model.files import alive
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import alive
+from VAE_model.pipeline.problem import Problem
 
 LOCK = ".lock"  # in the run's folder; it stays there, and means nothing unless it is held
 

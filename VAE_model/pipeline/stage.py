@@ -32,10 +32,10 @@ from typing import Any
 import tyro
 
 from VAE_model import __version__, distributed
-from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
-from VAE_model.occupied import occupy, sign
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import count_rows, read_json, sha256, sweep, write_json
+from VAE_model.pipeline.lock import occupy, sign
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 
 __all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
 

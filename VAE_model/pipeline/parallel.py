@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ the working directory is, so that scripts and notebooks agree.
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 # How a file comes to be: (pattern of its path under the run, command). First match counts.
 MADE_BY = [

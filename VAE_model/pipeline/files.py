@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 _SMALL = 2**29  # bytes in memory that any table may take
 _MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2 to 5 times
