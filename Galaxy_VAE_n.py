@@ -19,9 +19,11 @@ from VAE_model import distributed, models
 from VAE_model.device import Precision, choose_device
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import sha256
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Recipe, Trainer
 
@@ -107,8 +109,9 @@ def main(config: Config) -> None:
         raise Problem(
             "neighbours are found in stretched images: set neighbours to kept, or stretch to auto"
         )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     with distributed.first_alone():
         packed = Packed.of(run, config.workers, config.pixels)
     device = choose_device(config.device)
@@ -116,9 +119,8 @@ def main(config: Config) -> None:
     best = {}
     for num_var in config.num_var:
         files = Files(run.model(num_var), run.model_last(num_var), run.model_log(num_var))
-        trainer = Trainer(
-            packed, sha256(run.train_txt), recipe(config, num_var, stretch), files, device
-        )
+        data = f"{sha256(run.train_txt)} {stage.code}"
+        trainer = Trainer(packed, data, recipe(config, num_var, stretch), files, device)
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         print(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "

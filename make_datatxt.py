@@ -19,9 +19,11 @@ import numpy as np
 
 from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
 from VAE_model.pipeline import parallel
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, list_files, write_text
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.sky import close_pairs
 
 
@@ -119,8 +121,9 @@ def main(config: Config) -> None:
     folders = image_folders(config, run)
     outputs = [run.train_txt, run.rejected]
     stage = Stage(__file__, run, config, inputs=folders, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     files = list(dict.fromkeys(path for folder in folders for path in list_files(folder)))
     paths = [path for path in files if path.name.lower().endswith(ENDINGS)]
     others = [path for path in files if not path.name.lower().endswith(ENDINGS)]

@@ -249,7 +249,7 @@ def plain(recipe: Any) -> dict[str, Any]:
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     if before["data"] != now["data"]:
-        return "the list of images or their split has changed"
+        return "the list of images, their split or the code has changed"
     old, new = before["config"], now["config"]
     return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from VAE_model import distributed, pose, segmentation, structure
 from VAE_model.batches import batches
 from VAE_model.packed import Packed
+from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pose import Pose
@@ -74,8 +75,7 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the images, the code that prepares, the stretch, and the network's frame."""
-        modules = (segmentation, pose, structure)
-        source = [Path(str(module.__file__)).read_bytes() for module in modules]
+        code = code_version(*(Path(module.__file__) for module in (segmentation, pose, structure)))
         constants: list[object] = [
             type(self.network).__name__,
             self.network.SIDE,
@@ -83,9 +83,9 @@ class Prepared:
             self.network.hides,
         ]
         constants += [self.stretch.kind, self.stretch.softening]
-        constants += [self.packed.images.dtype]
+        constants += [self.packed.images.dtype, code]
         images = self.packed.index[["sha256", "shift_x", "shift_y"]].to_csv(index=False).encode()
-        text = json.dumps(constants).encode() + b"".join(source) + images
+        text = json.dumps(constants).encode() + images
         return hashlib.sha256(text).hexdigest()[:12]
 
     @torch.no_grad()

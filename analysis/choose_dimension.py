@@ -28,9 +28,11 @@ from VAE_model.device import choose_device
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.likeness import quality
 from VAE_model.packed import Packed
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.prepared import Prepared
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Recipe, Trainer
@@ -163,8 +165,9 @@ def main(config: Config) -> None:
         inputs=[run.train_txt, run.model(config.like), *tables],
         outputs=[*outputs, *(run.dimension_model(n) for n in config.num_var)],
     )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if len(set(config.num_var)) < 2 or min(config.num_var) < 1:
         raise Problem(f"num_var = {config.num_var}: give two or more different dimensions")
     base = checkpoint.load(run.model(config.like))["config"]
@@ -192,9 +195,8 @@ def main(config: Config) -> None:
             best.with_name(f"{best.stem}_last.pt"),
             best.with_name(f"{best.stem}_log.jsonl"),
         )
-        record = Trainer(packed, sha256(run.train_txt), recipe, files, device).run(
-            f"{num_var} latents"
-        )
+        data = f"{sha256(run.train_txt)} {stage.code}"
+        record = Trainer(packed, data, recipe, files, device).run(f"{num_var} latents")
         model = TrainedVAE.load(best, num_var, config.device)
         measure = {"num_var": num_var, "validation_loss": record["validation_loss"]}
         measure |= {"active": record["active"], **reconstruction(packed, model, recipe.batch)}

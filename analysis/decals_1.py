@@ -29,9 +29,11 @@ from VAE_model.galaxy_zoo import (
     questions,
 )
 from VAE_model.labels import columns_of, questions_in
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 
 _WRONG_SIZE = "wrong_size_warning"
 
@@ -197,8 +199,9 @@ def main(config: Config) -> None:
     if path.exists():
         read_parquet(path, [])  # a file of another kind is refused in one line
     stage = Stage(__file__, run, config, inputs=[path], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
         raise Problem(
             f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "

@@ -24,9 +24,11 @@ from VAE_model.device import Precision
 from VAE_model.encoding import encode
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.trained import TrainedVAE
 
 
@@ -84,8 +86,9 @@ def main(config: Config) -> None:
         inputs=[run.train_txt, weights, *split_source(run)],
         outputs=[run.latents(config.num_var)],
     )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
     with distributed.first_alone():
         packed = Packed.of(run, config.workers)

@@ -34,9 +34,11 @@ from VAE_model.pages.latent_map import (
     map_page,
     sheet_order,
 )
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_text
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.sky import viewer_of
 from VAE_model.surveys import label_of
 
@@ -145,8 +147,9 @@ def main(config: Config) -> None:
     inputs = [run.map(number), run.class_latents(number), run.train_txt]
     inputs += [run.catalogue] if run.catalogue.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     table, labels = read_table(run, number)
     packed = Packed.of(run)
     rows = pd.Index(packed.index["path"]).get_indexer(table["path"])

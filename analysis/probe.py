@@ -32,9 +32,11 @@ from tqdm import tqdm
 
 from VAE_model.device import Precision
 from VAE_model.elbo import kl_divergence
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.probe.calibration import Calibration, calibrate
 from VAE_model.probe.encoded import Encoded, Encoder
@@ -146,8 +148,9 @@ def main(config: Config) -> None:
     inputs = [run.latents(number), weights, run.train_txt]
     inputs += [run.truth] if run.truth.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if min(config.galaxies, config.changed, config.views, config.trees, config.batch) < 1:
         raise Problem("galaxies, changed, views, trees and batch must be at least 1")
     encoded = Encoded.of(run, number, config.workers)

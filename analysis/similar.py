@@ -23,9 +23,11 @@ from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbna
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most
 
@@ -112,8 +114,9 @@ def main(config: Config) -> None:
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")
     stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=[target, figure])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
     table, latents = read_means(run, source, number, ("logvar_", "flag_"))

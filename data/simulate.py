@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.parallel import each
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.population import draw_positions
 from VAE_model.simulation.sheet import contact_sheet
@@ -56,8 +58,9 @@ def main(config: Config) -> None:
             f"galaxies = {config.galaxies}, overlap = {config.overlap}: there must be at least "
             "one galaxy, and no more in the overlap than in all"
         )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     for folder in images:  # files of another sky would be taken for galaxies of this one
         if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
             raise Problem(

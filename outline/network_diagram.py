@@ -23,9 +23,11 @@ from torch import nn
 from VAE_model import models
 from VAE_model.anatomy import Block, dissect
 from VAE_model.figures import new_figure, save_figure
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,9 @@ def main(config: Config) -> None:
         )
     outputs = [run.figure(f"network_{config.network}.{ending}") for ending in ("png", "svg")]
     stage = Stage(__file__, run, config, inputs=[Path(models.__file__)], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     network = models.build(config.network, config.num_var)
     figure = draw(network, config.network)
     save_figure(figure, outputs[0], bbox_inches=None)

@@ -27,9 +27,11 @@ from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.elbo import kl_divergence
 from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.latents import read_means
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.pose import Pose
 from VAE_model.trained import TrainedVAE
 
@@ -158,8 +160,9 @@ def main(config: Config) -> None:
     run, n = Run(config.run), config.num_var
     outputs = [run.figure(f"traversal_{n}.png"), run.traversal(n)]
     stage = Stage(__file__, run, config, inputs=[run.model(n), run.latents(n)], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not config.latents >= 1 or not config.steps:
         raise Problem("latents and steps: at least one of each is needed")
     cloud, turned = cloud_of(run, n)

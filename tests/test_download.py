@@ -33,8 +33,8 @@ from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, pat
 from VAE_model.downloads.manifest import COLUMNS, alone
 from VAE_model.pipeline.files import list_files
 from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import sidecar
 from VAE_model.sky import iauname
 
 CATALOGUE = "gz_decals_auto_posteriors.parquet"

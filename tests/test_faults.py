@@ -400,9 +400,8 @@ def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_
 HOLD = """
 import sys, time
 from pathlib import Path
-from VAE_model.pipeline.lock import occupy, sign
-occupy(Path(sys.argv[1]), "the run")
-sign(Path(sys.argv[1]), "Galaxy_VAE_n.py")
+from VAE_model.pipeline.lock import hold
+hold(Path(sys.argv[1]), "the run", "Galaxy_VAE_n.py")
 print("held", flush=True)
 time.sleep(60)
 """

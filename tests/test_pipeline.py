@@ -12,6 +12,7 @@ import pytest
 from conftest import says_one_line
 
 from VAE_model import galaxy_zoo
+from VAE_model.pipeline import stages
 from VAE_model.pipeline.run import ROOT, Run
 
 SMALL = {
@@ -25,19 +26,13 @@ SMALL = {
 }
 
 
-def run_recipe() -> list[str]:
-    """The scripts of `make run`, in order, from the Makefile itself."""
-    text = (ROOT / "Makefile").read_text()
-    own = text.split("\nrun: setup")[1].split("\n\n")[0].splitlines()[1:]
-    assert own[-1] == "\t$(call stages,$(RUN))"
-    stages = text.split("\ndefine stages\n")[1].split("endef")[0].splitlines()
-    return [shlex.split(line)[1] for line in [*own[:-1], *stages]]
+PIPELINE = [entry.script for entry in stages.pipeline()]
 
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory, script) -> Run:
     run = Run(tmp_path_factory.mktemp("pipeline") / "run")
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, run, *SMALL.get(stage, ()))
         assert done.returncode == 0, f"{stage}: {done.stderr}"
         assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
@@ -50,7 +45,7 @@ def test_make_run_ends_in_a_report(small_run: Run):
 
 def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
     times = {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, small_run, *SMALL.get(stage, ()))
         assert done.returncode == 0, done.stderr
         assert "nothing to do" in done.stdout, stage
@@ -98,7 +93,7 @@ def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: R
 
 def test_dry_run_shows_and_writes_nothing(tmp_path, script):
     run = Run(tmp_path / "nowhere")
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, run, "--dry-run")
         assert done.returncode == 0, done.stderr
         assert "--dry-run: nothing is read or written" in done.stdout, stage

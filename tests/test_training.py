@@ -15,8 +15,8 @@ import torch
 from VAE_model import checkpoint, splits
 from VAE_model.batches import shuffled
 from VAE_model.packed import Packed
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Problem
 from VAE_model.training import Files, Recipe, Trainer
 
 QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch", "16")

@@ -20,9 +20,11 @@ from VAE_model.device import Precision, choose_device
 from VAE_model.fitting import Files
 from VAE_model.pair_latents import encode_pairs, read_sides
 from VAE_model.pairs import read_pairs, views
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import sha256, write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.trained import TrainedVAE
 
 
@@ -61,8 +63,9 @@ def main(config: Config) -> None:
     outputs = [path for m in config.methods for path in (run.model(n, m), run.pair_latents(m))]
     inputs = [run.pairs, run.pair_latents(BEFORE), run.model(n)]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     pairs = read_pairs(run)
     before = read_sides(run, run.pair_latents(BEFORE), n)
     fit = (before.pairs["usable"] & (before.pairs["split"] == "train")).to_numpy(bool)
@@ -85,9 +88,8 @@ def main(config: Config) -> None:
                 learning_rate=config.learning_rate, seed=config.seed, precision=config.precision,
             )  # fmt: skip
             files = Files(target, run.model_last(n, method), run.model_log(n, method))
-            adapter = Adapter(
-                both, pairs, run.model(n), sha256(run.pairs), recipe, files, n, device
-            )
+            data = f"{sha256(run.pairs)} {stage.code}"
+            adapter = Adapter(both, pairs, run.model(n), data, recipe, files, n, device)
             best[method] = adapter.run(f"{method} on {device}") | {"stiffness": adapter.stiffness}
         model = TrainedVAE.load(target, n, config.device, config.precision)
         write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch))

@@ -44,9 +44,11 @@ from VAE_model.pair_audit import (
 )
 from VAE_model.pairs import View, views
 from VAE_model.pipeline import parallel
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, list_files, write_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stage import Stage
 from VAE_model.surveys import SURVEYS, label_of
 
 
@@ -125,8 +127,9 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if config.survey == config.other:
         raise Problem(f"survey and other are both {config.survey}: a pair needs two surveys")
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     packed = Packed.of(run, config.workers)
     first = packed.index[packed.index["survey"] == config.survey]
     first = first[np.isfinite(first["ra"])]

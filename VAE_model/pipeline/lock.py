@@ -1,57 +1,52 @@
-"""One script at a time on a run's folder: a second one is told who is at work.
+"""One script at a time on a run: a second one is told which script is at work.
 
-The kernel lets go of the lock (flock) when the process ends, however it ends, so that a killed
-script leaves nothing that a person would have to clear away.
+The lock is the kernel's (flock, by filelock): it ends with the process, even one that was killed,
+so that there is never a lock file to delete.
 """
 
-import contextlib
-import fcntl
+import errno
 import os
+from functools import partial
 from pathlib import Path
-from typing import IO
 
-from VAE_model.pipeline.files import alive
+from filelock import FileLock, Timeout
+
 from VAE_model.pipeline.problem import Problem
 
 LOCK = ".lock"  # in the run's folder; it stays there, and means nothing unless it is held
 
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, FileLock] = {}
 
 
-def occupy(folder: Path, shown: str) -> None:
-    """Hold the folder until this process ends; twice is once.
+def hold(folder: Path, shown: str, script: str) -> None:
+    """Hold the lock of a run's folder until this process ends.
 
-    Raises Problem where another process holds it.
+    Without the right to write there is no lock. A file system that has no locks is reported.
+    Raises Problem where another process holds the lock, with its script and process number.
     """
     folder = folder.resolve()
     if folder in _held:
         return
+    lock = FileLock(folder / LOCK, timeout=0, on_acquired=partial(_sign, script))
     try:
-        lock = (folder / LOCK).open("a+", encoding="utf-8")  # open as long as it is held
-    except OSError:  # who cannot write there disturbs nobody; the stage says so if it must write
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        name, _, process = lock.read().strip().rpartition(" ")
-        lock.close()
-        by = f"{name} {process}" if process.isdigit() and alive(int(process)) else "another script"
+        lock.acquire()
+    except Timeout:
+        by = (folder / LOCK).read_text(encoding="utf-8").strip() or "another script"
         raise Problem(
             f"{shown} is in use by {by}: wait until it has ended, or choose another folder "
             "with --run"
         ) from None
-    except OSError as error:
-        print(f"  {shown} cannot be locked ({error.strerror}): start one script at a time on it")
-        lock.close()
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            print(f"  {shown} cannot be locked ({error}): start one script at a time on it")
         return
     _held[folder] = lock
 
 
-def sign(folder: Path, script: str) -> None:
-    """Leave word of who is at work, for whoever comes meanwhile."""
-    if lock := _held.get(folder.resolve()):
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
-            lock.truncate(0)
-            lock.write(f"{script}, process {os.getpid()}\n")
-            lock.flush()
+def _sign(script: str, descriptor: int) -> None:
+    """Write into the lock file who holds it; on a full disk it stays without a name."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{script}, process {os.getpid()}\n".encode(), 0)
+    except OSError:
+        pass

@@ -1,61 +1,22 @@
-"""The files of a run, each spelled once, and the command that makes each.
+"""The files of a run, each name spelled once.
 
 Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
-constant `run` says otherwise). A relative path means: from the root of the repository, whatever
-the working directory is, so that scripts and notebooks agree.
+constant `run` says otherwise). Relative paths start at the root of the repository, whatever the
+working directory is, so that scripts and notebooks agree.
 """
+
+from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-# How a file comes to be: (pattern of its path under the run, command). First match counts.
-MADE_BY = [
-    (
-        "images",
-        "python data/simulate.py (or data/download.py for real ones, data/import_images.py for "
-        "images of your own)",
-    ),
-    ("catalogue.parquet", "python data/simulate.py (or data/download.py for the real one)"),
-    ("download", "python data/download.py"),
-    ("truth.parquet", "python data/simulate.py"),
-    ("labels.parquet", "python data/import_images.py"),
-    ("train.txt", "python make_datatxt.py"),
-    ("rejected.csv", "python make_datatxt.py"),
-    ("model/dimensions/*", "python analysis/choose_dimension.py"),
-    ("model/vae_*_*.pt", "python transfer/adapt.py"),
-    ("model/*", "python Galaxy_VAE_n.py"),
-    ("result/latents_*", "python analysis/extract_latents.py"),
-    ("result/classes.parquet", "python analysis/decals_1.py"),
-    ("result/matches.parquet", "python analysis/decals_2_1.py"),
-    ("result/class_latents_*", "python analysis/decals_2_2.py"),
-    ("result/map_*", "python analysis/decals_3.py"),
-    ("figures/map_*.html", "python analysis/map.py"),
-    ("result/outliers_*", "python analysis/decals_4.py"),
-    ("result/similar_*", "python analysis/similar.py"),
-    ("result/traversal_*", "python outline/traversal.py"),
-    ("result/probe_*", "python analysis/probe.py"),
-    ("result/classification_*", "python analysis/classify.py"),
-    ("result/dimensions*", "python analysis/choose_dimension.py"),
-    ("transfer/pairs*", "python transfer/make_pairs.py"),
-    ("transfer/packed", "python transfer/make_pairs.py"),
-    ("transfer/latents_no_tf*", "python transfer/encode_pairs.py"),
-    ("transfer/latents_*", "python transfer/adapt.py"),
-    ("transfer/comparison*", "python transfer/compare.py"),
-    ("figures/pairs*", "python transfer/make_pairs.py"),
-    ("figures/comparison*", "python transfer/compare.py"),
-    ("figures/network_*", "python outline/network_diagram.py"),
-    ("figures/traversal_*", "python outline/traversal.py"),
-    ("figures/similar_*", "python analysis/similar.py"),
-    ("figures/probe_*", "python analysis/probe.py"),
-    ("figures/*", "python analysis/decals_3.py and analysis/decals_4.py"),
-]
+DEFAULT = "data/demo"
 
 
 class Run:
     """The folder of a run and the names of the files in it."""
 
-    def __init__(self, folder: str | Path = "data/demo") -> None:
+    def __init__(self, folder: str | Path = DEFAULT) -> None:
         self.folder = ROOT / folder
 
     # what comes from outside
@@ -222,14 +183,11 @@ class Run:
         return self.folder / "report.html"
 
     def made_by(self, path: Path) -> str:
-        """The command that makes `path`."""
-        path = Path(path)
-        if path.is_relative_to(self.folder):
-            inside = path.relative_to(self.folder)
-            for pattern, command in MADE_BY:
-                if inside.match(pattern) or inside.parts[0] == pattern:
-                    return command
-        return "see the stage table in README.md"
+        """Return the command that makes `path`."""
+        from VAE_model.pipeline import stages  # which names its files by a Run
+
+        inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
+        return stages.made_by(inside.as_posix(), self.folder)
 
     def show(self, path: Path) -> str:
         """`path` as a person types it: from the root of the repository where it lies there."""

@@ -1,140 +1,49 @@
-"""The frame that every script of the pipeline has in common.
+"""One run of one script: the question whether there is anything to do, the beginning and the end.
 
-A stage reads files that earlier stages wrote and writes its own. The frame gives it the command
-line (the dataclass `Config` at the top of the script, by tyro), `--dry-run`, the check that its
-inputs are there and not stale, the check whether there is anything to do, and beside each output
-a small JSON side-car: the config, the inputs' hashes and row counts, versions, seconds.
+def main(config: Config) -> None:
+    run = Run(config.run)
+    stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=[run.classes])
+    if stage.is_up_to_date():
+        return
+    stage.begin()
+    ...
+    stage.finish()
 
-    def main(config: Config) -> None:
-        run = Run(config.run)
-        stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=[run.classes])
-        if stage.nothing_to_do():
-            return
-        ...
-        stage.finish()
-
-    if __name__ == "__main__":
-        start(main, Config, __doc__)
+if __name__ == "__main__":
+    start(main, Config, __doc__)
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import tyro
-
-from VAE_model import __version__, distributed
-from VAE_model.pipeline.files import count_rows, read_json, sha256, sweep, write_json
-from VAE_model.pipeline.lock import occupy, sign
+from VAE_model import distributed
+from VAE_model.pipeline.command_line import Stop, given
+from VAE_model.pipeline.files import count_rows, sweep, write_json
+from VAE_model.pipeline.lock import hold
 from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import (
+    code_of,
+    has_changed,
+    identify,
+    is_unfinished,
+    mark_begun,
+    read_sidecar,
+    sidecar,
+    versions,
+    whole_sidecar,
+    why_stale,
+)
 from VAE_model.pipeline.run import ROOT, Run
 
-__all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
-
-# Constants that say where and how fast, not what: a change of them leaves outputs valid.
+# Constants that say where and how fast: outputs stay valid when they change.
 _NOT_THE_RESULT = {"run", "workers", "device"}
-_PACKAGES = (
-    "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
-)  # fmt: skip
-
 _MANY = 6  # inputs that are named in the line that begins a stage
-_LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
-
-_BEGUN = "begun"  # in a side-car: work on its output has begun, and not ended yet
-
-_dry_run = False
-_started = False  # by the command line, as a process of its own
-
-
-def start(
-    main: Callable[[Any], None], config: type, doc: str | None, several: bool = False
-) -> None:
-    """Run a script: parse the command line into its Config, call `main`, end with one line.
-
-    several: the script knows what to do as one of several processes (torchrun).
-    Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
-    2 a wrong command line (tyro); 130 interrupted.
-    """
-    global _dry_run, _started
-    flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
-    arguments: Any = dataclasses.make_dataclass(
-        "Arguments",
-        [
-            ("config", flat[config], dataclasses.field(default_factory=config)),
-            ("dry_run", bool, dataclasses.field(default=False)),
-        ],
-    )
-    arguments.__doc__ = doc
-    description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
-    given = tyro.cli(arguments, description=description, prog=sys.argv[0])
-    _dry_run, _started = given.dry_run, True
-    try:
-        if distributed.processes() > 1 and not several:
-            raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
-        distributed.join()
-        main(given.config)
-        distributed.leave()
-    except Problem as problem:
-        sys.exit(f"error: {problem}")
-    except RuntimeError as error:
-        if distributed.processes() == 1 or not distributed.was_lost(error):
-            raise
-        sys.exit(f"error: {distributed.LOST}")
-    except OSError as error:
-        what = error.strerror or str(error)
-        where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {where}{what}")
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
-
-
-def sidecar(path: Path) -> Path:
-    """The JSON beside an output: train.txt -> train.txt.json."""
-    return path.with_name(path.name + ".json")
-
-
-def read_sidecar(path: Path) -> dict[str, Any]:
-    """What the side-car of an output says; empty where it has none.
-
-    Raises Problem where the side-car is damaged.
-    """
-    beside = sidecar(path)
-    if not beside.exists():
-        return {}
-    record = read_json(beside)
-    entries = [*_entries(record.get("inputs")), record.get("output")]
-    whole = all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries)
-    if not (whole and isinstance(record.get("config"), dict) and record.get("script")):
-        raise Problem(f"{beside} is damaged: delete it")
-    return record
-
-
-def _entries(inputs: Any) -> list[Any]:
-    return list(inputs.values()) if isinstance(inputs, dict) else [inputs]
-
-
-def _identify(path: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What tells a file from what it was: its hash, and of a large one its size and time too.
-
-    Where these are still as in the record `before`, its hash is taken: reading gigabytes takes
-    seconds, in every stage anew.
-    """
-    stat = path.stat()
-    if path.is_dir() or stat.st_size < _LARGE:
-        return {"sha256": sha256(path)}
-    record = {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
-    if before and "sha256" in before and record.items() <= before.items():
-        return record | {"sha256": before["sha256"]}
-    return record | {"sha256": sha256(path)}
 
 
 class Stage:
@@ -161,47 +70,69 @@ class Stage:
 
     @property
     def dry_run(self) -> bool:
-        """The command line asked for `--dry-run`."""
-        return _dry_run
+        """True where the command line asked for `--dry-run`."""
+        return given.dry_run
 
-    def nothing_to_do(self, unfinished: bool = False) -> bool:
-        """True, having said why, on a dry run and where the outputs are up to date.
+    @property
+    def code(self) -> str:
+        """The version of the script's code: state of a run that did not end is of no other."""
+        return code_of(self.script)
 
-        unfinished: the outputs have gaps that another run may close, so that up to date is not
-        enough.
-        Raises Problem where an input is missing or stale, naming the command that makes it,
-        where another script is at work in the run, or its folder cannot be written to.
+    def is_up_to_date(self, unfinished: bool = False) -> bool:
+        """Return True, and print it, where the outputs were made of these inputs by this code.
+
+        unfinished: the outputs have gaps that another run may close.
+        Raises Problem where an input is missing or stale, naming the command that makes it.
         """
-        if _dry_run:
-            self._print_plan()
-            return True
-        if self.run.folder.is_dir():
-            self._occupy()
+        if given.dry_run:
+            return False
         self._check_inputs()
-        known = self._inputs_before()
+        before = whole_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
         named = {self._name(path): path for path in self.inputs}
-        self.identities = {name: _identify(path, known.get(name)) for name, path in named.items()}
-        fresh = not unfinished and self._outputs_are_fresh()
-        distributed.wait()  # no process writes before all have looked
-        if fresh:
-            names = ", ".join(self.run.show(path) for path in self.outputs)
-            print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
+        self.identities = {name: identify(path, before.get(name)) for name, path in named.items()}
+        same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
+        if same and all(self._has_this_code(path) for path in self.outputs):
+            what = "input, constants and code are unchanged"
+            print(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
             return True
-        self._check_writable()
-        self._begin()
-        print(f"{self.script}: {self._describe_inputs()}", flush=True)
+        if given.accept and not same:
+            raise Problem(f"nothing to accept: more than the code of {self.script} has changed")
         return False
 
+    def begin(self) -> None:
+        """Hold the run's lock, prepare its folders, and print what is read.
+
+        With --dry-run only print the plan, with --accept only sign the outputs; then raise Stop.
+        Raises Problem where another script is at work in the run, or its folder is not writable.
+        """
+        if given.dry_run:
+            self._print_plan()
+            raise Stop
+        distributed.wait()  # no process writes before all have asked
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        if given.script and not distributed.number():
+            hold(self.run.folder, self.run.show(self.run.folder), self.script)
+        if given.accept:
+            self._accept()
+            raise Stop
+        self._prepare_folders()
+        if not distributed.number():
+            for path in self.outputs:
+                mark_begun(path)
+        print(f"{self.script}: {self._described_inputs()}", flush=True)
+
     def finish(self, **numbers: Any) -> None:
-        """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs.
-        Of several processes the first does, when all are done."""
+        """Write the side-cars, with `numbers` that are worth remembering beside the outputs.
+
+        Of several processes the first does, when all are done.
+        """
         distributed.wait()
         if distributed.number():
             return
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
             self._name(path): {
-                **(self.identities.get(self._name(path)) or _identify(path)),
+                **(self.identities.get(self._name(path)) or identify(path)),
                 "rows": count_rows(path),
             }
             for path in self.inputs
@@ -213,21 +144,21 @@ class Stage:
                 sidecar(path),
                 {
                     "script": self.script,
+                    "code": self.code,
                     "config": self._config(),
                     "seed": getattr(self.config, "seed", None),  # null: nothing is drawn
                     "inputs": inputs,
-                    "output": {**_identify(path), "rows": count_rows(path)},
+                    "output": {**identify(path), "rows": count_rows(path)},
                     "numbers": numbers,
                     "versions": versions(),
                     "seconds": seconds,
                     "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
             )
-        names = ", ".join(self.run.show(path) for path in self.outputs)
-        print(f"{self.script}: wrote {names} in {seconds:.1f} s", flush=True)
+        print(f"{self.script}: wrote {self._shown_outputs()} in {seconds:.1f} s", flush=True)
 
     def _config(self) -> dict[str, Any]:
-        """The constants as plain JSON values, without the place of the run."""
+        """Return the constants as plain JSON values, without the place of the run."""
         values = {
             field.name: getattr(self.config, field.name)
             for field in dataclasses.fields(self.config)
@@ -239,101 +170,62 @@ class Stage:
         inside = path.is_relative_to(self.run.folder)
         return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
 
-    def _occupy(self) -> None:
-        """Be alone in the run, as a script, of several processes by the first; a notebook or a test
-        that calls `main` may share it."""
-        if _started and not distributed.number():
-            occupy(self.run.folder, self.run.show(self.run.folder))
+    def _shown_outputs(self) -> str:
+        return ", ".join(self.run.show(path) for path in self.outputs)
 
     def _check_inputs(self) -> None:
+        known: dict[Path, str] = {}
         for path in self.inputs:
-            command = self.run.made_by(path)
+            shown, again = self.run.show(path), f"run {self.run.made_by(path)}"
             if not path.exists():
-                raise Problem(f"{self.run.show(path)} is missing: run {command}")
+                raise Problem(f"{shown} is missing: {again}")
             if not path.is_dir() and path.stat().st_size == 0:
-                raise Problem(f"{self.run.show(path)} is empty: delete it and run {command}")
-            if not path.is_dir() and self._is_half_way(path):  # images come and go
-                raise Problem(f"{self.run.show(path)} is of a run that did not end: run {command}")
-            self._check_origin(path, set())
+                raise Problem(f"{shown} is empty: delete it and {again}")
+            if not path.is_dir() and is_unfinished(path):  # images come and go
+                raise Problem(f"{shown} is of a run that did not end: {again}")
+            if reason := why_stale(path, self.run, known):
+                raise Problem(reason)
 
-    def _check_origin(self, path: Path, seen: set[Path]) -> None:
-        """Raise Problem where what a file was made from has changed since, or what that was made
-        from, and so on back to the images (which come and go; make_datatxt.py looks after them).
-        """
+    def _is_as_recorded(self, path: Path) -> bool:
+        """Return True where an output was made of these inputs with these constants."""
         try:
             record = read_sidecar(path)
         except Problem as problem:
-            raise Problem(f"{problem} and run {self.run.made_by(path)}") from None
-        for name, entry in record.get("inputs", {}).items():
-            source = self.run.folder / name
-            if not source.is_file() or source in seen:
-                continue
-            seen.add(source)
-            if _identify(source, entry)["sha256"] != entry["sha256"]:
-                raise Problem(
-                    f"{self.run.show(path)} is stale ({name} has changed since): "
-                    f"run {self.run.made_by(path)}"
-                )
-            self._check_origin(source, seen)
-
-    def _begin(self) -> None:
-        """Say in the side-cars of outputs that are to be replaced that they are at stake: what a
-        run that does not end has written is not taken for what they describe."""
-        if distributed.number():
-            return
-        for path in self.outputs:
-            try:
-                record = read_sidecar(path)
-            except Problem:
-                continue  # damaged: it speaks for nothing
-            if record:
-                write_json(sidecar(path), {**record, _BEGUN: True})
-
-    @staticmethod
-    def _is_half_way(path: Path) -> bool:
-        """Whether a run that did not end has written the file: it is not what its side-car says."""
-        try:
-            record = read_sidecar(path)
-        except Problem:
+            print(f"{problem}; until then {self.run.show(path)} is made again")
             return False
-        if not record.get(_BEGUN):
+        if not path.exists() or not record:
             return False
-        return _identify(path, record["output"])["sha256"] != record["output"]["sha256"]
-
-    def _inputs_before(self) -> dict[str, Any]:
-        """What the side-car of the first output says of the inputs; a damaged one says nothing."""
-        try:
-            return read_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
-        except Problem:
-            return {}
-
-    def _outputs_are_fresh(self) -> bool:
-        relevant = {k: v for k, v in self._config().items() if k not in _NOT_THE_RESULT}
-        now = {name: entry["sha256"] for name, entry in self.identities.items()}
-        for path in self.outputs:
-            try:
-                record = read_sidecar(path)
-            except Problem as problem:
-                print(f"{problem}; until then {self.run.show(path)} is made anew")
-                return False
-            if not path.exists() or not record:
-                return False
-            before = {k: v for k, v in record["config"].items() if k not in _NOT_THE_RESULT}
-            hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
-            if before != relevant or hashes != now or self._is_half_way(path):
-                return False
-            if _identify(path, record["output"])["sha256"] != record["output"]["sha256"]:
-                print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
+        now, before = (
+            {name: value for name, value in config.items() if name not in _NOT_THE_RESULT}
+            for config in (self._config(), record["config"])
+        )
+        hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
+        if before != now or hashes != {n: e["sha256"] for n, e in self.identities.items()}:
+            return False
+        if is_unfinished(path):
+            return False
+        if has_changed(path, record["output"]):
+            print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
         return True
 
-    def _check_writable(self) -> None:
-        folders = {self.run.folder, self.run.packed, *(path.parent for path in self.outputs)}
+    def _has_this_code(self, path: Path) -> bool:
+        same = whole_sidecar(path).get("code") == self.code
+        if not same:
+            print(f"the code of {self.script} has changed since {self.run.show(path)} was made")
+        return same
+
+    def _accept(self) -> None:
+        """Sign the outputs with the code as it is now."""
+        for path in self.outputs:
+            write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
+        print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
+
+    def _prepare_folders(self) -> None:
+        """Make the folders of the outputs, and remove what killed runs left half written there."""
+        folders = {self.run.folder, *(path.parent for path in self.outputs)}
         for folder in folders:
-            if folder != self.run.packed:
-                folder.mkdir(parents=True, exist_ok=True)
-        self._occupy()
-        sign(self.run.folder, self.script)
-        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in {*folders, self.run.packed}:
             sweep(folder)
             if folder.exists() and not os.access(folder, os.W_OK):
                 raise Problem(
@@ -341,7 +233,7 @@ class Stage:
                     "there, or choose another folder with --run"
                 )
 
-    def _describe_inputs(self) -> str:
+    def _described_inputs(self) -> str:
         parts = []
         for path in self.inputs:
             rows = count_rows(path)
@@ -363,11 +255,3 @@ class Stage:
         print("outputs:")
         for path in self.outputs:
             print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python and the packages that decide a result."""
-    found = {"Galaxy_VAE": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found

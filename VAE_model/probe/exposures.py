@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import read_sidecar
 from VAE_model.probe.encoded import Encoded, Encoder
 from VAE_model.simulation.repeats import as_observed, observe_again
 

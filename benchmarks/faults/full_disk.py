@@ -18,8 +18,9 @@ from pathlib import Path
 
 import stages as pipeline
 
+from VAE_model.pipeline.command_line import start
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, start
 
 _PAGE = 4096  # bytes that tmpfs gives at once
 

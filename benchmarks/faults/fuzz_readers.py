@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 from readers import READERS, Reader
 
-from VAE_model.pipeline.stage import Problem, start
+from VAE_model.pipeline.command_line import start
+from VAE_model.pipeline.problem import Problem
 
 _STARVED = ("memoryerror", "unable to allocate", "out of memory", "malloc of")
 _LONG = 30  # seconds after which a reader that hangs in compiled code is ended

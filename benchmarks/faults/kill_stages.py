@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import stages as pipeline
 
+from VAE_model.pipeline.command_line import start
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Problem, start
 
 
 @dataclass(frozen=True)

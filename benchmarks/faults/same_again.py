@@ -15,9 +15,10 @@ from pathlib import Path
 
 import stages as pipeline
 
+from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Problem, start
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The command line of a script: its constants as options, `--dry-run`, exit codes."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import tyro
+
+from VAE_model import distributed
+from VAE_model.pipeline.problem import Problem
+
+
+@dataclasses.dataclass
+class Given:
+    """What the command line said beside the constants of the script."""
+
+    script: bool = False  # a script runs as a process of its own, not from a notebook or a test
+    dry_run: bool = False
+    accept: bool = False
+
+
+given = Given()
+
+
+class Stop(Exception):
+    """The script has done all that the command line asked for."""
+
+
+def start(
+    main: Callable[[Any], None], config: type, doc: str | None, several: bool = False
+) -> None:
+    """Run a script: parse the command line into its Config and call `main`.
+
+    several: the script can be one of several processes (torchrun).
+    Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
+    2 a wrong command line (tyro); 130 interrupted.
+    """
+    flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
+    arguments: Any = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            ("config", flat[config], dataclasses.field(default_factory=config)),
+            ("dry_run", bool, dataclasses.field(default=False)),
+            ("accept", bool, dataclasses.field(default=False)),
+        ],
+    )
+    description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
+    parsed = tyro.cli(arguments, description=description, prog=sys.argv[0])
+    given.script, given.dry_run, given.accept = True, parsed.dry_run, parsed.accept
+    try:
+        if distributed.processes() > 1 and not several:
+            raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
+        distributed.join()
+        main(parsed.config)
+        distributed.leave()
+    except Stop:
+        pass
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
+    except RuntimeError as error:
+        if distributed.processes() == 1 or not distributed.was_lost(error):
+            raise
+        sys.exit(f"error: {distributed.LOST}")
+    except OSError as error:
+        what = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{what}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command resumes from here", file=sys.stderr)
+        sys.exit(130)
