@@ -1,6 +1,6 @@
 """Draw a network from the model itself: send one image through it, draw what it went through.
 
-Reads:  VAE_model/models.py (the network is built anew: its weights do not matter)
+Reads:  nothing (the network is built from its code: its weights do not matter)
 Writes: figures/network_<network>.png and .svg
 
 Example: python outline/network_diagram.py --network published --num-var 40
@@ -133,7 +133,7 @@ def main(config: Config) -> None:
             f"{', '.join(models.NETWORKS)}"
         )
     outputs = [run.figure(f"network_{config.network}.{ending}") for ending in ("png", "svg")]
-    stage = Stage(__file__, run, config, inputs=[Path(models.__file__)], outputs=outputs)
+    stage = Stage(__file__, run, config, inputs=[], outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()

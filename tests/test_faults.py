@@ -35,30 +35,6 @@ from VAE_model.training import Files, Trainer
 # Broken files
 
 
-@pytest.fixture(scope="module")
-def faults():
-    """The modules under benchmarks/faults, which have no package."""
-    sys.path.insert(0, str(ROOT / "benchmarks" / "faults"))
-    import fuzz_readers
-
-    yield fuzz_readers
-    sys.path.remove(str(ROOT / "benchmarks" / "faults"))
-
-
-@pytest.mark.parametrize(
-    "name", ["FITS cutout", "JPEG", "PNG", "catalogue", "model file", "side-car", "train.txt"]
-)
-def test_a_broken_file_is_accepted_if_valid_and_else_refused(faults, name, tmp_path):
-    """A small part of benchmarks/faults/fuzz_readers.py, without its bombs."""
-    config, outcomes = faults.Config(memory=10**6), []
-    reader = faults.READERS[name](tmp_path)
-    for number in range(5, 25):
-        content = reader.broken(np.random.default_rng([1, number]), number)
-        outcomes.append(faults.judge(reader, content, config))
-    assert {outcome.what for outcome in outcomes} <= {"accepted", "refused"}, outcomes
-    assert any(outcome.what == "refused" for outcome in outcomes)
-
-
 def test_a_flipped_bit_in_a_table_is_noticed(tmp_path):
     path = tmp_path / "t.parquet"
     write_parquet(path, pd.DataFrame({"mu_00": np.linspace(0, 1, 1000)}))

@@ -9,22 +9,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import says_one_line
+from conftest import SMALL, says_one_line
 
 from VAE_model import galaxy_zoo
+from VAE_model.pages.material import Material
 from VAE_model.pipeline import stages
+from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import ROOT, Run
-
-SMALL = {
-    "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
-    "Galaxy_VAE_n.py": ("--epochs", "2"),
-    "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
-    "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-    "analysis/probe.py": ("--trees", "20", "--draws", "100"),
-    "transfer/adapt.py": ("--epochs", "1"),
-    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-}
-
 
 PIPELINE = [entry.script for entry in stages.pipeline()]
 
@@ -50,6 +41,25 @@ def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
         assert done.returncode == 0, done.stderr
         assert "nothing to do" in done.stdout, stage
     assert times == {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
+
+
+def test_the_list_names_what_each_stage_reads_and_writes(small_run: Run):
+    records = Material.of(small_run, 40).records
+    records[small_run.report] = read_sidecar(small_run.report)
+    there = [path.relative_to(small_run.folder).as_posix() for path in small_run.folder.rglob("*")]
+    for entry in stages.pipeline():
+        own = {path: r for path, r in records.items() if r["script"] == entry.script}
+        written = {path.relative_to(small_run.folder).as_posix() for path in own}
+        read = {name for record in own.values() for name in record["inputs"]}
+        for name in written:
+            assert any(stages.fits(path, name) for path in entry.writes), (entry.script, name)
+            assert entry in stages.makers(name), name
+        for path in entry.writes:
+            assert any(stages.fits(path, name) for name in there), path
+        for name in read if entry.target != "report" else ():
+            assert any(stages.fits(path, name) for path in (*entry.reads, *entry.optional)), name
+        for path in entry.reads if entry.target != "report" else ():
+            assert any(stages.fits(path, name) for name in read), path
 
 
 def test_latents_follow_train_txt_and_are_complete(small_run: Run):

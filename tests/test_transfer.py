@@ -33,6 +33,7 @@ from VAE_model.fitting import Files
 from VAE_model.latents import read_means
 from VAE_model.pair_latents import read_sides
 from VAE_model.pairs import read_pairs, views
+from VAE_model.pipeline import stages
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.trained import TrainedVAE
 
@@ -42,11 +43,7 @@ SHORT = {
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
                             "--draws", "50"),
 }  # fmt: skip
-STAGES = (
-    "make_datatxt.py", "Galaxy_VAE_n.py", "analysis/extract_latents.py", "analysis/decals_1.py",
-    "analysis/decals_2_1.py", "analysis/decals_2_2.py", "transfer/make_pairs.py",
-    "transfer/encode_pairs.py", "transfer/adapt.py", "transfer/compare.py",
-)  # fmt: skip
+STAGES = [e.script for e in stages.needed("take", "compare") if e.part != "data"]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from __future__ import annotations  # `make` reads this file before it looks for
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -186,9 +187,15 @@ def place(path: Path) -> str:
     return path.relative_to(run.folder).as_posix()
 
 
-def of_script(script: str) -> Entry | None:
-    """Return the entry of a script; None for a script that is not in the list."""
-    return next((entry for entry in STAGES if entry.script == script), None)
+def fits(path: Path, name: str) -> bool:
+    """Return True where a file under a run is one of those that an entry's path stands for."""
+    pattern = re.escape(place(path)).replace(r"\*", "[^/]*").replace("40", r"\d+")
+    return re.fullmatch(pattern, name) is not None
+
+
+def pipeline() -> list[Entry]:
+    """Return the stages of `make run`."""
+    return [STAGES[0], *after("simulate")]
 
 
 def after(target: str) -> list[Entry]:
@@ -198,34 +205,45 @@ def after(target: str) -> list[Entry]:
     example, come without a catalogue and without a second survey.
     """
     first = next(entry for entry in STAGES if entry.target == target)
-    there, chain = [*map(place, first.writes)], []
+    there, chain = list(first.writes), []
     for entry in STAGES:
         if entry.part != "data" and all(_is_among(path, there) for path in entry.reads):
-            there += map(place, entry.writes)
+            there += entry.writes
             chain.append(entry)
     return chain
 
 
-def pipeline() -> list[Entry]:
-    """Return the stages of `make run`."""
-    return [STAGES[0], *after("simulate")]
+def needed(*targets: str) -> list[Entry]:
+    """Return these stages of `make run`, and all that they need, in order."""
+    reads: list[Path] = []
+    chain = []
+    for entry in reversed(pipeline()):
+        if entry.target in targets or any(_is_among(path, entry.writes) for path in reads):
+            reads += entry.reads
+            chain.append(entry)
+    return chain[::-1]
 
 
-def made_by(name: str, folder: Path) -> str:
-    """Return the command that makes a file, given by its name under the run `folder`.
+def makers(name: str) -> list[Entry]:
+    """Return the stages that can make a file or folder, given by its name under a run.
 
     Of several patterns that fit, the most literal counts; what begins a run has alternatives.
     """
     fitting: list[tuple[int, Entry]] = []
     for entry in STAGES:
-        for pattern in map(place, entry.writes):
-            if re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*").replace("40", r"\d+"), name):
-                literal = len(pattern.replace("*", ""))
+        for path in entry.writes:
+            if fits(path, name) or place(path).startswith(f"{name}/"):
+                literal = len(place(path).replace("*", ""))
                 fitting.append((literal if entry.part != "data" else 0, entry))
-    if not fitting:
+    best = max((score for score, _ in fitting), default=0)
+    return list(dict.fromkeys(entry for score, entry in fitting if score == best))
+
+
+def made_by(name: str, folder: Path) -> str:
+    """Return the command that makes a file, given by its name under the run `folder`."""
+    if not makers(name):
         return "see the stage table in README.md"
-    best = max(score for score, _ in fitting)
-    first, *others = dict.fromkeys(entry.script for score, entry in fitting if score == best)
+    first, *others = (entry.script for entry in makers(name))
     command = f"python {first}"
     if folder != ROOT / DEFAULT:
         shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
@@ -233,6 +251,5 @@ def made_by(name: str, folder: Path) -> str:
     return command + (f" (or {', '.join(others)})" if others else "")
 
 
-def _is_among(path: Path, there: list[str]) -> bool:
-    name = place(path)
-    return any(fnmatch(one, name) for one in there)
+def _is_among(path: Path, there: Sequence[Path]) -> bool:
+    return any(fnmatch(place(one), place(path)) for one in there)
