@@ -62,8 +62,6 @@ class Config:
     precision: Precision = "auto"
     """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
     it (the published one); else float32."""
-    pixels: Literal["float32", "float16"] = "float32"
-    """Of the packed copy; float16 is half as large, and adds at most a tenth of the sky noise."""
     block: int = 0
     """Neighbours in train.txt that are read as one, for a set larger than the memory (64, say);
     0: every image by itself."""
@@ -113,7 +111,7 @@ def main(config: Config) -> None:
         return
     stage.begin()
     with distributed.first_alone():
-        packed = Packed.of(run, config.workers, config.pixels)
+        packed = Packed.of(run, config.workers)
     device = choose_device(config.device)
     stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}

@@ -98,7 +98,7 @@ def paired_run(
         "compare": few,
     }
     for entry in stages.needed("take", "compare"):
-        if entry.part != "data":
+        if entry.number != "0":
             done = script(entry.script, run, *constants.get(entry.target, ()))
             assert done.returncode == 0, done.stderr
     return run

@@ -24,7 +24,7 @@ def rules() -> str:
         does = f"{entry.number} {entry.does}".strip()
         lines.append(f"{entry.target}: setup  ## {does}")
         lines.append(f"\t$(PY) {entry.script} --run $(RUN) {entry.options}".rstrip())
-    for first in (entry.target for entry in STAGES if entry.part == "data"):
+    for first in (entry.target for entry in STAGES if entry.number == "0"):
         commands = (f"\t$(PY) {entry.script} --run $(RUN)" for entry in after(first))
         lines += [f"define after_{first}", *commands, "endef"]
     return "\n".join(lines) + "\n"

@@ -42,7 +42,17 @@ def _read(path: Path) -> tuple[str, list[Path]]:
     if path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest(), []
     tree = _Silent().visit(ast.parse(path.read_bytes()))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), list(_imports(tree, path))
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest(), list(_imports(tree, path))
+
+
+def _plain(node: object) -> object:
+    """Return a syntax tree as tuples that are the same in every version of Python."""
+    if isinstance(node, list):
+        return [_plain(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, [(n, v) for n, v in fields if v is not None and v != []]
 
 
 class _Silent(ast.NodeTransformer):

@@ -15,6 +15,7 @@ from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stages import command
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
@@ -96,11 +97,11 @@ def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
     Looks at the file's inputs and at theirs, back to the images, which come and go and which
     make_datatxt.py looks after. known: hashes that were computed on the way.
     """
-    again = f"run {run.made_by(path)}"
     try:
         record = read_sidecar(path)
     except Problem as problem:
-        return f"{problem} and {again}"
+        return f"{problem} and run {run.made_by(path)}"
+    again = f"run {command(record['script'], run.folder)}" if record else ""
     if "code" in record and record["code"] != code_of(record["script"]):
         changed = f"the code of {record['script']} has changed since"
         return f"{run.show(path)} is stale ({changed}): {again}; with --accept it keeps the file"

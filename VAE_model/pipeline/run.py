@@ -7,180 +7,103 @@ working directory is, so that scripts and notebooks agree.
 
 from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
 
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEFAULT = "data/demo"
 
 
+class _File:
+    """A file of a run: `run.train_txt` is its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Run, _: type) -> Path:
+        return run.folder / self.name
+
+
+class _Files:
+    """Files whose names differ in the values for {}: `run.latents(40)` is the path of one.
+
+    defaults: of the last values.
+    """
+
+    def __init__(self, name: str, *defaults: object) -> None:
+        self.name, self.defaults = name, defaults
+
+    def __get__(self, run: Run, _: type) -> Callable[..., Path]:
+        def path(*values: object) -> Path:
+            left = len(values) + len(self.defaults) - self.name.count("{}")
+            return run.folder / self.name.format(*values, *self.defaults[left:])
+
+        return path
+
+
 class Run:
-    """The folder of a run and the names of the files in it."""
+    """The folder of a run and the files in it."""
 
     def __init__(self, folder: str | Path = DEFAULT) -> None:
         self.folder = ROOT / folder
 
     # what comes from outside
-    def images(self, survey: str = "decals") -> Path:
-        """Folder of a survey's cutouts: `decals` or `bassmzls`, or a name of your own."""
-        return self.folder / "images" / survey
-
-    @property
-    def catalogue(self) -> Path:
-        return self.folder / "catalogue.parquet"
-
-    @property
-    def truth(self) -> Path:
-        return self.folder / "truth.parquet"
-
-    @property
-    def labels(self) -> Path:
-        """What the tables of imported images say: path, iauname, ra, dec, their columns."""
-        return self.folder / "labels.parquet"
-
-    def download(self, name: str) -> Path:
-        """What data/download.py keeps for itself."""
-        return self.folder / "download" / name
-
-    @property
-    def manifest(self) -> Path:
-        """What became of each cutout that was asked for, a row each."""
-        return self.download("manifest.parquet")
-
-    @property
-    def journal(self) -> Path:
-        """The manifest's rows while a download goes on, a JSON line each."""
-        return self.download("journal.jsonl")
-
-    @property
-    def not_before(self) -> Path:
-        """The time before which the service asked not to be asked."""
-        return self.download("not_before.txt")
-
-    def import_refused(self, name: str) -> Path:
-        """Files that an import refused, with the reason: images/<name>.refused.csv."""
-        return self.folder / "images" / f"{name}.refused.csv"
+    images = _Files("images/{}", "decals")  # a survey's cutouts: decals, bassmzls or your name
+    catalogue = _File("catalogue.parquet")
+    truth = _File("truth.parquet")  # of a simulated sky
+    labels = _File("labels.parquet")  # of imported images: path, iauname, ra, dec, their columns
+    import_refused = _Files("images/{}.refused.csv")  # files that an import refused, and why
+    download = _Files("download/{}")  # what data/download.py keeps for itself
+    manifest = _File("download/manifest.parquet")  # what became of each cutout, one row each
+    journal = _File("download/journal.jsonl")  # the manifest's rows while a download goes on
+    not_before = _File("download/not_before.txt")  # when the service may be asked again
 
     # stages 1 to 3
-    @property
-    def train_txt(self) -> Path:
-        return self.folder / "train.txt"
+    train_txt = _File("train.txt")
+    rejected = _File("rejected.csv")
+    packed = _File("packed")  # folder of the packed copy of the images that train.txt lists
+    dimension_model = _Files("model/dimensions/vae_{}.pt")  # trained briefly, to compare
+    latents = _Files("result/latents_{}.parquet")
+    latents_part = _Files("result/.latents_{}_part_{}.parquet")  # of one of several processes
 
-    @property
-    def rejected(self) -> Path:
-        return self.folder / "rejected.csv"
+    # the analysis
+    result = _Files("result/{}")
+    figure = _Files("figures/{}")
+    classes = _File("result/classes.parquet")
+    class_table = _Files("result/class_{}.fits")  # for TOPCAT
+    matches = _File("result/matches.parquet")
+    class_latents = _Files("result/class_latents_{}.parquet")
+    map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
+    map_page = _Files("figures/map_{}.html")  # the interactive map
+    similar = _Files("result/similar_{}.parquet")  # the nearest galaxies to some
+    traversal = _Files("result/traversal_{}.parquet")  # measured along the strongest latents
+    probe = _Files("result/probe_{}.{}", "json")  # numbers (json), one row per latent (parquet)
+    outliers = _Files("result/outliers_{}.parquet")
+    outliers_page = _Files("figures/outliers_{}.html")
+    classification = _Files("result/classification_{}.{}", "json")
+    dimensions = _Files("result/dimensions.{}", "json")
+    report = _File("report.html")
 
-    @property
-    def packed(self) -> Path:
-        """Folder of the packed copy of the images that train.txt lists."""
-        return self.folder / "packed"
+    # the second survey
+    transfer = _Files("transfer/{}")
+    pairs = _File("transfer/pairs.parquet")  # the same galaxies in two surveys
+    pairs_refused = _File("transfer/pairs_refused.csv")  # images that make no pair: path, reason
+    pairs_packed = _File("transfer/packed")  # folder of the packed second images
+    pair_latents = _Files("transfer/latents_{}.parquet")  # after a method; no_tf: before any
+    comparison = _Files("transfer/comparison.{}", "json")
 
     def model(self, num_var: int, method: str = "") -> Path:
-        """Best model on validation: vae_40.pt, or vae_40_<method>.pt after adaptation."""
+        """Return the best model on validation: vae_40.pt, or vae_40_<method>.pt once adapted."""
         return self.folder / "model" / f"vae_{num_var}{'_' + method if method else ''}.pt"
 
     def model_last(self, num_var: int, method: str = "") -> Path:
-        """Checkpoint to resume from."""
+        """Return the checkpoint to resume from."""
         return self.model(num_var, method).with_name(self.model(num_var, method).stem + "_last.pt")
 
     def model_log(self, num_var: int, method: str = "") -> Path:
-        """A JSON line an epoch."""
+        """Return the log with one JSON line per epoch."""
         name = self.model(num_var, method).stem + "_log.jsonl"
         return self.model(num_var, method).with_name(name)
-
-    def dimension_model(self, num_var: int) -> Path:
-        """A model of choose_dimension.py: trained briefly, to compare dimensions only."""
-        return self.folder / "model" / "dimensions" / f"vae_{num_var}.pt"
-
-    def latents(self, num_var: int) -> Path:
-        return self.result(f"latents_{num_var}.parquet")
-
-    def latents_part(self, num_var: int, number: int) -> Path:
-        """What one of several processes extracted, until the first has put all together."""
-        return self.result(f".latents_{num_var}_part_{number}.parquet")
-
-    # the analysis
-    def result(self, name: str) -> Path:
-        return self.folder / "result" / name
-
-    def figure(self, name: str) -> Path:
-        return self.folder / "figures" / name
-
-    @property
-    def classes(self) -> Path:
-        return self.result("classes.parquet")
-
-    def class_table(self, name: str) -> Path:
-        """The FITS table of a class, for TOPCAT."""
-        return self.result(f"class_{name}.fits")
-
-    @property
-    def matches(self) -> Path:
-        return self.result("matches.parquet")
-
-    def class_latents(self, num_var: int) -> Path:
-        return self.result(f"class_latents_{num_var}.parquet")
-
-    def map(self, num_var: int) -> Path:
-        """Where each galaxy lies on the two-dimensional map of the latent space."""
-        return self.result(f"map_{num_var}.parquet")
-
-    def map_page(self, num_var: int) -> Path:
-        """The interactive map."""
-        return self.figure(f"map_{num_var}.html")
-
-    def similar(self, num_var: int) -> Path:
-        """The nearest galaxies to those that were asked about."""
-        return self.result(f"similar_{num_var}.parquet")
-
-    def traversal(self, num_var: int) -> Path:
-        """What is measured on the images along the strongest latents."""
-        return self.result(f"traversal_{num_var}.parquet")
-
-    def probe(self, num_var: int, ending: str = "json") -> Path:
-        """What the latents tell: as numbers (json), and a row a latent (parquet)."""
-        return self.result(f"probe_{num_var}.{ending}")
-
-    def outliers(self, num_var: int) -> Path:
-        return self.result(f"outliers_{num_var}.parquet")
-
-    def outliers_page(self, num_var: int) -> Path:
-        return self.figure(f"outliers_{num_var}.html")
-
-    def classification(self, num_var: int, ending: str = "json") -> Path:
-        return self.result(f"classification_{num_var}.{ending}")
-
-    def dimensions(self, ending: str = "json") -> Path:
-        return self.result(f"dimensions.{ending}")
-
-    # the second survey
-    @property
-    def pairs(self) -> Path:
-        """The same galaxies in two surveys."""
-        return self.transfer("pairs.parquet")
-
-    @property
-    def pairs_refused(self) -> Path:
-        """Images of the second survey that make no pair, with the reason: path, reason."""
-        return self.transfer("pairs_refused.csv")
-
-    @property
-    def pairs_packed(self) -> Path:
-        """Folder of the packed copy of the second survey's side of the pairs."""
-        return self.transfer("packed")
-
-    def pair_latents(self, method: str) -> Path:
-        """Latents of both views of each pair after a method; `no_tf`: as trained on one survey."""
-        return self.transfer(f"latents_{method}.parquet")
-
-    def comparison(self, ending: str = "json") -> Path:
-        return self.transfer(f"comparison.{ending}")
-
-    def transfer(self, name: str) -> Path:
-        return self.folder / "transfer" / name
-
-    @property
-    def report(self) -> Path:
-        return self.folder / "report.html"
 
     def made_by(self, path: Path) -> str:
         """Return the command that makes `path`."""
@@ -190,6 +113,5 @@ class Run:
         return stages.made_by(inside.as_posix(), self.folder)
 
     def show(self, path: Path) -> str:
-        """`path` as a person types it: from the root of the repository where it lies there."""
-        path = Path(path)
+        """Return `path` as a person types it: from the root of the repository if it lies there."""
         return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
