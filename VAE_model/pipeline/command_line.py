@@ -1,9 +1,10 @@
 """The command line of a script: its constants as options, `--dry-run`, exit codes."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -37,12 +38,16 @@ def start(
     2 a wrong command line (tyro); 130 interrupted.
     """
     flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
+
+    def switch(name: str, words: str) -> tuple[str, Any, Any]:
+        return name, Annotated[bool, tyro.conf.arg(help=words)], dataclasses.field(default=False)
+
     arguments: Any = dataclasses.make_dataclass(
         "Arguments",
         [
             ("config", flat[config], dataclasses.field(default_factory=config)),
-            ("dry_run", bool, dataclasses.field(default=False)),
-            ("accept", bool, dataclasses.field(default=False)),
+            switch("dry_run", "Print what would be read and written, and stop."),
+            switch("accept", "Keep outputs that were made before the code changed."),
         ],
     )
     description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
@@ -52,10 +57,9 @@ def start(
         if distributed.processes() > 1 and not several:
             raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
         distributed.join()
-        main(parsed.config)
+        with contextlib.suppress(Stop):
+            main(parsed.config)
         distributed.leave()
-    except Stop:
-        pass
     except Problem as problem:
         sys.exit(f"error: {problem}")
     except RuntimeError as error:
