@@ -19,11 +19,9 @@ from VAE_model import distributed, models
 from VAE_model.device import Precision, choose_device
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import sha256
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 from VAE_model.training import Files, Recipe, Trainer
 

@@ -22,11 +22,9 @@ from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
 from VAE_model.packed import Packed
 from VAE_model.packing import Pixels
 from VAE_model.pipeline import parallel
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, list_files, write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import close_pairs
 
 

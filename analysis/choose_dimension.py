@@ -28,11 +28,9 @@ from VAE_model.device import choose_device
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.likeness import quality
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.prepared import Prepared
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Recipe, Trainer

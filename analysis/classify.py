@@ -28,11 +28,9 @@ from tqdm import tqdm
 from VAE_model import galaxy_zoo, scores
 from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.reliability import draw_reliability, reliability
 from VAE_model.score_report import (

@@ -29,11 +29,9 @@ from VAE_model.galaxy_zoo import (
     questions,
 )
 from VAE_model.labels import columns_of, questions_in
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 _WRONG_SIZE = "wrong_size_warning"
 

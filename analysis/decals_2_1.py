@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 from VAE_model.figures import INDIGO, ROSE, new_figure, save_figure
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import cross_match, nearest_position, position_of_name
 
 

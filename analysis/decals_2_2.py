@@ -15,11 +15,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,9 @@ from VAE_model.figures import (
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 FEWEST = 10  # galaxies, below which there is nothing to look at
 LAYERS = 6  # in which points are drawn

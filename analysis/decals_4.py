@@ -38,11 +38,9 @@ from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pages.gallery import Card, Kind, write_gallery
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.surveys import DECALS, SURVEYS
 

@@ -24,11 +24,9 @@ from VAE_model.device import Precision
 from VAE_model.encoding import encode
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.trained import TrainedVAE
 
 

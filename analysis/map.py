@@ -34,11 +34,9 @@ from VAE_model.pages.latent_map import (
     map_page,
     sheet_order,
 )
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import viewer_of
 from VAE_model.surveys import label_of
 

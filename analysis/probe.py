@@ -32,11 +32,9 @@ from tqdm import tqdm
 
 from VAE_model.device import Precision
 from VAE_model.elbo import kl_divergence
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.probe.calibration import Calibration, calibrate
 from VAE_model.probe.encoded import Encoded, Encoder

@@ -20,11 +20,9 @@ from VAE_model.pages.chapters import CHAPTERS, Chapter, caption, key_numbers
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, element, facts, join
 from VAE_model.pages.run_tables import anything
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,9 @@ from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbna
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most
 

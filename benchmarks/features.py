@@ -45,10 +45,9 @@ from VAE_model.device import choose_device
 from VAE_model.labels import read_answers
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_json, sha256, write_json, write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, start
 from VAE_model.prepared import Prepared
 from VAE_model.scores import Question, set_question
 from VAE_model.stretch import Stretch

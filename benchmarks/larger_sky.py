@@ -28,9 +28,9 @@ from VAE_model.comparison_report import CARRIED, HOME, label_of, shown, surveys_
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.pipeline import parallel, stages
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import list_files, write_text
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import start
 from VAE_model.surveys import BASSMZLS, DECALS
 
 STAGES = [entry.script for entry in stages.needed("take", "compare")]

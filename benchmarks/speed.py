@@ -37,10 +37,10 @@ from VAE_model.device import choose_device, computes_in
 from VAE_model.encoding import encode
 from VAE_model.models import build
 from VAE_model.packed import Packed
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet, write_text
 from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import start
 from VAE_model.sky import cross_match
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Recipe, Trainer

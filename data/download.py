@@ -40,11 +40,9 @@ from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, 
 from VAE_model.downloads.resuming import Before, check_space, unfinished
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.imports.tables import read_table
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import read_parquet, sweep
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import iauname
 from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
 

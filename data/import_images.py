@@ -27,11 +27,9 @@ import pyarrow as pa
 from VAE_model.imports import tables
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.pipeline import parallel
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, list_files, read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import iauname
 
 

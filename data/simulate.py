@@ -18,12 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.parallel import each
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.population import draw_positions
 from VAE_model.simulation.sheet import contact_sheet

@@ -23,11 +23,9 @@ from torch import nn
 from VAE_model import models
 from VAE_model.anatomy import Block, dissect
 from VAE_model.figures import new_figure, save_figure
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,9 @@ from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.elbo import kl_divergence
 from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.latents import read_means
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pose import Pose
 from VAE_model.trained import TrainedVAE
 

@@ -35,11 +35,9 @@ from VAE_model.comparison_report import (
     verdicts,
 )
 from VAE_model.pair_latents import Sides, read_sides
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from VAE_model.adaptation import BEFORE
 from VAE_model.device import Precision
 from VAE_model.pair_latents import encode_pairs
 from VAE_model.pairs import read_pairs, views
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Stage, start
 from VAE_model.trained import TrainedVAE
 
 

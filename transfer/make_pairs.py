@@ -44,11 +44,9 @@ from VAE_model.pair_audit import (
 )
 from VAE_model.pairs import View, views
 from VAE_model.pipeline import parallel
-from VAE_model.pipeline.command_line import start
 from VAE_model.pipeline.files import atomic, list_files, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.pipeline.stage import Stage
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.surveys import SURVEYS, label_of
 
 

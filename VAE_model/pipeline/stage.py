@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from VAE_model import distributed
-from VAE_model.pipeline.command_line import Stop, given
+from VAE_model.pipeline.command_line import Stop, given, start
 from VAE_model.pipeline.files import count_rows, sweep, write_json
 from VAE_model.pipeline.lock import hold
 from VAE_model.pipeline.problem import Problem
@@ -40,6 +40,8 @@ from VAE_model.pipeline.provenance import (
     why_stale,
 )
 from VAE_model.pipeline.run import ROOT, Run
+
+__all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
 
 # Constants that say where and how fast: outputs stay valid when they change.
 _NOT_THE_RESULT = {"run", "workers", "device"}
