@@ -217,8 +217,8 @@ class Stage:
         return same
 
     def _accept(self) -> None:
-        """Sign the outputs with the code as it is now."""
-        for path in self.outputs:
+        """Sign the outputs with the code as it is now; of several processes the first does."""
+        for path in () if distributed.number() else self.outputs:
             write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
         print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
 
