@@ -5,8 +5,8 @@ and their WCS. JPEG and PNG are images for display: red, green, blue become band
 to 1, marked BUNIT = 'display', so that no later stage takes them for calibrated flux. Nothing is
 ever mirrored or transposed. A table's columns travel along, matched by file name or iauname.
 
-Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable) with a column
-        file, path, name or iauname, and perhaps ra, dec (degrees) and labels
+Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable: docs/DATA.md)
+        with a column file, path, name or iauname, and perhaps ra, dec and labels
 Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason), labels.parquet
         (path, iauname, ra, dec and the table's other columns; of all imports of the run)
 
@@ -25,12 +25,14 @@ import pandas as pd
 import pyarrow as pa
 
 from VAE_model import parallel
+from VAE_model.columns import as_text
 from VAE_model.files import atomic, list_files, read_parquet, write_parquet
-from VAE_model.imports import tables
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
+from VAE_model.imports.matching import Rows, rows_of_files
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,6 @@ class Config:
     as they are; scale: to 0.262 arcsec a pixel, then the central 256 (FITS with a WCS only)."""
     workers: int = 0
     """Processes that convert images; 0: one a core."""
-
-
-Rows = list[int | str | None]  # of each image: its row in the table, or why none, or no table
 
 
 def plan(files: list[str], rows: Rows, config: Config, table: pd.DataFrame | None) -> list[Job]:
@@ -108,8 +107,10 @@ def label_table(
     labels.insert(1, "iauname", names)
     if table is None:
         return labels
-    taken = table.reindex([rows[i] if rows[i] is not None else -1 for i in good])
-    taken = taken.reset_index(drop=True)
+    # Whole numbers stay whole where rows are missing: as floats long identifiers lose digits.
+    whole = {name: "Int64" for name in table.select_dtypes("integer")}
+    found = [row if isinstance(row, int) else -1 for row in (rows[i] for i in good)]
+    taken = table.astype(whole).reindex(found).reset_index(drop=True)
     if "iauname" in taken:
         labels["iauname"] = taken["iauname"].fillna(labels["iauname"])
     return labels.join(taken.drop(columns=labels.columns, errors="ignore"))
@@ -132,7 +133,7 @@ def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
         try:
             pa.array(labels[column], from_pandas=True)
         except pa.ArrowException:  # two tables mean different things by one name
-            labels[column] = labels[column].map(str, na_action="ignore")
+            labels[column] = labels[column].map(as_text)
     write_parquet(run.labels, labels)
 
 
@@ -182,14 +183,14 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, [folder, *filter(None, [table_path])], outputs)
     if stage.nothing_to_do():
         return
-    table = tables.read_table(table_path) if table_path else None
+    table = read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]
     if not images:
         raise Problem(f"{run.show(folder)} holds no image: FITS, JPEG and PNG are taken")
     rows: Rows = [None] * len(images)
     if table is not None:
-        rows = tables.rows_of_files(images, table)
+        rows = rows_of_files(images, table, table_path.name if table_path else "")
     jobs = plan(images, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)
