@@ -100,7 +100,7 @@ def read_raw(path: Path, choose: Choose) -> Raw:
             f"{path} is no {_KINDS.get(ending, 'Arrow')} table: it begins with {begins!r}"
         )
     if head.lstrip().startswith((b"\\", b"|")):
-        return _astropy(Table.read(path, format="ascii.ipac"), path, choose)
+        return _astropy(_bars(path), path, choose)
     return _text(path, choose, spaces=ending not in (".csv", ".tsv"))
 
 
@@ -128,7 +128,18 @@ def _parquet(path: Path, choose: Choose) -> Raw:
     wanted = choose(list(dict.fromkeys(name for name, _ in pairs)))
     every = len(wanted) == len({name for name, _ in pairs})
     made = read_parquet(path, None if every else wanted)
-    return Raw(made, _units(schema), left_out=[name for name in wanted if name not in made])
+    left_out = [name for name in wanted if name not in made]
+    if b"table_meta_yaml" in (schema.metadata or {}):
+        made = _masked(made)
+    return Raw(made, _units(schema), left_out=left_out)
+
+
+def _masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of astropy with missing cells where its columns `name.mask` say so."""
+    for name in [name for name in table if f"{name}.mask" in table]:
+        hidden = table.pop(f"{name}.mask").astype(str) == "True"
+        table[name] = table[name].mask(hidden)
+    return table
 
 
 def _units(schema: pa.Schema) -> dict[str, str]:
@@ -217,6 +228,14 @@ def _astropy(table: Table, path: Path, choose: Choose) -> Raw:
     return raw
 
 
+def _bars(path: Path) -> Table:
+    """Return a table of text between bars, as IPAC writes it, or as people read it."""
+    try:
+        return Table.read(path, format="ascii.ipac")
+    except ValueError:
+        return Table.read(path, format="ascii.fixed_width")
+
+
 def _array(column: Column) -> pa.Array | None:
     """Return a column of astropy as an array of Arrow; None where a cell has several values."""
     if isinstance(column, Time):
@@ -244,12 +263,13 @@ def _array(column: Column) -> pa.Array | None:
 @dataclass(frozen=True)
 class _Layout:
     """How a table of text is laid out: lines before the first row of data, separator, names of the
-    columns, fields of a row."""
+    columns, cells of the first row, and whether other rows have fewer."""
 
     skip: int
     separator: str
     names: list[str]
     width: int
+    ragged: bool
     units: dict[str, str]
     texts: set[str]
     nested: set[str]
@@ -268,14 +288,14 @@ def _text(path: Path, choose: Choose, spaces: bool) -> Raw:
     ]
     cells = _cells(path, encoding, layout, places if wanted and not shifted else None)
     if shifted:
-        last = cells.iloc[:, -1]
-        shifted = not (last.fillna("") == "").all()
-        if shifted and (last.isna().any() or cells[0].duplicated().any()):
+        first, empty = cells[0], cells.iloc[:, -1] == ""
+        shifted = not empty.all()
+        numbered = first.str.fullmatch(r"\d+").all() or not empty.any()
+        if shifted and (layout.ragged or first.duplicated().any() or not numbered):
             raise Problem(
                 f"{path} has {layout.width} cells in its first row under {len(layout.names)} "
                 "names: quote the cells that hold a separator"
             )
-    cells = cells.fillna("")
     filled = (cells != "").any(axis=1)
     if not filled.all():  # as Excel leaves them at the end
         cells = cells[filled].reset_index(drop=True)
@@ -295,11 +315,13 @@ def _text(path: Path, choose: Choose, spaces: bool) -> Raw:
     table = pd.DataFrame({name: columns[name] for name in choose(list(columns))}, cells.index)
     if layout.separator != ",":
         table = _with_points(table)
+    if layout.texts:  # ECSV of astropy
+        table = _masked(table)
     return Raw(table, layout.units, layout.texts, left_out)
 
 
 def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None) -> pd.DataFrame:
-    """Return the cells at these places of each row, or all, as text; null at the end of short rows.
+    """Return the cells at these places of each row, or all, as text; "" at the end of short rows.
 
     Raises Problem where a row is too long.
     """
@@ -328,7 +350,7 @@ def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None)
                 f"{path} is no readable table (line {int(found[2]) + layout.skip} has {found[3]} "
                 f"cells, the first row {found[1]}): quote the cells that hold a separator"
             ) from None
-    return pd.concat(kept, ignore_index=True)
+    return pd.concat(kept, ignore_index=True).fillna("")
 
 
 def _encoding(path: Path) -> str:
@@ -403,6 +425,7 @@ def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
         separator,
         names,
         width,
+        any(len(cells) != width for cells, _ in islice(rows, _SAMPLE // 2)),
         {plain_name(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
         {plain_name(c["name"]) for c in columns if c.get("datatype") == "string"},
         {plain_name(c["name"]) for c in columns if re.search(r"[\[{]", str(c.get("subtype", "")))},

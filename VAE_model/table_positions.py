@@ -134,11 +134,9 @@ def _degrees(
                     f"{path}: {names[other]} is in {unit[other]}, and {names[which]} has no unit: "
                     "give it one"
                 )
-        notes += [
-            f"{names[which]} is in {unit[which]}, and is converted to degrees"
-            for which in names
-            if unit[which] not in ("", "deg")
-        ]
+        if set(unit.values()) - {"", "deg"}:
+            shown = " and ".join(f"{names[which]} in {unit[which] or 'deg'}" for which in names)
+            notes.append(f"{shown}: converted to degrees")
         if not any(unit.values()):
             notes += _doubts(values["ra"], values["dec"])
     for which, (lowest, highest) in _LIMITS.items():

@@ -48,6 +48,7 @@ def read_table(
         found = [find_column(name, names, path) for name in asked]
         if set(_POSITION) & set(asked):
             found += [name for pair in position_pairs(names, path) for name in pair[:2]]
+        found += [name for name in (f"{name}.mask" for name in found) if name in names]  # astropy's
         return list(dict.fromkeys(name for name in found if name is not None))
 
     try:
@@ -68,8 +69,8 @@ def read_table(
     for note in raw.notes:
         print(f"  {path.name}: {note}")
     if asked is None and raw.left_out:
-        print(f"  {path.name}: left out, as a cell holds more than one value, or none that can be "
-              f"named: {', '.join(raw.left_out)}")  # fmt: skip
+        shown = ", ".join(raw.left_out)
+        print(f"  {path.name}: left out (lists, bytes, or columns without a name): {shown}")
     if asked is None or set(_POSITION) & set(asked):
         table = with_positions(table, raw.units, path)
     table = _renamed(table, asked or _OUR_NAMES, path)
@@ -96,6 +97,7 @@ def _say_words(table: pd.DataFrame, path: Path) -> None:
     for name in table:
         if is_text(table[name]) and name_key(name) not in FILE_NAMES:
             words = table[name][table[name].str.casefold().isin(_MISTAKABLE)]
-            for word, count in words.value_counts().items():
-                print(f"  {path.name}: {name} is {word} in {count:,} rows, which is kept as an "
-                      "answer: an empty cell is a missing one")  # fmt: skip
+            if len(words):
+                shown = ", ".join(f"{word!r} ({n:,})" for word, n in words.value_counts().items())
+                print(f"  {path.name}: {name} holds {shown}: kept as text; only an empty cell is "
+                      "missing")  # fmt: skip
