@@ -29,7 +29,8 @@ from VAE_model.problem import Problem
 # What stands for a missing number; in a column that holds words, these are words.
 MISSING = {
     "", "na", "n/a", "nan", "null", "nil", "none", "<na>", "-", "--", "---", "...", "…",
-    "masked", "missing", "#n/a", "#na", "#num!", "#div/0!", "#value!", "#name?", "#ref!", "#null!",
+    "masked", "missing", "\\n",
+    "#n/a", "#na", "#num!", "#div/0!", "#value!", "#name?", "#ref!", "#null!",
 }  # fmt: skip
 
 _EXACT = 2**53  # whole numbers up to which float64 holds them all

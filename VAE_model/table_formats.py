@@ -179,7 +179,12 @@ def _fits(path: Path, choose: Choose) -> Raw:
         ]
         if not found:
             raise Problem(f"{path} holds no table: FITS with a table extension is needed")
-        raw = _astropy(Table.read(hdus[found[0][0]], format="fits"), path, choose)
+        table = Table.read(hdus[found[0][0]], format="fits")
+        shapes = {column.shape for column in table.itercols()}
+        if len(shapes) == 1 and len(shape := shapes.pop()) == 2 and shape[0] == 1:
+            table = Table([column[0] for column in table.itercols()], names=table.colnames)
+            # (TOPCAT's colfits: a table in one row)
+        raw = _astropy(table, path, choose)
     if len(found) > 1:
         number, name = found[0]
         raw.notes.append(f"of {len(found)} tables the first is read (HDU {number} {name})".strip())
@@ -402,31 +407,32 @@ def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
     said = _ecsv_header(comments)
     separator = str(said.get("delimiter", " ")) if said else separator
     separator = separator or _separator(sample, spaces)
-    rows = _records(sample, separator)
-    header, consumed = next(rows, ([], 0))
-    row, _ = next(rows, (header, 0))
-    last = (
-        next(_records([comments[-1].lstrip("# ")], separator), ([], 0))[0]
-        if comments and not said
-        else []
-    )
+    rows = list(_records(sample, separator))
+    ruled = [len(cells) > 1 and bool(re.fullmatch("-{3,}", "".join(cells))) for cells, _ in rows]
+    under = next((place for place in (1, 2) if ruled[place : place + 1] == [True]), 0)
+    header = rows[0][0] if rows else []
+    consumed = rows[under][1] if rows else 0  # names, and in VizieR's tables units and dashes
+    body = [cells for cells, _ in rows[under + 1 :]] or [header]
+    said_last = list(_records([comments[-1].lstrip("# ")], separator)) if comments else []
+    last = said_last[0][0] if said_last and not said else []
     if len(last) == len(header) and any(map(_is_number, header)):
-        header, consumed, row = last, 0, header  # the names stand in the last comment
-    names = [plain_name(name) for name in header]
-    width = len(row)
+        header, consumed, body = last, 0, [header, *body]  # the names stand in the last comment
+    names, width = [plain_name(name) for name in header], len(body[0])
     if width > len(names) + 1:
         raise Problem(
             f"{path} has {width} cells in its first row under {len(names)} names: quote the cells "
             "that hold a separator"
         )
+    by_name = dict(zip(names, rows[1][0], strict=False)) if under == 2 else {}
+    by_name = {name: unit.strip(" \"'") for name, unit in by_name.items() if unit.strip(" \"'")}
     columns = said.get("datatype", [])
     return _Layout(
         skip + consumed,
         separator,
         names,
         width,
-        any(len(cells) != width for cells, _ in islice(rows, _SAMPLE // 2)),
-        {plain_name(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
+        any(len(cells) != width for cells in body[:-1]),
+        by_name | {plain_name(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
         {plain_name(c["name"]) for c in columns if c.get("datatype") == "string"},
         {plain_name(c["name"]) for c in columns if re.search(r"[\[{]", str(c.get("subtype", "")))},
     )

@@ -83,6 +83,10 @@ def same(found: pd.DataFrame, expected: pd.DataFrame = LABELS) -> None:
         ("t.csv", "file,ra,dec,bulge,votes\n"
          + "".join(f"{row},\n" for row in as_csv().splitlines()[1:])),
         ("t.csv", as_csv().replace("file,ra,dec", " file ,`ra`,dec\u00a0")),
+        ("t.csv", as_csv().replace("\n", "\r")),
+        ("t.csv", as_csv().replace("small", " small\u00a0")),
+        ("t.tsv", "# of VizieR\n" + as_csv("\t").replace(  # names, units, dashes
+            "\n", "\n \tdeg\tdeg\t \t \n----\t---\t---\t---\t---\n", 1)),
     ],
 )  # fmt: skip
 def test_a_text_reads_the_same_whatever_wrote_it(tmp_path, name, content):
@@ -333,6 +337,14 @@ def test_a_fits_table_with_arrays_and_of_several(tmp_path, capsys):
         read_table(tmp_path / "image.fits")
 
 
+def test_a_table_of_topcat_in_one_row_is_one_of_many(tmp_path):
+    columns = [fits.Column(n, "3D", array=LABELS[[n]].T.to_numpy()) for n in ("ra", "dec")]
+    names = np.array([NAMES])
+    columns.append(fits.Column("file", "15A", dim="(5,3)", array=names))
+    fits.BinTableHDU.from_columns(columns).writeto(tmp_path / "t.fits")
+    same(read_table(tmp_path / "t.fits")[["file", "ra", "dec"]], LABELS[["file", "ra", "dec"]])
+
+
 def test_fields_of_a_votable_have_their_names_and_not_their_ids(tmp_path):
     name = galaxy_zoo.fraction("bar", "no")
     Table({"file": ["a"], "x": [0.25]}).write(tmp_path / "t.vot", format="votable")
@@ -382,6 +394,15 @@ def test_units_in_the_notes_of_parquet_are_honoured(tmp_path, said):
     pq.write_table(pa.table(columns, schema=pa.schema(fields)), tmp_path / "t.parquet")
     found = read_table(tmp_path / "t.parquet")
     assert found.to_numpy() == pytest.approx(LABELS[["ra", "dec"]].to_numpy(), abs=1e-9)
+
+
+def test_the_votable_in_the_notes_of_parquet_gives_the_units(tmp_path):
+    angles("rad", "rad", (1, 1)).write(tmp_path / "t.vot", format="votable")
+    notes = {b"IVOA.VOTable-Parquet.content": (tmp_path / "t.vot").read_bytes()}
+    made = pa.table({"ra": [1.0], "dec": [0.5]}).replace_schema_metadata(notes)
+    pq.write_table(made, tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")
+    assert found.to_numpy() == pytest.approx(np.degrees([[1.0, 0.5]]))
 
 
 @pytest.mark.parametrize(
