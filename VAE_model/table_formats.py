@@ -301,9 +301,9 @@ def _text(path: Path, choose: Choose, spaces: bool) -> Raw:
                 f"{path} has {layout.width} cells in its first row under {len(layout.names)} "
                 "names: quote the cells that hold a separator"
             )
-    filled = (cells != "").any(axis=1)
-    if not filled.all():  # as Excel leaves them at the end
-        cells = cells[filled].reset_index(drop=True)
+    filled = np.flatnonzero((cells != "").any(axis=1))
+    if len(filled):
+        cells = cells[: filled[-1] + 1]  # without the empty rows that Excel leaves at the end
     columns: dict[str, pd.Series] = {}
     left_out = []
     for place in places:
