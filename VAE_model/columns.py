@@ -16,7 +16,8 @@
 import json
 import re
 from ast import literal_eval
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,24 @@ MISSING = {
 _EXACT = 2**53  # whole numbers up to which float64 holds them all
 _INDEX = re.compile(r"__(index_level_\d+|null_dask_index)__")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # a hyphen is _x002d_ to Excel's XML
+
+
+Choose = Callable[[list[str]], list[str]]  # of the columns of a file, those to read
+
+
+@dataclass
+class Raw:
+    """Columns in plain types, as the file has them: numbers in text are text still.
+
+    units: of the columns that have one; texts: columns whose type is text; left_out: columns with
+    more than one value in a cell; notes: what is to be said of the file.
+    """
+
+    table: pd.DataFrame
+    units: dict[str, str] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def plain_name(name: object) -> str:
@@ -119,6 +138,14 @@ def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
             made[name] = np.array(values)
     made.attrs = notes["attributes"]
     return made, left_out
+
+
+def masked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of astropy with missing cells where its columns `name.mask` say so."""
+    for name in [name for name in table if f"{name}.mask" in table]:
+        hidden = table.pop(f"{name}.mask").astype(str) == "True"
+        table[name] = table[name].mask(hidden)
+    return table
 
 
 def _pandas_notes(schema: pa.Schema) -> dict:

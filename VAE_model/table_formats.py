@@ -3,17 +3,9 @@
 The format is told by what a file begins with; only text needs the ending of a table of text.
 """
 
-import codecs
-import csv
-import gzip
 import io
-import re
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -26,9 +18,10 @@ from astropy.table import Column, Table
 from astropy.table.meta import get_header_from_yaml
 from astropy.time import Time
 
-from VAE_model.columns import plain_name, plain_names, plain_table
+from VAE_model.columns import Choose, Raw, masked, plain_name, plain_names, plain_table
 from VAE_model.files import read_parquet
 from VAE_model.problem import Problem
+from VAE_model.table_text import is_gzip, open_unpacked, read_text
 
 ENDINGS = (
     ".csv", ".tsv", ".txt", ".dat", ".ecsv", ".tbl", ".fits", ".fit", ".vot", ".xml", ".votable",
@@ -38,6 +31,9 @@ _TEXT_ENDINGS = ENDINGS[:6]
 _KINDS = {".fits": "FITS", ".fit": "FITS", ".parquet": "parquet", ".pq": "parquet"} | dict.fromkeys(
     (".vot", ".xml", ".votable"), "VOTable"
 )
+
+_SMALL = 2**29  # bytes that any gzip file may unpack to
+_MOST_PACKED = 50  # times smaller a larger one may be than what it unpacks to
 
 # What files begin with that hold tables, and are not read.
 _REFUSED = {
@@ -49,26 +45,6 @@ _REFUSED = {
     b"<!DOCTYPE html": "a web page",
     b"<html": "a web page",
 }
-_BLOCK = 100_000  # rows that are read at a time
-_SAMPLE = 50  # lines of a text that its separator is told by
-_UNNAMED = re.compile(r"(Unnamed: ?\d+)?")
-
-Choose = Callable[[list[str]], list[str]]  # of the columns of a file, those to read
-
-
-@dataclass
-class Raw:
-    """Columns in plain types, as the file has them: numbers in text are text still.
-
-    units: of the columns that have one; texts: columns whose type is text; left_out: columns with
-    more than one value in a cell; notes: what is to be said of the file.
-    """
-
-    table: pd.DataFrame
-    units: dict[str, str] = field(default_factory=dict)
-    texts: set[str] = field(default_factory=set)
-    left_out: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def read_raw(path: Path, choose: Choose) -> Raw:
@@ -77,7 +53,9 @@ def read_raw(path: Path, choose: Choose) -> Raw:
     Raises Problem where the file is of no kind that is read, and the errors of the readers.
     """
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    with _open(path) as stream:
+    if is_gzip(path):
+        _check_unpacked(path)
+    with open_unpacked(path) as stream:
         head = stream.read(4096)
     for magic, what in _REFUSED.items():
         if head.startswith(magic):
@@ -87,7 +65,7 @@ def read_raw(path: Path, choose: Choose) -> Raw:
     if head.startswith(b"SIMPLE  ="):
         return _fits(path, choose)
     if head.startswith((b"ARROW1", b"FEA1")):
-        with _open(path) as stream:
+        with open_unpacked(path) as stream:
             return _arrow(pyarrow.feather.read_table(pa.BufferReader(stream.read())), path, choose)
     if b"<VOTABLE" in head or b":VOTABLE" in head:
         return _votable(path, choose)
@@ -101,13 +79,17 @@ def read_raw(path: Path, choose: Choose) -> Raw:
         )
     if head.lstrip().startswith((b"\\", b"|")):
         return _astropy(_bars(path), path, choose)
-    return _text(path, choose, spaces=ending not in (".csv", ".tsv"))
+    return read_text(path, choose, spaces=ending not in (".csv", ".tsv"))
 
 
-def _open(path: Path) -> IO[bytes]:
-    with open(path, "rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else open(path, "rb")  # type: ignore[return-value]
+def _check_unpacked(path: Path) -> None:
+    """Raise Problem where a small gzip file holds gigabytes, before memory is asked for them."""
+    size, most = 0, max(_SMALL, _MOST_PACKED * path.stat().st_size)
+    with open_unpacked(path) as stream:
+        while block := stream.read(2**20):
+            size += len(block)
+            if size > most:
+                raise Problem(f"{path} unpacks to more than {most:,} bytes: unpack it first")
 
 
 # Arrow
@@ -130,16 +112,8 @@ def _parquet(path: Path, choose: Choose) -> Raw:
     made = read_parquet(path, None if every else wanted)
     left_out = [name for name in wanted if name not in made]
     if b"table_meta_yaml" in (schema.metadata or {}):
-        made = _masked(made)
+        made = masked(made)
     return Raw(made, _units(schema), left_out=left_out)
-
-
-def _masked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of astropy with missing cells where its columns `name.mask` say so."""
-    for name in [name for name in table if f"{name}.mask" in table]:
-        hidden = table.pop(f"{name}.mask").astype(str) == "True"
-        table[name] = table[name].mask(hidden)
-    return table
 
 
 def _units(schema: pa.Schema) -> dict[str, str]:
@@ -260,229 +234,3 @@ def _array(column: Column) -> pa.Array | None:
     if values.dtype.kind not in "biuf":
         return None
     return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)
-
-
-# Text
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a table of text is laid out: lines before the first row of data, separator, names of the
-    columns, cells of the first row, and whether other rows have fewer."""
-
-    skip: int
-    separator: str
-    names: list[str]
-    width: int
-    ragged: bool
-    units: dict[str, str]
-    texts: set[str]
-    nested: set[str]
-
-
-def _text(path: Path, choose: Choose, spaces: bool) -> Raw:
-    encoding = _encoding(path)
-    with _open(path) as stream, io.TextIOWrapper(stream, encoding, newline="") as lines:
-        layout = _layout(lines, path, spaces)
-    shifted = layout.width == len(layout.names) + 1  # by a name of each row, or a last separator
-    wanted = set(choose(list(dict.fromkeys(layout.names))))
-    places = [
-        place
-        for place, name in enumerate(layout.names)
-        if shifted or name in wanted or _UNNAMED.fullmatch(name)
-    ]
-    cells = _cells(path, encoding, layout, places if wanted and not shifted else None)
-    if shifted:
-        first, empty = cells[0], cells.iloc[:, -1] == ""
-        shifted = not empty.all()
-        numbered = first.str.fullmatch(r"\d+").all() or not empty.any()
-        if shifted and (layout.ragged or first.duplicated().any() or not numbered):
-            raise Problem(
-                f"{path} has {layout.width} cells in its first row under {len(layout.names)} "
-                "names: quote the cells that hold a separator"
-            )
-    filled = np.flatnonzero((cells != "").any(axis=1))
-    if len(filled):
-        cells = cells[: filled[-1] + 1]  # without the empty rows that Excel leaves at the end
-    columns: dict[str, pd.Series] = {}
-    left_out = []
-    for place in places:
-        name, column = layout.names[place], cells[place + shifted]
-        if _UNNAMED.fullmatch(name):
-            if not column.str.fullmatch(r"\d*").all():  # neither empty nor an index
-                left_out.append(f"number {place + 1}, which has no name")
-        elif name in layout.nested:
-            left_out.append(name)
-        elif name not in columns:
-            columns[name] = column
-        elif not columns[name].equals(column):
-            raise Problem(f"{path} has two columns {name}, which differ: rename one")
-    table = pd.DataFrame({name: columns[name] for name in choose(list(columns))}, cells.index)
-    if layout.separator != ",":
-        table = _with_points(table)
-    if layout.texts:  # ECSV of astropy
-        table = _masked(table)
-    return Raw(table, layout.units, layout.texts, left_out)
-
-
-def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None) -> pd.DataFrame:
-    """Return the cells at these places of each row, or all, as text; "" at the end of short rows.
-
-    Raises Problem where a row is too long.
-    """
-    with _open(path) as stream, io.TextIOWrapper(stream, encoding, newline="") as lines:
-        for _ in islice(lines, layout.skip):
-            pass
-        try:
-            blocks = pd.read_csv(
-                lines,
-                sep=r"\s+" if layout.separator == " " else layout.separator,
-                header=None,
-                names=range(max(layout.width, len(layout.names))),
-                index_col=False,
-                dtype=str,
-                keep_default_na=False,
-                skipinitialspace=True,
-                chunksize=_BLOCK,
-            )
-            # Of selected columns (usecols) pandas would not notice rows that are too long.
-            kept = [block if places is None else block[places] for block in blocks]
-        except pd.errors.ParserError as error:
-            found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-            if not found:
-                raise
-            raise Problem(
-                f"{path} is no readable table (line {int(found[2]) + layout.skip} has {found[3]} "
-                f"cells, the first row {found[1]}): quote the cells that hold a separator"
-            ) from None
-    return pd.concat(kept, ignore_index=True).fillna("")
-
-
-def _encoding(path: Path) -> str:
-    """Return the encoding of a text: by its byte order mark, UTF-8, or what Windows writes."""
-    with _open(path) as stream:
-        head = stream.read(4096)
-        for mark, name in (
-            (codecs.BOM_UTF8, "utf-8-sig"),
-            (codecs.BOM_UTF16_LE, "utf-16"),
-            (codecs.BOM_UTF16_BE, "utf-16"),
-        ):
-            if head.startswith(mark):
-                return name
-        if b"\0" in head:
-            odd, even = head[1::2].count(0), head[::2].count(0)
-            if max(odd, even) < len(head) / 4:
-                raise Problem(f"{path} is no readable table (it holds bytes that are no text)")
-            return "utf-16-le" if odd > even else "utf-16-be"
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        try:
-            decoder.decode(head)
-            while block := stream.read(2**20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            try:
-                head.decode("cp1252")
-            except UnicodeDecodeError:
-                return "latin-1"
-            return "cp1252"
-    return "utf-8"
-
-
-def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
-    comments: list[str] = []
-    skip, separator = 0, ""
-    sample: list[str] = []
-    for line in islice(lines, 100_000):
-        if not sample and line.startswith("#"):
-            comments.append(line.removeprefix("#").removeprefix(" ").rstrip())
-        elif not sample and (found := re.fullmatch(r'"?sep=(.)"?\s*', line)):
-            separator = found[1]  # Excel's own line
-        elif sample or line.strip():
-            sample.append(line)
-            if len(sample) == _SAMPLE:
-                break
-            continue
-        skip += 1
-    said = _ecsv_header(comments)
-    separator = str(said.get("delimiter", " ")) if said else separator
-    separator = separator or _separator(sample, spaces)
-    rows = list(_records(sample, separator))
-    ruled = [len(cells) > 1 and bool(re.fullmatch("-{3,}", "".join(cells))) for cells, _ in rows]
-    under = next((place for place in (1, 2) if ruled[place : place + 1] == [True]), 0)
-    header = rows[0][0] if rows else []
-    consumed = rows[under][1] if rows else 0  # names, and in VizieR's tables units and dashes
-    body = [cells for cells, _ in rows[under + 1 :]] or [header]
-    said_last = list(_records([comments[-1].lstrip("# ")], separator)) if comments else []
-    last = said_last[0][0] if said_last and not said else []
-    if len(last) == len(header) and any(map(_is_number, header)):
-        header, consumed, body = last, 0, [header, *body]  # the names stand in the last comment
-    names, width = [plain_name(name) for name in header], len(body[0])
-    if width > len(names) + 1:
-        raise Problem(
-            f"{path} has {width} cells in its first row under {len(names)} names: quote the cells "
-            "that hold a separator"
-        )
-    by_name = dict(zip(names, rows[1][0], strict=False)) if under == 2 else {}
-    by_name = {name: unit.strip(" \"'") for name, unit in by_name.items() if unit.strip(" \"'")}
-    columns = said.get("datatype", [])
-    return _Layout(
-        skip + consumed,
-        separator,
-        names,
-        width,
-        any(len(cells) != width for cells in body[:-1]),
-        by_name | {plain_name(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
-        {plain_name(c["name"]) for c in columns if c.get("datatype") == "string"},
-        {plain_name(c["name"]) for c in columns if re.search(r"[\[{]", str(c.get("subtype", "")))},
-    )
-
-
-def _ecsv_header(comments: list[str]) -> dict:
-    if not (comments and comments[0].startswith("%ECSV")):
-        return {}
-    return get_header_from_yaml([line for line in comments if not line.startswith("%ECSV")])
-
-
-def _records(lines: list[str], separator: str) -> Iterator[tuple[list[str], int]]:
-    """Yield the cells of each row that is not empty, and the number of lines up to its end."""
-    reader = csv.reader(iter(lines), delimiter=separator, skipinitialspace=True)
-    for cells in reader:
-        if separator == " ":
-            cells = [part for cell in cells for part in cell.split("\t") if part]
-        if any(cell.strip() for cell in cells):
-            yield cells, reader.line_num
-
-
-def _separator(sample: list[str], spaces: bool) -> str:
-    """Return the separator that cuts the lines into as many cells as their first, and most."""
-    best, most = ",", (False, 1)
-    for separator in (",", ";", "\t", "|", *([" "] if spaces else [])):
-        counts = [len(cells) for cells, _ in _records(sample, separator)]
-        if not counts or counts[0] < 2:
-            continue
-        alike = set(counts[1:-1]) <= {counts[0]} or set(counts[1:-1]) == {counts[0] + 1}
-        if (alike, counts[0]) > most:
-            best, most = separator, (alike, counts[0])
-    return best
-
-
-def _is_number(cell: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?", cell.strip()))
-
-
-def _with_points(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of text with decimal points for decimal commas, where it has these only."""
-    point, comma = r"[+-]?\d+\.\d*([eE][+-]?\d+)?", r"[+-]?\d*,\d+([eE][+-]?\d+)?"
-    whole = r"[+-]?\d+|"
-    with_commas = []
-    for name in table:
-        cells = table[name].str.strip()
-        if cells.str.fullmatch(comma).any():
-            if cells.str.fullmatch(f"{comma}|{whole}").all():
-                with_commas.append(name)
-        elif cells.str.fullmatch(point).any() and cells.str.fullmatch(f"{point}|{whole}").all():
-            return table
-    for name in with_commas:
-        table[name] = table[name].str.replace(",", ".", regex=False)
-    return table

@@ -125,6 +125,13 @@ def test_what_is_no_table_is_one_clear_line(tmp_path, name, content, message):
     assert str(path) in str(problem.value) and "\n" not in str(problem.value)
 
 
+def test_a_small_gzip_file_of_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("VAE_model.table_formats._SMALL", 2**20)
+    path = write(tmp_path / "t.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 2**20))
+    with pytest.raises(Problem, match=r"t\.csv\.gz unpacks to more than"):
+        read_table(path)
+
+
 def test_two_columns_of_one_name_and_content_are_one(tmp_path):
     path = write(tmp_path / "t.csv", "file,type, type\na.jpg,x,x\n")
     assert read_table(path).to_dict("list") == {"file": ["a.jpg"], "type": ["x"]}
