@@ -237,24 +237,28 @@ def typed(column: pd.Series) -> pd.Series:
     Whole numbers that begin with 0 (000123), or have more digits than float64 keeps where cells
     are missing, are names, and stay text.
     """
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    text = text.str.replace("−", "-", regex=False)
-    folded = text.str.casefold()
-    missing = folded.isin(MISSING)
-    rest = text[~missing]
-    if len(rest) and folded[~missing].isin(["true", "false"]).all():
-        true = folded == "true"
-        if not missing.any():
+    text = column.fillna("").astype(str).str.strip()
+    if text.str.contains("−", regex=False).any():
+        text = text.str.replace("−", "-", regex=False)
+    numbers = pd.to_numeric(text, errors="coerce")
+    others = text[numbers.isna()].str.casefold()
+    words = others[~others.isin(MISSING)]
+    if not len(words) and len(others) < len(text):
+        given = text[numbers.notna()]
+        padded = given.str.fullmatch(r"[+-]?0\d+").any()
+        as_float = numbers.dtype.kind == "f"
+        inexact = (
+            as_float
+            and (given.str.fullmatch(r"[+-]?\d+") & (numbers[given.index].abs() > _EXACT)).any()
+        )
+        if not padded and not inexact:
+            return numbers
+    elif len(words) and len(others) == len(text) and words.isin(["true", "false"]).all():
+        true = text.str.casefold() == "true"
+        if len(words) == len(text):
             return true
-        return pd.Series(np.where(true, "True", "False"), column.index).where(~missing)
-    numbers = pd.to_numeric(rest, errors="coerce")
-    if len(rest) and numbers.notna().all():
-        whole = rest.str.fullmatch(r"[+-]?\d+")
-        padded = whole & rest.str.fullmatch(r"[+-]?0\d+")
-        inexact = whole & (numbers.abs() > _EXACT)
-        as_float = missing.any() or numbers.dtype.kind == "f"
-        if not padded.any() and not (as_float and inexact.any()):
-            return numbers if not missing.any() else numbers.reindex(column.index)
+        said = pd.Series(np.where(true, "True", "False"), text.index)
+        return said.where(text.index.isin(words.index))
     return text.where(text != "")
 
 
