@@ -25,6 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from VAE_model.columns import as_text
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.downloads.catalogue import (
     RECORD,
@@ -38,13 +39,12 @@ from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import Progress, fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
-from VAE_model.files import read_parquet, sweep
-from VAE_model.galaxy_zoo import IDENTITY
-from VAE_model.imports.tables import read_table
+from VAE_model.files import sweep
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
+from VAE_model.tables import read_table
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
 
@@ -145,18 +145,14 @@ def read_galaxies(config: Config, run: Run) -> pd.DataFrame:
 
     Raises Problem where the table has no positions, or none is left.
     """
-    if config.table is None:
-        galaxies = read_parquet(run.catalogue, IDENTITY)
-    else:
-        path = ROOT / config.table
-        galaxies = read_table(path, ("ra", "dec", "iauname", "name"))
-        if "ra" not in galaxies:
-            raise Problem(f"{path} has no columns ra and dec: give positions in degrees")
-    by_lower = {str(column).lower(): column for column in galaxies}
-    name = by_lower.get("iauname", by_lower.get("name"))
+    path = ROOT / config.table if config.table else run.catalogue
+    galaxies = read_table(path, optional=("ra", "dec", "iauname", "name"))
+    if "ra" not in galaxies:
+        raise Problem(f"{path} has no columns ra and dec: give positions in degrees")
+    name = next((name for name in ("iauname", "name") if name in galaxies), None)
     found = pd.DataFrame({
-        "name": galaxies[name].fillna("").astype(str) if name is not None else "",
-        "ra": galaxies["ra"].astype(float), "dec": galaxies["dec"].astype(float),
+        "name": galaxies[name].map(as_text).fillna("") if name else "",
+        "ra": galaxies["ra"], "dec": galaxies["dec"],
     })  # fmt: skip
     total = len(found)
     placed = np.isfinite(found["ra"]) & np.isfinite(found["dec"])
