@@ -63,7 +63,7 @@ def check(path: Path) -> Verdict:
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
     empty = round(1 - np.count_nonzero(cutout.flux) / cutout.flux.size, 2)
-    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux)
+    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux) / cutout.step**2
     return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty, noise_ratio=ratio)
 
 

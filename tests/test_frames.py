@@ -16,6 +16,7 @@ from VAE_model.cutout_writer import tangent_plane, write_cutout
 from VAE_model.cutouts import PIXEL_SCALE, SIZE, BadCutout, read_cutout
 from VAE_model.flux_units import NANOMAGGY, UnknownUnit, conversion, doubt, noise_ratio
 from VAE_model.frames import Reading, read_frame
+from VAE_model.imports.importing import Job, import_image
 from VAE_model.paths import Run
 
 RA, DEC = 154.7709, 46.4537
@@ -178,6 +179,11 @@ def test_what_is_no_flux_density_is_refused_in_one_line(tmp_path, unit):
     )
 
 
+def test_arcsinh_numbers_are_not_taken_for_flux(tmp_path):
+    path = write(tmp_path / "a.fits", galaxy(), BSOFTEN=200.0, BOFFSET=-30.0)
+    assert "make them linear" in reason(read_cutout, path)
+
+
 def test_surface_brightness_needs_the_size_of_a_pixel(tmp_path):
     fits.PrimaryHDU(galaxy(), fits.Header({"BUNIT": "MJy/sr"})).writeto(tmp_path / "a.fits")
     assert "without a WCS the size of a pixel is unknown" in reason(
@@ -214,6 +220,16 @@ def test_a_noise_far_from_any_surveys_is_questioned():
     assert doubt([1.0, 0.1, 30.0, np.nan]) == ""
     assert re.match("60 images .*are these maggies", doubt([1e-9] * 60))
     assert re.match("1 images .* 3,600 times .*are these nJy or counts", doubt([1.0, 3600.0]))
+
+
+@pytest.mark.parametrize("side", [32, 600])
+def test_an_imported_size_is_no_reason_to_question_the_unit(tmp_path, side):
+    """Enlarging 8 times takes the noise of a pixel to a hundredth, and that is no other unit."""
+    write(tmp_path / "a.fits", galaxy(side), BANDS="grz")
+    outcome = import_image(Job(tmp_path / "a.fits", tmp_path / "out.fits", "resample"))
+    listed = make_datatxt.check(tmp_path / "out.fits")
+    assert doubt([outcome.noise_ratio, listed.noise_ratio]) == ""
+    assert 0.1 < listed.noise_ratio < 3
 
 
 def listed_with(script, run: Run, factor: float, **cards) -> str:

@@ -20,7 +20,7 @@ from VAE_model.astrometry import local_tangent_plane, position_at
 from VAE_model.cutout_writer import tangent_plane, write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.imports.band_files import band_columns, match
-from VAE_model.imports.display import read_display
+from VAE_model.imports.display import as_display, read_display
 from VAE_model.imports.importing import Job, Outcome, import_image, position_in_name, target_names
 from VAE_model.imports.matching import rows_of_files
 from VAE_model.imports.resample import Window, overlap, regrid
@@ -475,6 +475,16 @@ def test_the_unit_of_a_whole_folder_may_be_given(tmp_path):
     for constants in ({"unit": "furlong"}, {"bands": "griz"}):
         with pytest.raises(Problem, match=next(iter(constants))):
             import_all(Run(tmp_path / "no"), tmp_path / "mine", **constants)
+
+
+def test_numbers_for_display_run_from_below_the_sky_to_the_brightest(tmp_path):
+    rng = np.random.default_rng(0)
+    plane = 4500 + rng.normal(0, 100, (300, 300))
+    plane[140:160, 140:160] = 20_000
+    shown = as_display(np.stack([plane, 3 * plane + 7, plane]).astype(np.float32))
+    assert shown.min() == 0 and shown.max() == 1 and (shown == 0).mean() < 0.003
+    assert np.median(shown) == pytest.approx(300 / (20_000 - 4200), rel=0.05)
+    np.testing.assert_allclose(shown[1], shown[0], atol=1e-4)  # whatever the gain and the offset
 
 
 def plate(path: Path, side: int, scale: float, turn: float = 0.0, **cards) -> np.ndarray:
