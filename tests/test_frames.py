@@ -305,6 +305,7 @@ def test_the_user_says_which_planes_become_g_r_z(tmp_path):
     np.testing.assert_array_equal(read(flux, "gri", BANDS="gri"), flux)
     np.testing.assert_array_equal(read(flux, "210"), flux[::-1])
     np.testing.assert_array_equal(read(flux[0], "0"), np.stack([flux[0]] * 3))
+    np.testing.assert_array_equal(read(flux[1], "r", BANDS="r"), np.stack([flux[1]] * 3))
     blue, mean, red = read(flux[:2], "01")
     np.testing.assert_array_equal((blue, red), flux[:2])
     np.testing.assert_allclose(mean, flux[:2].mean(0), rtol=1e-6)
