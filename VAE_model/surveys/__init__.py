@@ -6,9 +6,12 @@ VERSION, drawn by data/simulate.py and fetched by data/download.py.
 
 from VAE_model.surveys.bassmzls import BASSMZLS
 from VAE_model.surveys.decals import DECALS
-from VAE_model.surveys.survey import Survey
+from VAE_model.surveys.survey import RELEASE, RELEASES, Survey
 
-__all__ = ["BASSMZLS", "DECALS", "SURVEYS", "UNKNOWN", "Survey", "label_of", "survey_of"]
+__all__ = [
+    "BASSMZLS", "DECALS", "RELEASE", "RELEASES", "SURVEYS", "UNKNOWN", "Survey", "label_of",
+    "survey_of",
+]  # fmt: skip
 
 SURVEYS = {
     "decals": DECALS,  # the survey of the catalogue: what the volunteers looked at
