@@ -23,9 +23,10 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from VAE_model.fits_structure import MOST_HDUS, BadStructure, check_structure
+from VAE_model.image_types import no_image
 
 BANDS = "grz"
-SMALLEST = 100  # pixels on a side below which a plane is a PSF or a thumbnail, no galaxy frame
+SMALLEST = 32  # pixels on a side: on fewer a galaxy has no morphology
 MOST_BYTES = 2**30  # of a file, decompressed: three bands of 64 megapixels fit
 
 _SMALL = 2**27  # bytes that any compressed file may become: three bands of 11 megapixels
@@ -133,8 +134,6 @@ def _check_size(size: int, most: int) -> None:
 
 def _frame(hdus: fits.HDUList, side: int | None, most: int) -> Frame:
     candidates = _candidates(hdus, most)
-    if not candidates:
-        raise BadCutout("not an image: no HDU holds an image")
     chosen = _choose(candidates, side)
     bands = chosen.bands or BANDS
     if not set(BANDS) <= set(bands) or (side and bands != BANDS):
@@ -144,6 +143,10 @@ def _frame(hdus: fits.HDUList, side: int | None, most: int) -> Frame:
         raise BadCutout("unreadable: the pixels do not have the shape that the header promises")
     if bands != BANDS:
         pixels = pixels[[bands.index(band) for band in BANDS]]
+    if _is_psf(pixels):
+        raise BadCutout(
+            "not a cutout: a PSF, as each plane has a sum of 1 and its peak in the middle"
+        )
     primary = hdus[0].header
 
     def word(keyword: str) -> str:
@@ -161,28 +164,51 @@ def _frame(hdus: fits.HDUList, side: int | None, most: int) -> Frame:
 def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
     """Every image in the file that is not the inverse variance, mask or model of one.
 
-    most: bytes that tiles may become.
+    most: bytes that tiles may become. Raises BadCutout where there is none.
     """
     found: list[_Candidate] = []
-    planes: dict[tuple[int, ...], dict[str, fits.ImageHDU]] = {}
+    planes: dict[tuple, dict[str, fits.ImageHDU]] = {}
+    others: list[str] = []
     for hdu in islice(hdus, MOST_HDUS):
         image = isinstance(hdu, fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU)
         shape = tuple(hdu.shape or ()) if image and not isinstance(hdu, fits.GroupsHDU) else ()
-        if not shape or str(hdu.header.get("IMAGETYP", "image")).strip() != "image":
+        if not shape:
+            continue
+        if words := no_image(hdu.header, None if hdus[0].shape else hdus[0].header):
+            others.append(words)
             continue
         if isinstance(hdu, fits.CompImageHDU):
             _check_tiles(hdu, shape, most)
         band = str(hdu.header.get("BAND", "")).strip()
         if len(shape) == 2 and len(band) == 1:
-            planes.setdefault(shape, {}).setdefault(band, hdu)
+            brick = str(hdu.header.get("BRICK", ""))  # a cutout may lie in several
+            planes.setdefault((shape, brick), {}).setdefault(band, hdu)
         else:
             bands = _bands(hdu.header, hdus[0].header)
             found.append(_Candidate(shape, bands, hdu.header, partial(getattr, hdu, "data")))
-    for shape, of_band in planes.items():
+    for (shape, _), of_band in planes.items():
         bands = "".join(sorted(of_band))
         load = partial(_stack, [of_band[band] for band in bands])
         found.append(_Candidate((len(bands), *shape), bands, of_band[bands[0]].header, load))
+    if not found:
+        raise BadCutout(
+            f"not an image: the header says {others[0]}"
+            if others
+            else "not an image: no HDU holds an image"
+        )
     return found
+
+
+def _is_psf(pixels: NDArray) -> bool:
+    """Whether each plane has the sum 1, its peak in the middle and no noise, as PSFs are stored."""
+    middle = (np.array(pixels.shape[1:]) - 1) / 2
+    for plane in pixels:
+        total, peak = float(plane.sum(dtype=float)), float(plane.max())
+        if not (abs(total - 1) < 0.01 and peak > 0 and plane.min() > -0.01 * peak):
+            return False
+        if np.abs(np.unravel_index(plane.argmax(), plane.shape) - middle).max() > 1:
+            return False
+    return True
 
 
 def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...], most: int) -> None:
@@ -222,5 +248,5 @@ def _choose(candidates: list[_Candidate], side: int | None) -> _Candidate:
             return candidate
     if cubes:
         small = " x ".join(map(str, cubes[0].shape[1:]))
-        raise BadCutout(f"not a cutout: planes of {small} pixels, smaller than a galaxy frame")
+        raise BadCutout(f"not a cutout: planes of {small} pixels, fewer than {SMALLEST} on a side")
     raise BadCutout(f"wrong shape: {found}, not a plane each for {', '.join(BANDS)}")

@@ -51,7 +51,7 @@ def _check(image: Image.Image) -> None:
         raise BadCutout(_too_large())
     if min(image.size) < SMALLEST:
         raise BadCutout(
-            f"not a cutout: {image.height} x {image.width} pixels, smaller than a galaxy frame"
+            f"not a cutout: {image.height} x {image.width} pixels, fewer than {SMALLEST} on a side"
         )
     if image.mode not in _MODES:
         raise BadCutout(f"unreadable: pixels of type {image.mode}, not 8-bit colour")
