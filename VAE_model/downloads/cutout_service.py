@@ -117,7 +117,6 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
         words = value.partition(b"/")[0].decode("ascii", "replace").strip()
         cards.setdefault(keyword.strip(), words.strip("'").rstrip())
     middle = (size + 1) / 2
-    cards[b"IMAGETYP"] = cards.get(b"IMAGETYP", "").lower()  # of files before 2023-06, and since
     expected = {
         b"SIMPLE": "T", b"BITPIX": "-32", b"NAXIS": "3", b"NAXIS1": str(size),
         b"NAXIS2": str(size), b"NAXIS3": str(len(BANDS)), b"BANDS": BANDS,
