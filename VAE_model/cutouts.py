@@ -60,7 +60,7 @@ def read_cutout(path: Path) -> Cutout:
     check_flux(frame.flux)
     ra, dec = _centre(frame.header, path)
     release = frame.release
-    return Cutout(frame.flux, ra, dec, survey_of(release), release, frame.unit == DISPLAY)
+    return Cutout(frame.flux, ra, dec, survey_of(release, ra, dec), release, frame.unit == DISPLAY)
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:

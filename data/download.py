@@ -83,7 +83,8 @@ class Config:
     contact: str = ""
     """Your e-mail address or page, told to the services, so that they can reach you."""
     tries: int = 6
-    """Tries of a request that time-outs, 429, 5xx, resets or truncated bodies spoil."""
+    """Tries of a request that time-outs, 429, 5xx, resets or truncated bodies spoil; where the
+    service itself fails on a request (HTTP 500) three at most."""
     backoff: float = 1.0
     """Longest wait (seconds) before the second try; it doubles with each, up to a minute."""
     time_limit: float = 120.0
@@ -295,15 +296,13 @@ def say_releases(config: Config) -> None:
 
 def main(config: Config) -> None:
     run = Run(config.run)
-    if config.check:
-        check_config(config, run)
-        compare(config.service, manners_of(config))
-        return
     table = [ROOT / config.table] if config.table else []
     images = [run.images(survey) for survey in surveys_of(config)]
     outputs = [*([] if table else [run.catalogue]), run.manifest, *images]
     stage = Stage(__file__, run, config, inputs=table, outputs=outputs)
     check_config(config, run)
+    if config.check and not stage.dry_run:
+        return compare(config.service, manners_of(config))
     if not stage.dry_run and table and not table[0].is_file():
         raise Problem(f"{table[0]} is missing: give the table's place with --table")
     if stage.nothing_to_do(unfinished(run, config.retry_missing)):
