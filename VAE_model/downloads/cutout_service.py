@@ -145,7 +145,7 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
 
 
 def _is_version(version: str, job: Job) -> bool:
-    """Whether a header's VERSION is what the job must have."""
+    """Return whether a header's VERSION is what the job must have."""
     if job.version and version.lower() != job.version.lower():
         return False
     return survey_of(version) == job.survey

@@ -21,6 +21,7 @@ from VAE_model.downloads.cutout_service import Job
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
+from VAE_model.surveys import label_of
 
 REFUSED = "refused"  # no cutout after all tries; whose fault it is remains to be seen
 
@@ -105,8 +106,9 @@ class Verdicts:
             if not is_up:
                 self._down = True
                 raise Problem(
-                    f"{layer.useless} requests in a row failed, the last by {outcome.reason}: what "
-                    "came is kept; wait, and give the same command again"
+                    f"{layer.useless} requests in a row failed, the last by {outcome.reason}; so "
+                    f"did positions that {label_of(survey)} should show: what came is kept; give "
+                    "the same command again later"
                 )
             layer.useless = 0
 
@@ -126,9 +128,12 @@ class Verdicts:
             self._lock.release()
 
     def _cuts(self, survey: str, ask: Callable[[Job], Outcome]) -> bool:
-        """Whether the layer of a survey still cuts: one of its controls is good."""
-        last = self._layers[survey].last
-        for job in [*([last] if last else []), *self.controls.get(survey, [])]:
+        """Return whether the layer of a survey still cuts: whether one of its controls is good."""
+        layer = self._layers[survey]
+        refused = {outcome.job.path for _, outcome in layer.waiting}
+        for job in [*([layer.last] if layer.last else []), *self.controls.get(survey, [])]:
+            if job.path in refused:
+                continue
             control = ask(job)
             if control.status == GOOD:
                 return True
