@@ -85,24 +85,28 @@ def _facts(client: Client, service: str) -> Iterator[Fact]:
 
 
 def _facts_of_image(survey: Survey, answer: _Answer, more: tuple[str, ...]) -> Iterator[Fact]:
+    """more: what was asked for beside the image; where anything was, the header is compared too."""
     layer = survey.layer
     if not answer.hdus:
         yield f"{layer}, a known galaxy", "an image", answer.status + " with text" * answer.text
         return
     image, header = answer.hdus[0], answer.hdus[0].header
-    names = ("IMAGETYP", "SURVEY", "VERSION", "BANDS", "BAND0", "BAND1", "BAND2", "IMAGEW")
-    believed = ("IMAGE", "DECaLS", survey.version, BANDS, *BANDS, SIZE)
-    for name, value in zip(names, believed, strict=True):
-        yield f"{layer}, {name}", repr(value), repr(header.get(name))
+    shows = image.data is not None and bool(np.any(image.data))
+    yield f"{layer}, VERSION", repr(survey.version), repr(header.get("VERSION"))
+    yield f"{layer}, BANDS", repr(BANDS), repr(header.get("BANDS"))
     yield f"{layer}, shape", (len(BANDS), SIZE, SIZE), image.shape
+    yield f"{layer}, shows the galaxy", True, shows
+    if not more:
+        return
+    for name, value in (("IMAGETYP", "IMAGE"), ("SURVEY", "DECaLS"), ("IMAGEW", SIZE)):
+        yield f"{layer}, {name}", repr(value), repr(header.get(name))
+    numbered = [header.get(f"BAND{number}") for number in range(len(BANDS))]
+    yield f"{layer}, BAND0 and so on", list(BANDS), numbered
     middle = (SIZE + 1) / 2
     ra, dec = position_at(header, middle, middle)
     yield f"{layer}, centre", survey.known, (round(float(ra), 4), round(float(dec), 4))
-    shows = image.data is not None and bool(np.any(image.data))
-    yield f"{layer}, shows the galaxy", True, shows
-    if more:
-        kinds = [str(hdu.header.get("IMAGETYP")) for hdu in answer.hdus[1:]]
-        yield f"{layer}, further HDUs", [word.upper() for word in more], kinds
+    kinds = [str(hdu.header.get("IMAGETYP")) for hdu in answer.hdus[1:]]
+    yield f"{layer}, further HDUs", [word.upper() for word in more], kinds
 
 
 def _ask(
