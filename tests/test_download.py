@@ -38,6 +38,7 @@ from cutout_service import (
 
 from VAE_model import galaxy_zoo
 from VAE_model.cutouts import read_cutout
+from VAE_model.downloads import cutout_service
 from VAE_model.downloads.catalogue import LABELS, NEEDED, WELCOME
 from VAE_model.downloads.client import Gate, Permanent, Transient, retry_after
 from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, path_of
@@ -566,6 +567,17 @@ def smaller(body: bytes) -> bytes:
 def test_what_is_no_cutout_is_refused_with_its_reason(body, kind, reason):
     with pytest.raises(kind, match=f"^{reason}"):
         check_cutout(body, JOB)
+
+
+def test_the_service_s_own_files_are_checked_the_quick_way():
+    assert all(
+        cutout_service._plainly_right(cutout(body_of(layer), 10, 20), job, 256)
+        for layer, job in (
+            (LAYERS["ls-dr9-south"], JOB),
+            (dataclasses.replace(LAYERS["ls-dr9-south"], imagetyp="image"), JOB),  # before 2023-06
+            (LAYERS["ls-dr10-south"], dataclasses.replace(JOB, version="DR10-south")),
+        )
+    )
 
 
 def test_a_cutout_spelled_another_way_is_taken_too():
