@@ -126,7 +126,7 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
         return False
     if cards.get(b"IMAGETYP", "").upper() != "IMAGE":  # in small letters before 2023-06
         return False
-    if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND"}:
+    if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND", b"BUNIT"}:
         return False
     try:
         x, y, ra, dec = (
