@@ -35,6 +35,7 @@ from cutout_service import (
     file_of,
     galaxy,
 )
+from tqdm import tqdm
 
 from VAE_model import galaxy_zoo
 from VAE_model.cutouts import read_cutout
@@ -42,7 +43,8 @@ from VAE_model.downloads import cutout_service
 from VAE_model.downloads.catalogue import LABELS, NEEDED, WELCOME
 from VAE_model.downloads.client import Gate, Permanent, Transient, retry_after
 from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, path_of
-from VAE_model.downloads.manifest import COLUMNS, alone
+from VAE_model.downloads.manifest import COLUMNS, Journal, alone
+from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
 from VAE_model.files import list_files
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
@@ -332,6 +334,23 @@ def test_what_was_refused_when_the_service_went_down_is_not_missing(run, tmp_pat
         fetch(run, service, table, give_up_after=6)
     counts = Counter(download.fold(run)["status"])
     assert set(counts) == {"good", "failed"} and counts["good"] >= 28 and counts["failed"] >= 6
+
+
+@pytest.mark.parametrize(("later", "verdict"), [(True, "missing"), (False, "failed")])
+def test_only_a_cutout_that_was_asked_for_after_a_refusal_shows_that_the_layer_is_up(
+    run, later, verdict
+):
+    good = dataclasses.replace(JOB, path="images/decals/00/1.0000_1.0000.fits")
+    journal = Journal(run.journal)
+    with tqdm(disable=True) as bar:
+        verdicts = Verdicts(run, journal, bar, 20, {})
+        before = time.monotonic()
+        verdicts.add(Outcome(JOB, REFUSED, "HTTP 500: Internal Server Error", tries=3), pytest.fail)
+        began = time.monotonic() if later else before
+        verdicts.add(Outcome(good, "good", began=began), pytest.fail)
+        verdicts.close()
+    journal.close()
+    assert download.fold(run).set_index("path").loc[JOB.path, "status"] == verdict
 
 
 def test_a_layer_that_is_gone_is_told_while_the_other_is_there(run, tmp_path):
