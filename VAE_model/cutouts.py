@@ -66,7 +66,7 @@ def read_cutout(path: Path) -> Cutout:
     release = frame.release
     step = number_on_card(frame.header, STEP)
     return Cutout(
-        frame.flux, ra, dec, survey_of(release), release,
+        frame.flux, ra, dec, survey_of(release, ra, dec), release,
         display=frame.unit == DISPLAY,
         unit=frame.unit,
         step=step if step > 0 else 1.0,
