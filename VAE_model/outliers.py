@@ -108,12 +108,16 @@ def rank(scores: ArrayLike) -> NDArray[np.int64]:
 def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
     """Where the logarithm of a positive quantity is more than `sigmas` above its median: (N,).
 
-    sigma is that of the middle of the values, by their median deviation; NaN does not stand out.
+    sigma is that of the middle of the values, by their median deviation; NaN and zero (a sky that
+    is cut off has no scatter) do not stand out.
     """
-    with np.errstate(divide="ignore"):
-        level = np.log(np.asarray(values, float))
-    level -= np.nanmedian(level)
-    return level > sigmas * 1.4826 * np.nanmedian(np.abs(level))
+    values = np.asarray(values, float)
+    known = values > 0
+    if not known.any():
+        return known
+    level = np.log(values, where=known, out=np.full(values.shape, -np.inf))
+    level -= np.median(level[known])
+    return level > sigmas * 1.4826 * np.median(np.abs(level[known]))
 
 
 def _cross_fit(
