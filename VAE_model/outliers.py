@@ -135,9 +135,7 @@ def _fit_cloud(latents: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
     latents = np.asarray(latents, np.float64)
     fit = LedoitWolf().fit(latents)
     kept = round(len(latents) * (1 - _TRIM))
-    if (
-        2 * latents.shape[1] < kept < len(latents)
-    ):  # a trimmed small sample would lose more than it gains
+    if 2 * latents.shape[1] < kept < len(latents):  # trimmed, a small sample would lose too much
         for _ in range(2):
             distance = _distance(latents, fit.location_, fit.precision_)
             fit = LedoitWolf().fit(latents[np.argpartition(distance, kept)[:kept]])

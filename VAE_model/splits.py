@@ -122,20 +122,21 @@ def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.st
 def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> NDArray[np.object_]:
     """What decides the side of each galaxy, (3, N): the number of its cell, of its small cell, and
     its position; without one its name. Images of the same galaxy have the position of one."""
-    ra, dec = (np.array(part, float, ndmin=1) for part in (ra, dec))
-    pairs = close_pairs(ra, dec, SAME)
+    east: NDArray[np.float64] = np.array(ra, float, ndmin=1)
+    north: NDArray[np.float64] = np.array(dec, float, ndmin=1)
+    pairs = close_pairs(east, north, SAME)
     if len(pairs):
-        graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(ra), len(ra)))
+        graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(east), len(east)))
         galaxy = connected_components(graph, directed=False)[1]
-        order = np.lexsort((ra, dec, galaxy))  # the southernmost stands for all
+        order = np.lexsort((east, north, galaxy))  # the southernmost stands for all
         first = order[np.unique(galaxy[order], return_index=True)[1]][galaxy]
-        ra, dec = ra[first], dec[first]
-    known = np.isfinite(ra) & np.isfinite(dec)
+        east, north = east[first], north[first]
+    known = np.isfinite(east) & np.isfinite(north)
     keys = np.array([names] * 3, dtype=object)
     for row in np.flatnonzero(known):
-        keys[0, row] = _cell(ra[row], dec[row], CELL)
-        keys[1, row] = _cell(ra[row], dec[row], CELL / 4)
-        keys[2, row] = f"{ra[row] % 360.0:.5f} {dec[row]:.5f}"
+        keys[0, row] = _cell(east[row], north[row], CELL)
+        keys[1, row] = _cell(east[row], north[row], CELL / 4)
+        keys[2, row] = f"{east[row] % 360.0:.5f} {north[row]:.5f}"
     return keys
 
 
