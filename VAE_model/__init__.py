@@ -8,7 +8,5 @@ __version__ = "0.1.0"
 
 try:
     Path.home()
-except (
-    RuntimeError
-):  # a container's user without a home or a name; astropy needs one to be imported
+except RuntimeError:  # a container's user, without a home or a name; astropy asks for one
     os.environ["HOME"] = tempfile.gettempdir()

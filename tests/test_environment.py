@@ -96,6 +96,22 @@ def test_ctrl_c_ends_a_stage_unless_it_was_started_to_ignore_it(three: Run, hand
     assert "Traceback" not in done.stderr
 
 
+NAMELESS = """
+import pwd
+def unknown(number):
+    raise KeyError(f"getpwuid(): uid not found: {number}")
+pwd.getpwuid = unknown
+import VAE_model
+from astropy.io import fits
+"""
+
+
+def test_a_user_without_a_home_or_a_name_can_work():
+    """As containers run a process under a number that no /etc/passwd has."""
+    bare = {name: value for name, value in environment().items() if name != "HOME"}
+    subprocess.run([sys.executable, "-c", NAMELESS], env=bare, check=True)
+
+
 @pytest.mark.parametrize(
     "left",
     [
