@@ -15,7 +15,7 @@ it the side of a galaxy; a list that is wide enough for the cells of a quarter o
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,46 +55,51 @@ def assign_by_rule(
     ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
 ) -> tuple[NDArray[np.str_], str]:
     """The same with the rule that divides those for which no table does: one of RULES."""
-    keys, rule = _keys(ra, dec, names), ""
+    key_of, rule = _keys(ra, dec, names), ""
     sides = np.array(list(given) or [""] * len(names), dtype="<U10")
     by_table = sides.astype(bool).any()  # which may give a side as little as it likes
     enough = None if len(names) < FEWEST else 0.0 if by_table else _ENOUGH
     train = sides == "train"
     if train.any() and "validation" not in sides:
         part = {name: SHARES[name] for name in ("train", "validation")}
-        sides[train], rule = _divide(np.full(train.sum(), "", "<U10"), keys[:, train], part, enough)
+        sides[train], rule = _divide(
+            np.full(train.sum(), "", "<U10"), lambda level: key_of(level)[train], part, enough
+        )
     if (sides == "").any():
-        return _divide(sides, keys, SHARES, enough)
+        return _divide(sides, key_of, SHARES, enough)
     return sides, rule
 
 
 def _divide(
     sides: NDArray[np.str_],
-    keys: NDArray[np.object_],
+    key_of: Callable[[int], NDArray[np.object_]],
     shares: dict[str, float],
     enough: float | None,
 ) -> tuple[NDArray[np.str_], str]:
     """The sides of galaxies by the first rule that leaves none empty, nor below `enough` of its
     share; None: by the first rule, whatever it gives.
 
-    sides: those that are given, (N,), empty where not; keys: by _keys.
+    sides: those that are given, (N,), empty where not; key_of: by _keys.
     """
     least = {side: (enough or 0) * share / sum(shares.values()) for side, share in shares.items()}
-    for rule, key in zip(RULES, keys, strict=False):
+    for level, rule in enumerate(RULES[:-1]):
+        key = key_of(level)
         found = _joined(sides, key)
         open_ = found == ""
         found[open_] = [_side(_draw(name), shares) for name in key[open_]]
         part = {side: float(np.mean(found == side)) for side in shares}
         if enough is None or all(part[side] > 0 and part[side] >= least[side] for side in shares):
             return found, rule
-    found = _joined(sides, keys[-1])
+    found = _joined(sides, key)
     open_ = found == ""
-    found[open_] = _ranked(keys[-1][open_], shares)
+    found[open_] = _ranked(key[open_], shares)
     return found, RULES[-1]
 
 
 def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str_]:
     """The sides, and for those without one that of the others with their key."""
+    if not sides.astype(bool).any():
+        return sides.copy()
     order = list(SHARES)
     of_key: dict[str, str] = {}
     for name, side in zip(key, sides, strict=True):
@@ -119,9 +124,10 @@ def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.st
     return of_galaxy[place_of]
 
 
-def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> NDArray[np.object_]:
-    """What decides the side of each galaxy, (3, N): the number of its cell, of its small cell, and
-    its position; without one its name. Images of the same galaxy have the position of one."""
+def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> Callable[[int], NDArray[np.object_]]:
+    """What decides the side of each galaxy by the rule of a number, (N,): the number of its cell
+    (0), of its small cell (1), its position (2); without a position its name. Images of the same
+    galaxy have the position of one."""
     east: NDArray[np.float64] = np.array(ra, float, ndmin=1)
     north: NDArray[np.float64] = np.array(dec, float, ndmin=1)
     pairs = close_pairs(east, north, SAME)
@@ -132,12 +138,17 @@ def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> NDArray[np.object_
         first = order[np.unique(galaxy[order], return_index=True)[1]][galaxy]
         east, north = east[first], north[first]
     known = np.isfinite(east) & np.isfinite(north)
-    keys = np.array([names] * 3, dtype=object)
-    for row in np.flatnonzero(known):
-        keys[0, row] = _cell(east[row], north[row], CELL)
-        keys[1, row] = _cell(east[row], north[row], CELL / 4)
-        keys[2, row] = f"{east[row] % 360.0:.5f} {north[row]:.5f}"
-    return keys
+
+    def key_of(level: int) -> NDArray[np.object_]:
+        keys = np.array(names, dtype=object)
+        for row in np.flatnonzero(known):
+            if level == 2:
+                keys[row] = f"{east[row] % 360.0:.5f} {north[row]:.5f}"
+            else:
+                keys[row] = _cell(east[row], north[row], CELL / 4**level)
+        return keys
+
+    return key_of
 
 
 def _cell(ra: float, dec: float, size: float) -> str:
