@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from astropy.table import Table
 
 from VAE_model.columns import as_numbers, as_text, find_column
 from VAE_model.files import atomic, read_parquet, write_parquet
@@ -150,6 +149,8 @@ def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Confi
 
 def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> None:
     """One class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
+    from astropy.table import Table  # after VAE_model, which finds a home that astropy needs
+
     table = Table.from_pandas(galaxies)
     table["iauname"] = galaxies["iauname"].to_numpy(dtype="U32")
     table["ra"].unit = table["dec"].unit = "deg"

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -39,6 +38,7 @@ from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pages.gallery import Card, Kind, write_gallery
 from VAE_model.paths import Run
+from VAE_model.plotting import Figure
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import DECALS, SURVEYS
