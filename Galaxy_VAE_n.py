@@ -110,6 +110,7 @@ def main(config: Config) -> None:
     stage.begin()
     with distributed.first_alone():
         packed = Packed.of(run, config.workers)
+    print(f"  split: {packed.sides()}", flush=True)
     device = choose_device(config.device)
     stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}
@@ -123,7 +124,7 @@ def main(config: Config) -> None:
             f"-ELBO {best[num_var]['validation_loss']:.1f} nats an image, "
             f"{best[num_var]['active']} active"
         )
-    stage.finish(best=best)
+    stage.finish(best=best, split_by=packed.split_by)
 
 
 if __name__ == "__main__":

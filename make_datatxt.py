@@ -1,7 +1,9 @@
 """List the good images: walk the image folders, check every file, write train.txt.
 
-A file is good when it is readable, finite, 3x256x256, with signal in every band, and not a second
-image of the same position in the same survey. Every refusal has a reason in rejected.csv.
+A file is good when it is readable, finite, 3x256x256, of a known unit, with signal in every band,
+and not a second image of the same position in the same survey. Every refusal has a reason in
+rejected.csv. Files that state no unit are taken to be in nanomaggies, and questioned where their
+noise is far from any survey's.
 
 Reads:  images/decals/, every folder of images/ where there is none, or the constant `folders`
 Writes: train.txt (a path a line, relative to the run), rejected.csv (path, reason), packed/ (the
@@ -19,12 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
+from VAE_model.flux_units import doubt, noise_ratio
 from VAE_model.packed import Packed
 from VAE_model.packing import Pixels
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pixel_noise import is_cut, sky_noise
 from VAE_model.sky import close_pairs
 
 
@@ -46,24 +50,30 @@ class Config:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What reading one file gave: a position, a survey and the share of pixels that are exactly
-    zero (to a hundredth), or the reason of its refusal."""
+    """What reading one file gave: a position, a survey, the share of pixels that are exactly zero
+    (to a hundredth), the noise in terms of a survey's where the file states no unit (NaN where it
+    does) and whether the sky is cut off, or the reason of its refusal."""
 
     ra: float = float("nan")
     dec: float = float("nan")
     survey: str = ""
     reason: str = ""
     empty: float = 0.0
+    noise_ratio: float = float("nan")
+    cut: bool = False
 
 
 def check(path: Path) -> Verdict:
     """Read one file. Nothing in a file can stop the stage: what is wrong becomes the reason."""
     try:
         cutout = read_cutout(path)
+        sky_noise(cutout.flux, cutout.display)
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
     empty = round(1 - np.count_nonzero(cutout.flux) / cutout.flux.size, 2)
-    return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty)
+    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux) / cutout.step**2
+    cut = is_cut(cutout.flux)
+    return Verdict(cutout.ra, cutout.dec, cutout.survey, "", empty, ratio, cut)
 
 
 def image_folders(config: Config, run: Run) -> list[Path]:
@@ -153,14 +163,23 @@ def main(config: Config) -> None:
     ):
         csv.writer(stream).writerows([("path", "reason"), *refused])
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
-        print(f"  refused {count:,}: {reason}")
+        sizes = reason in ("wrong shape", "wrong bands")
+        print(f"  refused {count:,}: {reason}" + " (data/import_images.py brings it in)" * sizes)
     surveys = Counter(v.survey for v, r in zip(verdicts, reasons, strict=True) if not r)
     print(f"  good {len(good):,} of {len(paths):,}", dict(surveys))
+    if question := doubt([v.noise_ratio for v, r in zip(verdicts, reasons, strict=True) if not r]):
+        print(f"  {question}")
+    cut = [n for n, v, r in zip(names, verdicts, reasons, strict=True) if v.cut and not r]
+    if cut:
+        print(
+            f"  {len(cut):,} of them have a sky of one value, or cut off at one (black, white, "
+            f"clipped, a border), {cut[0]} first: its noise is that of their other pixels"
+        )
     if not good:
         raise Problem(f"no good image among {len(paths)} files: see {run.show(run.rejected)}")
     write_text(run.train_txt, "".join(f"{name}\n" for name in good))
     Packed.of(run, config.workers, config.pixels)
-    stage.finish(good=len(good), refused=len(refused), surveys=dict(surveys))
+    stage.finish(good=len(good), refused=len(refused), surveys=dict(surveys), cut_sky=len(cut))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import distributed, pose, segmentation, structure
+from VAE_model import distributed, pixel_noise, pose, segmentation, structure
 from VAE_model.batches import batches
 from VAE_model.packed import Packed
 from VAE_model.pipeline.code_version import code_version
@@ -75,7 +75,8 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the images, the code that prepares, the stretch, and the network's frame."""
-        code = code_version(*(Path(module.__file__) for module in (segmentation, pose, structure)))
+        modules = (segmentation, pixel_noise, pose, structure)
+        code = code_version(*(Path(module.__file__) for module in modules))
         constants: list[object] = [
             type(self.network).__name__,
             self.network.SIDE,

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
@@ -26,6 +25,7 @@ from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.plotting import Figure
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most
 

@@ -256,3 +256,10 @@ def test_a_truth_without_defects_is_named(copy):
     write_parquet(copy.truth, pd.DataFrame({"iauname": ["J1"]}))
     with pytest.raises(Problem, match=r"truth.parquet has no column defect_decals"):
         decals_4.main(decals_4.Config(copy.folder, NUM_VAR))
+
+
+def test_ten_training_galaxies_are_enough_for_a_distance():
+    """The least that decals_4.py takes: of folds of eight there is nothing to trim."""
+    latents = np.random.default_rng(0).normal(size=(16, 3))
+    distance = outliers.mahalanobis(latents, np.arange(16) < 10)
+    assert np.isfinite(distance).all() and (distance > 0).all()

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import io
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -23,6 +25,11 @@ class Given:
 
 given = Given()
 
+_CLOSED = (
+    "what reads this script's output has closed it (head, a pager), and the script ended with it: "
+    "the same command resumes from here"
+)
+
 
 class Stop(Exception):
     """The script has done all that the command line asked for."""
@@ -35,8 +42,9 @@ def start(
 
     several: the script can be one of several processes (torchrun).
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
-    2 a wrong command line (tyro); 130 interrupted.
+    2 a wrong command line (tyro); 130 interrupted; 141 nobody reads its output any more.
     """
+    _mend_streams()
     flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
 
     def switch(name: str, words: str) -> tuple[str, Any, Any]:
@@ -66,6 +74,10 @@ def start(
         if distributed.processes() == 1 or not distributed.was_lost(error):
             raise
         sys.exit(f"error: {distributed.LOST}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
+        print(f"error: {_CLOSED}", file=sys.stderr)
+        sys.exit(141)
     except OSError as error:
         what = error.strerror or str(error)
         where = f"{error.filename}: " if error.filename else ""
@@ -73,3 +85,21 @@ def start(
     except KeyboardInterrupt:
         print("interrupted: the same command resumes from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _mend_streams() -> None:
+    """Open the null device in place of each stream that was closed (`<&-`, a daemon).
+
+    Else a file that is opened later would take its number, and be written into. A terminal that
+    cannot show a letter shows its code.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

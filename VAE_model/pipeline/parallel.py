@@ -2,15 +2,18 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from VAE_model.distributed import here
 from VAE_model.pipeline.problem import Problem
 
 Item = TypeVar("Item")
@@ -22,9 +25,11 @@ _FEW = 64  # items for which starting processes costs more than it gains
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use; one of several on a machine has its share."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (found or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    """Return the CPU cores that this process may use, by its affinity and its container's quota.
+
+    One of several processes on a machine has its share of them.
+    """
+    return max(1, cpu_count() // here())
 
 
 def each(
@@ -48,7 +53,13 @@ def each(
                 bar.update()
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
-        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin) as pool:
+        try:
+            processes = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores: no /dev/shm
+            print(f"  one process instead of {workers}: others cannot be started here ({error})")
+            yield from each(function, items, 1, label)
+            return
+        with processes as pool:
             try:
                 for result in pool.map(function, items, chunksize=chunk):
                     yield result
@@ -64,7 +75,9 @@ def _begin() -> None:
     """Give a process one thread, and let it end with the process that started it.
 
     Else images would still be written beside those of the next run after that one was killed.
+    Ctrl-C is for the process that started it to answer.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"  # for libraries that are loaded from now on

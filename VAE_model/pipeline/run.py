@@ -2,7 +2,8 @@
 
 Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
 constant `run` says otherwise). Relative paths start at the root of the repository, whatever the
-working directory is, so that scripts and notebooks agree.
+working directory is, so that scripts and notebooks agree; where the package is installed apart from
+a repository (a wheel), they start at the working directory.
 """
 
 from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
@@ -10,7 +11,8 @@ from __future__ import annotations  # `make` reads this file before it looks for
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+_REPOSITORY = Path(__file__).resolve().parent.parent.parent
+ROOT = _REPOSITORY if (_REPOSITORY / "make_datatxt.py").is_file() else Path.cwd()
 DEFAULT = "data/demo"
 
 

@@ -62,7 +62,7 @@ class Stage:
         inputs: Iterable[Path],
         outputs: Iterable[Path],
     ) -> None:
-        self.script = str(Path(script).resolve().relative_to(ROOT))
+        self.script = _name_of(Path(script).resolve())
         self.run = run
         self.config = config
         self.inputs = [Path(path) for path in inputs]
@@ -257,3 +257,10 @@ class Stage:
         print("outputs:")
         for path in self.outputs:
             print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")
+
+
+def _name_of(script: Path) -> str:
+    """Return a script as a person types it: analysis/decals_1.py."""
+    roots = [ROOT, *(folder for folder in script.parents if (folder / "make_datatxt.py").exists())]
+    inside = (script.relative_to(root) for root in roots if script.is_relative_to(root))
+    return next(inside, Path(script.name)).as_posix()
