@@ -28,7 +28,7 @@ from VAE_model.sky import iauname
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 INDEX = "index.parquet"
 LOOKED_BY = code_version(
-    *(Path(m.__file__) for m in (defects, segmentation, frames, flux_units, pixel_noise))
+    *(Path(str(m.__file__)) for m in (defects, segmentation, frames, flux_units, pixel_noise))
 )
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)
