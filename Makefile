@@ -110,11 +110,11 @@ adapt: setup  ## T3 adapt the model to the second survey
 compare: setup  ## T4 before and after, on the test pairs
 	$(PY) transfer/compare.py --run $(RUN)
 larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
-	$(PY) benchmarks/larger_sky.py
+	$(PY) experiments/larger_sky.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
 	$(PY) benchmarks/speed.py --write $(BENCH)
 features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
-	$(PY) benchmarks/features.py --write
+	$(PY) experiments/features.py --write
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
 traversal: setup  ## A8 images along the strongest latents

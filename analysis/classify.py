@@ -25,14 +25,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import galaxy_zoo, scores
+from VAE_model import galaxy_zoo
+from VAE_model.evaluation import classification as scores
+from VAE_model.evaluation.calibration import draw_reliability, reliability
+from VAE_model.evaluation.pca import pixel_components
 from VAE_model.files import atomic, read_parquet, write_json, write_text
 from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.pixel_pca import pixel_components
-from VAE_model.reliability import draw_reliability, reliability
-from VAE_model.score_report import (
+from VAE_model.report.classification_report import (
     as_values,
     draw_confusion,
     draw_scores,

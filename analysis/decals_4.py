@@ -31,15 +31,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from VAE_model import outliers
 from VAE_model.defects import FLAGS
-from VAE_model.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
+from VAE_model.evaluation import outliers
 from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
-from VAE_model.pages.gallery import Card, Kind, write_gallery
 from VAE_model.paths import Run
+from VAE_model.report.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
+from VAE_model.report.gallery import Card, Kind, write_gallery
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import DECALS, SURVEYS

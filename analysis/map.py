@@ -22,11 +22,21 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, thumbnail
 from VAE_model.files import read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.packed import Packed
-from VAE_model.pages.latent_map import (
+from VAE_model.paths import Run
+from VAE_model.report.figures import (
+    CLASS_STYLES,
+    CYAN,
+    GREEN,
+    INDIGO,
+    NO_CLASS,
+    ROSE,
+    SAND,
+    thumbnail,
+)
+from VAE_model.report.latent_map import (
     TILE,
     Answer,
     Galaxies,
@@ -35,7 +45,6 @@ from VAE_model.pages.latent_map import (
     map_page,
     sheet_order,
 )
-from VAE_model.paths import Run
 from VAE_model.sky import viewer_of
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import label_of

@@ -32,17 +32,17 @@ from tqdm import tqdm
 
 from VAE_model.device import Precision
 from VAE_model.elbo import kl_divergence
+from VAE_model.evaluation.classification import Estimate
+from VAE_model.evaluation.pca import pixel_components
+from VAE_model.evaluation.probe.encoded import Encoded, Encoder
+from VAE_model.evaluation.probe.exposures import observe
+from VAE_model.evaluation.probe.invariance import changed_means, relative_moves
+from VAE_model.evaluation.probe.posterior import Calibration, calibrate
+from VAE_model.evaluation.probe.quantities import Quantity, quantities
+from VAE_model.evaluation.probe.regression import Told, tell
 from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.paths import ROOT, Run
-from VAE_model.pixel_pca import pixel_components
-from VAE_model.probe.calibration import Calibration, calibrate
-from VAE_model.probe.encoded import Encoded, Encoder
-from VAE_model.probe.exposures import observe
-from VAE_model.probe.figure import draw_probe
-from VAE_model.probe.invariance import changed_means, relative_moves
-from VAE_model.probe.probing import Told, tell
-from VAE_model.probe.quantities import Quantity, quantities
-from VAE_model.scores import Estimate
+from VAE_model.report.probe_figure import draw_probe
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.stretch import Stretch
 

@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import quote
 
 from VAE_model.files import write_text
-from VAE_model.pages import page
-from VAE_model.pages.chapters import CHAPTERS, Chapter, caption, key_numbers
-from VAE_model.pages.material import Material
-from VAE_model.pages.page import Html, element, facts, join
-from VAE_model.pages.run_tables import anything
 from VAE_model.paths import Run
+from VAE_model.report import page
+from VAE_model.report.chapters import CHAPTERS, Chapter, caption, key_numbers
+from VAE_model.report.page import Html, element, facts, join
+from VAE_model.report.run_outputs import Material
+from VAE_model.report.run_tables import anything
 from VAE_model.stage import Problem, Stage, start
 
 

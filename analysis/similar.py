@@ -19,12 +19,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
+from VAE_model.evaluation.similarity import nearest
 from VAE_model.files import write_parquet
 from VAE_model.latents import posterior_widths, read_means
-from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.report.figures import ROSE, new_figure, save_figure, show_image, thumbnail
 from VAE_model.stage import Problem, Stage, start
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most

@@ -22,9 +22,9 @@ from torch import nn
 
 from VAE_model import models
 from VAE_model.anatomy import Block, dissect
-from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic
 from VAE_model.paths import Run
+from VAE_model.report.figures import new_figure, save_figure
 from VAE_model.stage import Problem, Stage, start
 
 

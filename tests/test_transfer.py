@@ -32,9 +32,9 @@ from VAE_model.cutouts import read_cutout
 from VAE_model.fitting import Files
 from VAE_model.latents import read_means
 from VAE_model.pair_latents import read_sides
-from VAE_model.pairs import read_pairs, views
 from VAE_model.paths import ROOT, Run
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import read_pairs, views
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),

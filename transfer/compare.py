@@ -23,21 +23,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import galaxy_zoo, scores
+from VAE_model import galaxy_zoo
 from VAE_model.adaptation import BEFORE, METHODS
-from VAE_model.agreement import Agreement, agreement, intervals
-from VAE_model.comparison import FIRST, SECOND, Scores, ask_all, transfer_of
-from VAE_model.comparison_report import (
+from VAE_model.evaluation import classification as scores
+from VAE_model.evaluation.agreement import Agreement, agreement, intervals
+from VAE_model.files import atomic, read_parquet, write_json, write_text
+from VAE_model.pair_latents import Sides, read_sides
+from VAE_model.paths import Run
+from VAE_model.report.comparison_report import (
     draw_comparison,
     markdown,
     question_table,
     table_of_methods,
     verdicts,
 )
-from VAE_model.files import atomic, read_parquet, write_json, write_text
-from VAE_model.pair_latents import Sides, read_sides
-from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.transfer.comparison import FIRST, SECOND, Scores, ask_all, transfer_of
 
 
 @dataclass(frozen=True)

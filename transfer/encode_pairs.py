@@ -14,10 +14,10 @@ from VAE_model.adaptation import BEFORE
 from VAE_model.device import Precision
 from VAE_model.files import write_parquet
 from VAE_model.pair_latents import encode_pairs
-from VAE_model.pairs import read_pairs, views
 from VAE_model.paths import Run
 from VAE_model.stage import Stage, start
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import read_pairs, views
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,10 @@ from numpy.typing import NDArray
 
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
-from VAE_model.figures import (
+from VAE_model.files import atomic, list_files, write_parquet
+from VAE_model.packed import Packed
+from VAE_model.paths import Run
+from VAE_model.report.figures import (
     INDIGO,
     ROSE,
     log_scale,
@@ -34,9 +37,9 @@ from VAE_model.figures import (
     show_image,
     thumbnail,
 )
-from VAE_model.files import atomic, list_files, write_parquet
-from VAE_model.packed import Packed
-from VAE_model.pair_audit import (
+from VAE_model.stage import Problem, Stage, start
+from VAE_model.surveys import SURVEYS, label_of
+from VAE_model.transfer.audit import (
     Verdict,
     check,
     defects_of,
@@ -44,10 +47,7 @@ from VAE_model.pair_audit import (
     measured_offsets,
     reasons_of,
 )
-from VAE_model.pairs import View, views
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
-from VAE_model.surveys import SURVEYS, label_of
+from VAE_model.transfer.pairs import View, views
 
 
 @dataclass(frozen=True)
