@@ -93,7 +93,7 @@ map: setup  ## A3 the interactive map: one HTML file
 	$(PY) analysis/map.py --run $(RUN)
 outliers: setup  ## A4 rank the outliers: rare galaxies, bad frames
 	$(PY) analysis/decals_4.py --run $(RUN)
-similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--of J112953.88-000427.4")
+similar: setup  ## A7 the galaxies most like those asked about (SIMILAR="--query J112953.88-000427.4")
 	$(PY) analysis/similar.py --run $(RUN) $(SIMILAR)
 classify: setup  ## A5 the seven questions by a forest on the latents
 	$(PY) analysis/classify.py --run $(RUN)

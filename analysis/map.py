@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.files import read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
+from VAE_model.joins import join_rows
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.report.figures import (
@@ -46,10 +47,10 @@ from VAE_model.report.latent_map import (
     sheet_order,
 )
 from VAE_model.sky import viewer_of
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.stage import Stage, start
 from VAE_model.surveys import label_of
 
-# Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
+# Colours and markers of the answers to a question.
 LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
 
 
@@ -66,14 +67,14 @@ class Config:
 def scheme(
     title: str, values: pd.Series, looks: dict[str, Answer], none: str = "no answer"
 ) -> Scheme:
-    """Colours by the answers in `values`; what is none of them comes last, as `none`."""
+    """Return colours by the answers in `values`; other values come last, as `none`."""
     codes = pd.Index(list(looks)).get_indexer(values)
     last = Answer(none, CLASS_STYLES[NO_CLASS].colour, "o", none=True)
     return Scheme(title, [*looks.values(), last], np.where(codes < 0, len(looks), codes))
 
 
 def schemes(table: pd.DataFrame) -> list[Scheme]:
-    """Colours by class, by each question that the table has, and by survey."""
+    """Return colours by class, by each question that the table has, and by survey."""
     classes = {
         name: Answer(style.label, style.colour, style.marker)
         for name, style in CLASS_STYLES.items()
@@ -92,8 +93,10 @@ def schemes(table: pd.DataFrame) -> list[Scheme]:
 
 
 def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
-    """Of each question whose fractions the catalogue has: the answer that leads, and its share in
-    per cent; -1 unless at least half went through the answers that lead to the question."""
+    """Return the leading answer to each question of the catalogue, and its share in per cent.
+
+    The share is -1 unless at least half of the volunteers came to the question.
+    """
     votes = []
     reached = {question: np.ones(len(catalogue)) for question in TREE}
     for question, answers in TREE.items():
@@ -115,31 +118,32 @@ def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
 
 
 def votes_of(run: Run, names: pd.Series) -> list[Vote]:
-    """The votes for galaxies, by their names in the catalogue; none where there is no catalogue."""
+    """Return the votes for galaxies, by their names; none where there is no catalogue."""
     if not run.catalogue.exists():
         return []
     wanted = {fraction(question, answer) for question in TREE for answer in TREE[question]}
     present = wanted & set(pq.read_schema(run.catalogue).names)
     catalogue = read_parquet(run.catalogue, ["iauname", *sorted(present)])
-    return leading_votes(catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names))
+    catalogue = catalogue.drop_duplicates("iauname", ignore_index=True)
+    shown = ("galaxies of the map", run.show(run.catalogue))
+    rows = join_rows(names, catalogue["iauname"], shown, "iauname")
+    return leading_votes(catalogue.reindex(np.where(rows < 0, len(catalogue), rows)))
 
 
 def read_table(run: Run, number: int) -> tuple[pd.DataFrame, str]:
-    """The map's galaxies: iauname, path, x, y, class, ra, dec, answers; and what the votes are.
-
-    Raises Problem where the class latents lack one of them.
-    """
+    """Return the map's galaxies (iauname, path, x, y, class, ra, dec, answers) and the origin of
+    the votes. Raises Problem where the class latents lack a galaxy."""
     places, source = read_parquet(run.map(number)), run.class_latents(number)
     present = pq.read_schema(source).names
     answers = [answer_column(q) for q in questions() if answer_column(q) in present]
     others = read_parquet(source, ["path", "ra", "dec", *answers])
-    table = places.merge(others, on="path", how="left", validate="one_to_one", indicator=True)
-    lacking = table["path"][table["_merge"] != "both"]
-    if len(lacking):
-        raise Problem(
-            f"{run.show(run.map(number))} names {lacking.iloc[0]}, which is not in "
-            f"{run.show(source)}: run {run.made_by(run.map(number))}"
-        )
+    rows = join_rows(
+        places["path"], others["path"], (run.show(run.map(number)), run.show(source)),
+        required=f"run {run.made_by(run.map(number))}",
+    )  # fmt: skip
+    table = pd.concat(
+        [places, others.drop(columns="path").iloc[rows].reset_index(drop=True)], axis=1
+    )
     return table, str(others.attrs.get("labels", "")) or "votes"
 
 
@@ -158,12 +162,10 @@ def main(config: Config) -> None:
         return
     table, labels = read_table(run, number)
     packed = Packed.of(run)
-    rows = pd.Index(packed.index["path"]).get_indexer(table["path"])
-    if (rows < 0).any():
-        raise Problem(
-            f"{run.show(run.map(number))} names {table['path'][rows < 0].iloc[0]}, which is not in "
-            f"{run.show(run.train_txt)}: run {run.made_by(run.map(number))}"
-        )
+    rows = join_rows(
+        table["path"], packed.index["path"], (run.show(run.map(number)), run.show(run.train_txt)),
+        required=f"run {run.made_by(run.map(number))}",
+    )  # fmt: skip
     order = sheet_order(table[["x", "y"]].to_numpy(float))
     table, rows = table.iloc[order].reset_index(drop=True), rows[order]
     table["survey"] = packed.index["survey"].to_numpy(object)[rows]
@@ -182,8 +184,8 @@ def main(config: Config) -> None:
         simulated=run.truth.exists(),
     )
     lead = (
-        f"{len(table):,} galaxies by {number} latent variables (t-SNE): neighbours are alike to "
-        "the network; far distances and the axes mean nothing. Images "
+        f"{len(table):,} galaxies by {number} latent variables (t-SNE): galaxies that are close "
+        "look alike to the network; large distances and the axes have no meaning. Images "
         f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
     )
     title = "Map of the latent space"

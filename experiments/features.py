@@ -1,14 +1,14 @@
-"""What forty unsupervised numbers know of a galaxy's form, beside simple and supervised rivals.
+"""Morphology in forty unsupervised features, compared with simple and supervised rivals.
 
-Sets: real colour images with a label (gz2_spiral, gzdecals_ring), imported as their owner would
-bring them; the simulated sky of `make run` with the seven questions of analysis/classify.py; and
-real broken frames (gz2_defect), which are ranked without a label. Variants: principal components
-of the pixels and of the turned frames that the default network sees, a random projection of these,
-the default network before and after training, and with the neighbours left in, the published
-network, and ResNet-18, which is told the labels and is the mark. Networks see no test image. Of
-the labels, forests, logistic regression and ResNet-18 see those of all images outside the test
-split. Each result is kept in a file of its own, so that the same command goes on. Three hours or
-so on 2 cores, 10 GB on disk.
+Sets: real colour images with a label (gz2_spiral, gzdecals_ring), imported as a user would; the
+simulated sky of `make run` with the seven questions of analysis/classify.py; and real broken images
+(gz2_defect), which are ranked without labels. Variants: principal components of the pixels and of
+the aligned images that are the input of the default network, a random projection of these, the
+default network before and after training, and without masking contaminants, the published network,
+and ResNet-18, which is supervised. No network is trained on test images. Forests, logistic
+regression and ResNet-18 are trained on the labels of all images outside the test split. Each result
+is kept in a file of its own, so that the same command resumes. About three hours on 2 cores, 10 GB
+on disk.
 
 Reads:  <real>/<set>/images and labels.csv; the run <sky>, made by `make run`
 Writes: <folder>/<set>/ (a run each), <folder>/results/, docs/FEATURES.md with --write
@@ -22,7 +22,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,14 +42,23 @@ from torch import Tensor
 
 from VAE_model import models, pose, second_look, segmentation, structure
 from VAE_model.device import choose_device
-from VAE_model.evaluation import pca as pixel_pca
-from VAE_model.evaluation.classification import Question, set_question
+from VAE_model.evaluation import pca
+from VAE_model.evaluation.bootstrap import Estimate
+from VAE_model.evaluation.classification import (
+    Metric,
+    Question,
+    Scores,
+    accuracy,
+    balanced_accuracy,
+    set_question,
+)
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.prepared import Prepared
+from VAE_model.report.tables import Table
 from VAE_model.stage import Problem, start
 from VAE_model.stretch import Stretch
 from VAE_model.trained import TrainedVAE
@@ -62,20 +71,20 @@ LABELS = {"gz2_spiral": "label", "gzdecals_ring": "ring"}
 SKY, BROKEN = "sky", "gz2_defect"
 WORDS = {
     "pixels": "PCA-40 of the pixels",
-    "frames": "PCA-40 of the turned frames",
-    "random": "40 random projections of the turned frames",
-    "untrained": "default network, its networks untrained",
-    "kept": "default network, neighbours kept",
+    "aligned": "PCA-40 of the aligned images",
+    "random": "40 random projections of the aligned images",
+    "untrained": "default network, untrained",
+    "unmasked": "default network, contaminants not masked",
     "structured": "**default network**",
     "published": "published network",
-    "resnet": "ResNet-18, told the labels",
+    "resnet": "ResNet-18, supervised",
 }
-DEAR = ("published", "resnet")
+EXPENSIVE = ("published", "resnet")
 LATENTS = 40
 ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
 HEADS = ("forest", "logistic")
 Variant = Literal[
-    "pixels", "frames", "random", "untrained", "kept", "structured", "published", "resnet"
+    "pixels", "aligned", "random", "untrained", "unmasked", "structured", "published", "resnet"
 ]  # fmt: skip
 Predictions = dict[str, NDArray[np.int64]]  # a question: the answer to each test galaxy, as codes
 
@@ -87,36 +96,36 @@ class Config:
     sky: Path = Path("data/demo")
     """The run of the simulated sky."""
     folder: Path = Path("data/features")
-    """Where runs and results lie."""
+    """Folder of runs and results."""
     sets: tuple[str, ...] = (*LABELS, SKY, BROKEN)
-    """Which sets."""
+    """Sets to run."""
     variants: tuple[Variant, ...] = tuple(WORDS)
-    """Which variants."""
+    """Variants to run."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of networks, forests and random projections."""
-    seeds_dear: tuple[int, ...] = (0, 1, 2)
-    """The same of the published network and ResNet-18, which take longest."""
+    """Seeds of networks, forests and random projections."""
+    seeds_expensive: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the published network and ResNet-18, which take longest."""
     trees: int = 300
-    """Trees of a forest."""
+    """Trees per forest."""
     epochs_published: int = 8
-    """Of the published network, at a learning rate of 1e-3."""
+    """Epochs of the published network, at a learning rate of 1e-3."""
     epochs_resnet: int = 30
-    """Of ResNet-18."""
+    """Epochs of ResNet-18."""
     min_test: int = 40
     """Test images that a question needs."""
-    draws: int = 1000
-    """Bootstrap draws behind an interval."""
+    n_bootstrap: int = 1000
+    """Bootstrap samples behind an interval."""
     quick: bool = False
-    """One epoch and few trees: to try the command, not for its numbers."""
+    """One epoch and few trees, to try the command."""
     kept: bool = False
-    """Only what is kept of earlier commands: the tables of a part, at once."""
+    """Only tables of the results of earlier commands."""
     write: bool = False
-    """Into docs/FEATURES.md."""
+    """Write docs/FEATURES.md."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A set and what is asked of it. rows: images outside the test split."""
+    """A set and its questions. rows: images outside the test split."""
 
     name: str
     run: Run
@@ -130,15 +139,15 @@ class Task:
 
 
 def code(variant: str = "") -> str:
-    """Changes with the code that makes the features: what older code made is not kept."""
-    own = {"pixels": (pixel_pca,), "resnet": (resnet,), "published": (models,)}
+    """Return a hash of the code that makes the features: results of other code are not used."""
+    own = {"pixels": (pca,), "resnet": (resnet,), "published": (models,)}
     modules = own.get(variant, (models, segmentation, pose, second_look, structure))
     sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
 
 def import_set(config: Config, name: str) -> Run:
-    """The run of a real set, its images imported and listed."""
+    """Return the run of a real set, its images imported and listed."""
     source, run = ROOT / config.real / name, Run(config.folder / name)
     if not source.is_dir():
         raise Problem(f"{source} is missing: say with --real where the sets are")
@@ -150,7 +159,10 @@ def import_set(config: Config, name: str) -> Run:
 
 
 def open_task(config: Config, name: str) -> Task:
-    """Raises Problem for an unknown set, and where the sky is missing."""
+    """Return a set with its questions.
+
+    Raises Problem for an unknown set, and where the sky is missing.
+    """
     if name in LABELS:
         run = import_set(config, name)
         packed = Packed.of(run, pixels="float16")
@@ -180,43 +192,43 @@ def open_task(config: Config, name: str) -> Task:
     return Task(name, run, packed, stretch, scored, np.flatnonzero(~tested))
 
 
-# ---- the variants: 40 numbers an image, of no label
+# ---- the variants: 40 unsupervised features per image
 
 
 def prepared(task: Task) -> tuple[torch.nn.Module, Iterable[Tensor]]:
-    """The default network, as it is built, and what it sees of all images, in blocks."""
+    """Return the default network, untrained, and its inputs for all images, in blocks."""
     network, device = models.build("structured", LATENTS), torch.device("cpu")
     inputs = Prepared(task.packed, network, task.stretch, device)
     return network, (part for _, part, _ in inputs.batches(np.arange(len(task)), 256))
 
 
-def frames(task: Task) -> NDArray[np.float32]:
-    """The pixels of the turned frames, (N, D)."""
+def aligned(task: Task) -> NDArray[np.float32]:
+    """Return the pixels of the aligned images, (N, D)."""
     network, parts = prepared(task)
     return np.concatenate([part[:, : network.pixels].numpy() for part in parts])
 
 
 def by_pixels(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
     every = np.arange(len(task))
-    return pixel_pca.pixel_components(
+    return pca.pixel_components(
         task.packed.images, task.rows, every, LATENTS, seed=seed, stretch=task.stretch
     )
 
 
-def by_frames(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    seen = frames(task)
+def by_aligned(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
+    seen = aligned(task)
     solver = PCA(LATENTS, svd_solver="randomized", random_state=seed).fit(seen[task.rows])
     return solver.transform(seen).astype(np.float32)
 
 
 def by_chance(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    seen = frames(task)
+    seen = aligned(task)
     directions = np.random.default_rng(seed).standard_normal((seen.shape[1], LATENTS))
     return ((seen - seen[task.rows].mean(axis=0)) @ directions).astype(np.float32)
 
 
 def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE:
-    """A network of Galaxy_VAE_n.py, trained with its defaults but for `constants`."""
+    """Train a network of Galaxy_VAE_n.py with its defaults except for `constants`."""
     if config.quick:
         constants |= {"epochs": 1}
     of = training.Config(seed=seed, **constants)
@@ -230,7 +242,7 @@ def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE
 
 
 def by_network(config: Config, task: Task, seed: int, **constants: Any) -> NDArray[np.float32]:
-    """Its latents."""
+    """Return the latents of a network that `constants` describe."""
     model = train(config, task, seed, **constants)
     inputs = Prepared(task.packed, model.network, task.stretch, model.device)
     parts = inputs.batches(np.arange(len(task)), 64)
@@ -246,25 +258,25 @@ def by_untrained(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
     return by_network(config, task, seed, epochs=1, learning_rate=0.0)
 
 
-def by_neighbours_too(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
+def by_unmasked(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
     return by_network(config, task, seed, neighbours="kept")
 
 
 FEATURES: dict[str, Callable[[Config, Task, int], NDArray[np.float32]]] = {
     "pixels": by_pixels,
-    "frames": by_frames,
+    "aligned": by_aligned,
     "random": by_chance,
     "untrained": by_untrained,
-    "kept": by_neighbours_too,
+    "unmasked": by_unmasked,
     "structured": by_network,
     "published": by_published,
 }
 
 
-def turned(config: Config, task: Task) -> str:
-    """How far the default network's latents of 100 galaxies move when their images are turned
-    about the middle (cubic interpolation, exactly by quarter turns), over the median distance of
-    two of the galaxies."""
+def rotated(config: Config, task: Task) -> str:
+    """Return the distance that the default network's latents of 100 galaxies move when their images
+    are rotated (cubic interpolation, exactly by quarter turns), over the median distance between
+    two of the galaxies, in words."""
     model = train(config, task, config.seeds[0])
     rows = np.random.default_rng(0).choice(task.rows, min(100, len(task.rows)), replace=False)
     flux = task.packed.images[rows]
@@ -284,18 +296,18 @@ def turned(config: Config, task: Task) -> str:
     free = np.concatenate([moved[angle] for angle in ANGLES])
     exact = np.concatenate([moved[angle] for angle in moved if angle not in ANGLES])
     return (
-        f"Turning an image by {', '.join(map(str, ANGLES))} degrees moves its latents by "
-        f"{np.median(free):.3f} of the median distance of two galaxies (median over {len(rows)} "
-        f"galaxies and angles; {(free < 0.1).mean():.0%} of them move by less than a tenth), by "
-        f"quarter turns by {np.median(exact):.3f}."
+        f"Rotating an image by {', '.join(map(str, ANGLES))} degrees moves its latents by "
+        f"{np.median(free):.3f} of the median distance between two galaxies (median over "
+        f"{len(rows)} galaxies and angles; {(free < 0.1).mean():.0%} of them move by less than a "
+        f"tenth), by quarter turns by {np.median(exact):.3f}."
     )
 
 
-# ---- what they are worth
+# ---- their scores
 
 
 def predictions(config: Config, task: Task, features: NDArray, seed: int) -> dict[str, Predictions]:
-    """The answers of a forest and of logistic regression to each question's test galaxies."""
+    """Return the answers of a forest and of logistic regression to each question."""
     scaled = StandardScaler().fit(features[task.rows]).transform(features)
     trees = 20 if config.quick else config.trees
     heads = {
@@ -311,9 +323,9 @@ def predictions(config: Config, task: Task, features: NDArray, seed: int) -> dic
     }
 
 
-def neighbours(task: Task, features: NDArray) -> tuple[float, float]:
-    """Share of the 10 nearest labelled galaxies outside the test split that have the label of a
-    test galaxy, and the share of them that would by chance: means of galaxies and questions."""
+def same_label(task: Task, features: NDArray) -> tuple[float, float]:
+    """Return the share of the 10 nearest labelled galaxies outside the test split with the label of
+    the test galaxy, and the share expected by chance: means over galaxies and questions."""
     shares, chances = [], []
     for q in task.questions:
         known, asked = (features[rows].astype(np.float32) for rows in (q.train, q.test))
@@ -325,8 +337,8 @@ def neighbours(task: Task, features: NDArray) -> tuple[float, float]:
 
 
 def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, Any] | None:
-    """One variant with one seed, from its file where it is there and was made of the same; None
-    where it is not, and only what is kept is asked for."""
+    """Return one variant with one seed, from its file where that is up to date; None where it is
+    not and `kept` allows no new result."""
     path = ROOT / config.folder / "results" / task.name / f"{variant}_{seed}.json"
     constants = {
         "images": sha256(task.run.train_txt), "code": code(variant),
@@ -351,11 +363,11 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
         heads = {}
     minutes = (time.monotonic() - began) / 60
     heads = heads or predictions(config, task, features, seed)
-    share, chance = neighbours(task, features)
+    share, chance = same_label(task, features)
     result = {
         "constants": constants,
         "minutes": round(minutes, 2),
-        "neighbours": share,
+        "same_label": share,
         "chance": chance,
         "answers": {
             head: {question: codes.tolist() for question, codes in of.items()}
@@ -368,69 +380,51 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over seeds of the mean over questions, its 95 % interval of resampled test galaxies,
-    and the seeds' own values."""
+    """Mean over seeds and questions with its interval, and the seeds' own values."""
 
-    value: float
-    low: float
-    high: float
+    estimate: Estimate
     seeds: tuple[float, ...]
 
     def __str__(self) -> str:
         several = len(self.seeds) > 1
         spread = f", seeds {min(self.seeds):.3f} to {max(self.seeds):.3f}" if several else ""
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}{spread})"
+        of = self.estimate
+        return f"{of.value:.3f} ({of.low:.3f} to {of.high:.3f}{spread})"
 
 
 def score(
-    questions: Iterable[Question],
+    questions: Sequence[Question],
     seeds: list[dict[str, list[int]]],
-    balanced: bool,
-    draws: int = 1000,
+    metric: Metric,
+    n_bootstrap: int = 1000,
 ) -> Score:
-    """Accuracy or balanced accuracy of the answers of several seeds, each by question.
-
-    An image that several questions ask about is drawn into all of them or none.
-    """
-    questions = tuple(questions)
-    images = np.unique(np.concatenate([q.test for q in questions]))
-    rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(images), np.full(len(images), 1 / len(images)), size=draws)
-    weights = np.vstack([np.ones(len(images)), drawn])  # the images themselves, then the draws
-    values = np.zeros((len(seeds), 1 + draws))
-    for q in questions:
-        weight = weights[:, np.searchsorted(images, q.test)]
-        groups = [q.test_codes == code for code in range(len(q.answers))] if balanced else [...]
-        for number, answers in enumerate(seeds):
-            right = np.asarray(answers[q.name]) == q.test_codes
-            found = np.stack([weight[:, group] @ right[group] for group in groups])
-            there = np.stack([weight[:, group].sum(axis=1) for group in groups])
-            shares = np.divide(found, there, out=np.full(there.shape, np.nan), where=there > 0)
-            values[number] += np.nanmean(shares, axis=0) / len(questions)
-    low, high = np.percentile(values[:, 1:].mean(axis=0), [2.5, 97.5])
-    return Score(values[:, 0].mean(), low, high, tuple(values[:, 0]))
+    """Return accuracy or balanced accuracy of the answers of several seeds, each by question."""
+    answers = {
+        number: [np.asarray(of[q.name]) for q in questions] for number, of in enumerate(seeds)
+    }
+    scores = Scores.of(questions, answers, metric, n_bootstrap)
+    draws = np.stack([scores.of_draws(number) for number in answers])
+    return Score(Estimate.of(draws.mean(axis=0)), tuple(draws[:, 0]))
 
 
-def table(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """A line a variant."""
-    lines = [
-        "| variant | seeds | head | accuracy | balanced accuracy | like neighbours | minutes |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def variant_table(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) -> Table:
+    """Return a row per variant and head."""
+    head = ["variant", "seeds", "head", "accuracy", "balanced accuracy", "neighbours' labels",
+            "minutes"]  # fmt: skip
+    rows = []
     for variant, seeds in results.items():
-        alike = np.mean([of["neighbours"] for of in seeds])
-        minutes = np.mean([of["minutes"] for of in seeds])
-        for head in seeds[0]["answers"]:
-            answers = [of["answers"][head] for of in seeds]
-            plain, balanced = (
-                score(task.questions, answers, kind, config.draws) for kind in (False, True)
-            )
-            first = head in ("forest", "network")
-            more = [f"{alike:.3f}", f"{minutes:.1f}"] if first else ["", ""]
-            named = [WORDS[variant], str(len(seeds))] if first else ["", ""]
-            cells = [*named, head, str(plain), str(balanced), *more]
-            lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        same, minutes = (np.mean([of[key] for of in seeds]) for key in ("same_label", "minutes"))
+        for name in seeds[0]["answers"]:
+            answers = [of["answers"][name] for of in seeds]
+            scores = [
+                str(score(task.questions, answers, metric, config.n_bootstrap))
+                for metric in (accuracy, balanced_accuracy)
+            ]
+            first = name in ("forest", "network")
+            more = (f"{same:.3f}", f"{minutes:.1f}") if first else ("", "")
+            named = (WORDS[variant], len(seeds)) if first else ("", "")
+            rows.append((*named, name, *scores, *more))
+    return Table(head, rows)
 
 
 def section(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) -> list[str]:
@@ -443,26 +437,26 @@ def section(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]
         f"## {task.name}", "",
         f"Galaxies with an answer outside the test split / in it: {'; '.join(counts)}. Of the "
         f"nearest ten by chance {chance:.3f} have the same label.", "",
-        *table(config, task, results), "",
-        *([turned(config, task), ""] if "structured" in results else []),
+        variant_table(config, task, results).markdown(), "",
+        *([rotated(config, task), ""] if "structured" in results else []),
     ]  # fmt: skip
 
 
 def broken_section(config: Config) -> list[str]:
-    """The set of broken frames, ranked by its own default network of the first seed."""
+    """Return the ranking of the broken images, by the set's default network of the first seed."""
     run = import_set(config, BROKEN)
     packed = Packed.of(run, pixels="float16")
     task = Task(BROKEN, run, packed, Stretch.of(packed.index["display"]), (), np.empty(0, int))
     model = train(config, task, config.seeds[0])
     inside = (packed.index["split"] == "train").to_numpy()
     _, labels = read_answers(run, ["label"], packed.index["path"].tolist())
-    frames = (labels["label"] == "nongalaxy").to_numpy()
+    is_broken = (labels["label"] == "nongalaxy").to_numpy()
     scores = broken.rankings(packed, model, inside)
     return [
         f"## {BROKEN}", "",
-        f"{int(frames.sum()):,} broken frames among {len(frames):,}. No score has seen a label. "
-        "Many of the frames hold a plain galaxy in the middle, and nothing else that an eye finds "
-        "wrong.", "", *broken.table(scores, frames, config.draws), "",
+        f"{int(is_broken.sum()):,} broken images among {len(is_broken):,}. All scores are "
+        "unsupervised. Many of the images show a plain galaxy in the middle and no visible "
+        "defect.", "", broken.rank_table(scores, is_broken, config.n_bootstrap).markdown(), "",
     ]  # fmt: skip
 
 
@@ -475,18 +469,19 @@ def main(config: Config) -> None:
         task = open_task(config, name)
         results = {}
         for variant in config.variants:
-            seeds = config.seeds_dear if variant in DEAR else config.seeds
+            seeds = config.seeds_expensive if variant in EXPENSIVE else config.seeds
             found = [measure(config, task, variant, seed) for seed in seeds]
             if done := [result for result in found if result is not None]:
                 results[variant] = done
         if not results:
-            raise Problem(f"nothing is kept of {name}: leave out --kept")
+            raise Problem(f"there is no earlier result of {name}: leave out --kept")
         sections += section(config, task, results)
     text = "\n".join([
         f"Forests of {config.trees} trees. Mean of the seeds (95 % interval of resampled test "
-        "galaxies, range of the seeds); on the sky a mean of the questions. Minutes are those of "
-        "one seed on a busy machine of two cores, without importing, packing and preparing what "
-        "was there before.", "", *sections,
+        "galaxies, range of the seeds); on the sky a mean of the questions. Neighbours' labels: "
+        "share of the ten nearest labelled galaxies with the label of the test galaxy. Minutes are "
+        "those of one seed on a busy machine of two cores, without importing, packing and "
+        "preparing.", "", *sections,
     ])  # fmt: skip
     print(text)
     if config.write:

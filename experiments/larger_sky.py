@@ -1,17 +1,17 @@
-"""Part II on larger skies of several seeds: is what the demo shows more than its luck?
+"""Part II on larger skies of several seeds, to test whether the demo's result holds in general.
 
 Makes each sky, runs the stages up to transfer/compare.py on it, and writes one table over all
-seeds. Then the same with a third survey of the same galaxies, far poorer than BASS+MzLS, which no
-survey of these is: does adaptation close a gap where there is one? What is there is not done
-again. Some 20 minutes a seed on 2 cores and 10 GB on disk.
+seeds. Then the same with a third survey of the same galaxies, much poorer than BASS+MzLS: does
+adaptation close a gap where there is one? Finished stages are not repeated. About 20 minutes per
+seed on 2 cores and 10 GB on disk.
 
 Reads:  nothing
-Writes: <folder>/<seed>/ and <folder>/<seed>_poor/ (two runs a seed), docs/TRANSFER.md
+Writes: <folder>/<seed>/ and <folder>/<seed>_poor/ (two runs per seed), docs/TRANSFER.md
 
 Example: python experiments/larger_sky.py --seeds 2 3 4
 """
 
-import json
+import math
 import os
 import shutil
 import subprocess
@@ -27,9 +27,12 @@ from VAE_model import parallel
 from VAE_model.adaptation import BEFORE
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
-from VAE_model.files import list_files, write_text
+from VAE_model.evaluation.bootstrap import Estimate
+from VAE_model.files import list_files, read_json, write_text
 from VAE_model.paths import ROOT, Run
-from VAE_model.report.comparison_report import CARRIED, HOME, label_of, shown, surveys_of
+from VAE_model.report.tables import Table
+from VAE_model.report.transfer import CARRIED, HOME, label_of, surveys_of
+from VAE_model.report.transfer import text as shown
 from VAE_model.stage import start
 from VAE_model.surveys import BASSMZLS, DECALS
 
@@ -48,25 +51,26 @@ TRANSFER = (
     "transfer/adapt.py",
     "transfer/compare.py",
 )
-POOR = "poor"  # the folder of the third survey's images
+POOR = "poor"  # folder of the third survey's images
+Content = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Config:
     folder: Path = Path("data/larger")
-    """Where the runs lie, one a seed."""
+    """Folder of the runs, one per seed."""
     seeds: tuple[int, ...] = (2, 3, 4)
     """Seeds of the skies; methods and their weights were chosen on seed 11."""
     galaxies: int = 3000
-    """Galaxies that DECaLS sees in each."""
+    """Galaxies that DECaLS observes in each."""
     overlap: int = 2700
-    """Those of them that BASS+MzLS sees too."""
+    """Those of them that BASS+MzLS observes too."""
     poor_fwhm: float = 2.5
     """Seeing of the poor survey, arcsec; 0: no such survey."""
     poor_noise: float = 3.0
-    """White noise that it adds, in units of that of DECaLS."""
+    """Added white noise, in units of that of DECaLS."""
     workers: int = 0
-    """Processes that draw its images; 0: one a core."""
+    """Processes that draw its images; 0: one per core."""
 
 
 def do(run: Run, stages: tuple[str, ...], **constants: dict[str, object]) -> None:
@@ -83,7 +87,7 @@ def do(run: Run, stages: tuple[str, ...], **constants: dict[str, object]) -> Non
 
 
 def make_run(config: Config, seed: int) -> Run:
-    """The run of one seed, with every stage done."""
+    """Return the run of one seed, with every stage done."""
     run = Run(config.folder / str(seed))
     sky = {"galaxies": config.galaxies, "overlap": config.overlap, "seed": seed}
     do(run, (*STAGES, *TRANSFER), simulate=sky)
@@ -91,7 +95,7 @@ def make_run(config: Config, seed: int) -> Run:
 
 
 def make_poor_run(config: Config, rich: Run) -> Run:
-    """The same galaxies, model and labels as `rich`, with the poor survey as the second one."""
+    """Return a run with the galaxies, model and labels of `rich`, and the poor survey."""
     run = Run(f"{rich.folder}_{POOR}")
     if not run.folder.exists():
         unwanted = shutil.ignore_patterns("transfer", "bassmzls*", "figures", ".partial*")
@@ -108,7 +112,7 @@ def make_poor_run(config: Config, rich: Run) -> Run:
 
 
 def draw_poor(job: tuple[Path, Path, float, float]) -> None:
-    """A northern frame, blurred to a seeing of `fwhm` arcsec, with white noise on top."""
+    """Blur a northern image to a seeing of `fwhm` arcsec, and add white noise."""
     source, target, fwhm, noise = job
     try:
         cutout = read_cutout(source)
@@ -125,50 +129,54 @@ def draw_poor(job: tuple[Path, Path, float, float]) -> None:
     write_cutout(target, flux, cutout.ra, cutout.dec, release="POOR")
 
 
-def pooled(estimates: list[dict[str, float]], sign: bool = False) -> str:
-    """The mean over independent skies with its 95 % interval, from the width of each one's own;
-    behind it the values of the skies."""
-    values = np.array([of["value"] for of in estimates])
-    widths = np.array([of["high"] - of["low"] for of in estimates])
-    half = np.sqrt((widths**2).sum()) / len(values) / 2
-    number = "{:+.3f}" if sign else "{:.3f}"
-    interval = ", ".join(number.format(values.mean() + side * half) for side in (-1, 1))
-    each = ", ".join(number.format(value) for value in values)
-    return f"{number.format(values.mean())} [{interval}] ({each})"
+def pooled(values: list[dict[str, float]]) -> Estimate:
+    """Return the mean of independent skies, its 95 % interval from the width of each one's own."""
+    mean = float(np.mean([of["value"] for of in values]))
+    half = math.hypot(*(of["high"] - of["low"] for of in values)) / len(values) / 2
+    return Estimate(mean, mean - half, mean + half)
 
 
-def table(results: list[dict[str, Any]]) -> list[str]:
-    """A line a method: forest scores, what changed, and how alike the two views are."""
+def text(values: list[dict[str, float]], spec: str = ".3f") -> str:
+    """Return the pooled estimate, and behind it the values of the skies."""
+    each = ", ".join(format(of["value"], spec) for of in values)
+    return f"{pooled(values):{spec}} ({each})"
+
+
+def method_table(results: list[Content]) -> Table:
+    """Return a row per method: forest scores, their changes, and the agreement of the latents."""
     first, second = surveys_of(results[0])
     head = ["method", f"{first} → {first}", f"{first} → {second}", f"change of {second}",
             f"change of {first}", "AUC of the survey", "recall at 1",
-            "distance (scatters)"]  # fmt: skip
-    lines = [head, ["---"] * len(head)]
+            "distance (standard deviations)"]  # fmt: skip
+    rows = []
     for method in results[0]["methods"]:
         of = [result["methods"][method] for result in results]
-        mean = {r: pooled([m["transfer"]["mean"][r] for m in of]) for r in (HOME, CARRIED)}
-        change = {
-            r: "–" if method == BEFORE else pooled([m["transfer"]["change"][r] for m in of], True)
-            for r in (HOME, CARRIED)
-        }
-        found = [pooled([m["agreement"][name] for m in of])
-                 for name in ("auc", "recall_at_1", "distance")]  # fmt: skip
-        lines.append([label_of(method), mean[HOME], mean[CARRIED], change[CARRIED], change[HOME],
-                      *found])  # fmt: skip
-    return ["| " + " | ".join(cells) + " |" for cells in lines]
+        means, changes = (
+            {route: [m["transfer"][key][route] for m in of] for route in (HOME, CARRIED)}
+            for key in ("mean", "change")
+        )
+        rows.append([
+            label_of(method), text(means[HOME]), text(means[CARRIED]),
+            *(None if method == BEFORE else text(changes[route], "+.3f")
+              for route in (CARRIED, HOME)),
+            *(text([m["agreement"][key] for m in of])
+              for key in ("auc", "recall_at_1", "distance")),
+        ])  # fmt: skip
+    return Table(head, rows)
 
 
-def better(results: list[dict[str, Any]], method: str = "paired") -> list[str]:
-    """A line a rival: the recommended method minus it, forest of the first survey on the second."""
+def better(results: list[Content], method: str = "paired") -> list[str]:
+    """Return a line per rival: the recommended method minus it, forest of the first survey on the
+    second."""
     lines = []
     for other in results[0]["methods"][method]["transfer"]["better_than"]:
         each = [r["methods"][method]["transfer"]["better_than"][other] for r in results]
-        lines.append(f"- {method} minus {label_of(other)}: {pooled(each, True)}")
+        lines.append(f"- {method} minus {label_of(other)}: {text(each, '+.3f')}")
     return lines
 
 
-def section(results: list[dict[str, Any]], seeds: tuple[int, ...]) -> list[str]:
-    """n, the gap, the table of methods, and the recommended method against each other one."""
+def section(results: list[Content], seeds: tuple[int, ...]) -> list[str]:
+    """Return n, the gap, the table of methods, and the recommended method against the others."""
     first, second = surveys_of(results[0])
     pairs = ", ".join(f"{r['pairs']['train']:,} + {r['pairs']['test']:,}" for r in results)
     gaps = [r["methods"][BEFORE]["transfer"]["gap"] for r in results]
@@ -180,11 +188,11 @@ def section(results: list[dict[str, Any]], seeds: tuple[int, ...]) -> list[str]:
         f"Usable training + test pairs: {pairs}. Test galaxies a question: {'; '.join(tested)}.",
         "",
         f"**Gap before adaptation** ({first} → {first} minus {first} → {second}): "
-        f"{pooled(gaps, True)}",
+        f"{text(gaps, '+.3f')}",
         "",
-        *table(results),
+        method_table(results).markdown(),
         "",
-        f"The forest of {first} asked about {second}, paired on the same galaxies:",
+        f"The forest of {first} tested on {second}, paired on the same galaxies:",
         "",
         *better(results),
         "",
@@ -192,8 +200,8 @@ def section(results: list[dict[str, Any]], seeds: tuple[int, ...]) -> list[str]:
     ]
 
 
-def closed(results: list[dict[str, Any]], seeds: tuple[int, ...]) -> list[str]:
-    """A line a sky whose gap has an interval clear of zero: the share that each method closes."""
+def closed(results: list[Content], seeds: tuple[int, ...]) -> list[str]:
+    """Return a line per sky with a significant gap: the share that each method closes."""
     lines = []
     for seed, result in zip(seeds, results, strict=True):
         gap = result["methods"][BEFORE]["transfer"]["gap"]
@@ -204,14 +212,14 @@ def closed(results: list[dict[str, Any]], seeds: tuple[int, ...]) -> list[str]:
                 if name != BEFORE
             )
             lines.append(f"- seed {seed}, gap {shown(gap, True)}, share closed: {shares}")
-    none = "No sky's gap has an interval clear of zero, so no share of it is given."
+    none = "No sky's gap has an interval that excludes zero, so no share of it is given."
     if lines:
-        lines.insert(0, "The skies whose gap has an interval clear of zero:")
+        lines.insert(0, "The skies whose gap has an interval that excludes zero:")
         lines.insert(1, "")
     return [*(lines or [none]), ""]
 
 
-def page(config: Config, results: list[dict[str, Any]], poor: list[dict[str, Any]]) -> str:
+def page(config: Config, results: list[Content], poor: list[Content]) -> str:
     lines = [
         "# Part II on larger skies",
         "",
@@ -219,9 +227,9 @@ def page(config: Config, results: list[dict[str, Any]], poor: list[dict[str, Any
         f"galaxies, {config.overlap:,} of them in both surveys, seeds "
         f"{', '.join(map(str, config.seeds))}; methods and weights were chosen on seed 11. Each "
         "number is the mean of the skies with its 95 % interval (from the bootstrap of each sky's "
-        "test galaxies; that of other training samples is not in it), behind it the skies' own "
-        "values. Balanced accuracy, mean of the seven questions, forest of the first survey "
-        "named → asked about the second, on test pairs that no adaptation and no forest has seen.",
+        "test galaxies, without the variation between training samples), behind it the values of "
+        "the skies. Balanced accuracy, mean of the seven questions, forest of the first survey "
+        "named → tested on the second, on test pairs that nothing was fitted on.",
         "",
         "## DECaLS and BASS+MzLS, as different as they are",
         "",
@@ -240,8 +248,8 @@ def page(config: Config, results: list[dict[str, Any]], poor: list[dict[str, Any
     return "\n".join(lines)
 
 
-def results_of(runs: list[Run]) -> list[dict[str, Any]]:
-    return [json.loads(run.comparison().read_text(encoding="utf-8")) for run in runs]
+def results_of(runs: list[Run]) -> list[Content]:
+    return [read_json(run.comparison()) for run in runs]
 
 
 def main(config: Config) -> None:

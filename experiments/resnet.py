@@ -1,7 +1,7 @@
-"""The supervised mark of experiments/features.py: ResNet-18 (He et al. 2016), told the labels.
+"""The supervised rival of experiments/features.py: ResNet-18 (He et al. 2016).
 
-From random weights, on turned and mirrored images, a head a question; the answer is that of the
-mean over eight views.
+Trained from random weights on rotated and mirrored images, with a head per question; predictions
+are means over eight rotations and mirror images.
 """
 
 import math
@@ -19,13 +19,13 @@ from VAE_model.evaluation.classification import Question
 from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 
-HALF_WIDTH = 0.6  # of what it sees, in half-frames: a little more than the default network
-SIDE = 96  # pixels of it
+HALF_WIDTH = 0.6  # of its input, a fraction of the image: a little more than the default network
+SIDE = 96  # pixels of its input
 RATE, DECAY, BATCH = 1e-3, 0.05, 64
 
 
 class Network(nn.Module):
-    """Features of the last layer (N, 512), and a head a question."""
+    """ResNet-18 up to its last features (N, 512), and a head per question."""
 
     FAST_IN_BF16 = True
 
@@ -42,7 +42,7 @@ class Network(nn.Module):
 def fit_resnet(
     images: RowFile, stretch: Stretch, questions: Sequence[Question], epochs: int, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
-    """The answer to each test galaxy by question, as codes, and the features of all images."""
+    """Train the network; return its answers by question, as codes, and features of all images."""
     device = choose_device()
     network = Network([len(q.answers) for q in questions]).to(device)
     network.to(memory_format=torch.channels_last)
@@ -50,7 +50,7 @@ def fit_resnet(
     codes = torch.full((len(images), len(questions)), -1)
     for column, q in enumerate(questions):
         codes[q.train, column] = torch.from_numpy(q.train_codes)
-    weights = [  # of an answer, so that all count the same, as in the forests
+    weights = [  # of the answers, balanced as in the forests
         torch.tensor(len(q.train) / len(q.answers) / np.bincount(q.train_codes)).float().to(device)
         for q in questions
     ]
@@ -86,7 +86,7 @@ def fit_resnet(
 
 
 def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
-    """The middle of images (N, 3, y, x), turned by `angle` (radians) and mirrored where -1."""
+    """Return the centre of images (N, 3, y, x), rotated by `angle` (radians), mirrored where -1."""
     cos, sin = HALF_WIDTH * angle.cos(), HALF_WIDTH * angle.sin()
     none = torch.zeros_like(cos)
     rows = [torch.stack([mirror * cos, -sin, none], 1), torch.stack([mirror * sin, cos, none], 1)]
@@ -99,7 +99,7 @@ def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
 def _views(
     network: Network, small: Tensor, device: torch.device
 ) -> tuple[NDArray[np.float32], list[Tensor]]:
-    """Features and the answers' probabilities of all images, means of eight views."""
+    """Features and probabilities of the answers for all images, means of eight views."""
     network.eval()
     features, found = [], [[] for _ in network.heads]
     for part in small.split(256):
@@ -117,7 +117,7 @@ def _views(
 
 
 def _small(images: RowFile, stretch: Stretch) -> Tensor:
-    """Stretched, averaged to half the resolution: (N, 3, 128, 128)."""
+    """The stretched images at half the resolution: (N, 3, 128, 128)."""
     blocks = range(0, len(images), 64)
     parts = [stretch(torch.from_numpy(images[first : first + 64])) for first in blocks]
     return torch.cat([F.avg_pool2d(part, 2) for part in parts])

@@ -91,7 +91,7 @@ def extended(make_tiny_run, tmp_path_factory) -> tuple[Path, str]:
     for folder in keep:
         shutil.copytree(ROOT / folder, root / folder,
                         ignore=lambda _, names: [n for n in names if (not n.endswith(
-                            (".py", ".js", ".mplstyle")) and "." in n) or n in (
+                            (".py", ".js", ".mplstyle", ".html", ".css")) and "." in n) or n in (
                             "__pycache__", "demo", "real", "published")])  # fmt: skip
     for path in ROOT.glob("*.py"):
         shutil.copy2(path, root)

@@ -90,7 +90,18 @@ def paired_run(
     """Galaxies in two surveys, adapted for an epoch by three methods and compared."""
     run = make_tiny_run(tmp_path_factory.mktemp("pairs") / "run")
     add_second_survey(run)
-    few = ("--trees", "5", "--draws", "20", "--min-test", "4", "--min-answer", "1", "--seeds", "0")
+    few = (
+        "--trees",
+        "5",
+        "--n-bootstrap",
+        "20",
+        "--min-test",
+        "4",
+        "--min-answer",
+        "1",
+        "--seeds",
+        "0",
+    )
     for stage, *arguments in (
         ("make_datatxt.py",),
         ("Galaxy_VAE_n.py", "--epochs", "1"),

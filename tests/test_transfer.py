@@ -40,7 +40,7 @@ SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "transfer/adapt.py": ("--epochs", "2", "--batch", "8"),
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
-                            "--draws", "50"),
+                            "--n-bootstrap", "50"),
 }  # fmt: skip
 STAGES = (
     "make_datatxt.py", "Galaxy_VAE_n.py", "analysis/extract_latents.py", "analysis/decals_1.py",

@@ -1,11 +1,11 @@
 """Pair the cutouts of the same galaxies in two surveys, and audit each pair.
 
-The two lists of cutouts are matched on the sky by the positions in their headers, each the other's
-nearest. Every file of the second survey is opened: its release must be that survey's (a "north"
-cutout that the service cut from the southern layer is refused), the two centres must agree (frames
-cut about slightly different positions are moved by whole pixels, farther ones are refused), and
-both frames must be free of defects to be used for adaptation and comparison. The split is that of
-the first survey's image, so that a galaxy is on one side in both.
+The two lists of cutouts are matched on the sky by the positions in their headers: a pair are each
+other's nearest neighbours. Every file of the second survey is opened: its release must be that
+survey's (a "north" cutout that the service cut from the southern layer is refused), the two centres
+must agree (images with slightly different centres are moved by whole pixels, farther ones are
+refused), and both images must be free of defects to be used for adaptation and comparison. The
+split is that of the first survey's image, so that a galaxy is in the same split in both.
 
 Reads:  train.txt (the first survey), images/bassmzls/ (the second)
 Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path, reason),
@@ -61,17 +61,17 @@ class Config:
     radius: float = 15.0
     """Cutouts whose centres are farther apart than this (arcsec) show different galaxies."""
     recentre: float = 1.0
-    """Centres farther apart than this (pixels) are made to agree, by moving the second image."""
+    """Where centres are farther apart than this (pixels), the second image is moved."""
     largest: float = 16.0
-    """Centres farther apart than this (pixels) are refused: too much of the frame is missing."""
+    """Centres farther apart than this (pixels) are refused: too much of the image is missing."""
     shown: int = 8
-    """Pairs in the picture."""
+    """Pairs in the figure."""
     workers: int = 0
-    """Processes that open images; 0: one a core."""
+    """Processes that open images; 0: one per core."""
 
 
 def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
-    """Separation of the headers' centres, and what is left between the centres of the light."""
+    """Draw the separation of the headers' centres, and that of the centres of the light."""
     figure = new_figure(9, 3.6, layout="constrained")
     left, right = figure.subplots(1, 2)
     kept = pairs["separation_pixels"]
@@ -83,7 +83,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
         left.annotate(words, (limit, 0.97), (3, 0), ("data", "axes fraction"), "offset points",
                       rotation=90, va="top", ha="left", fontsize=9, color="#555555")  # fmt: skip
-    left.set(xlabel="distance of the frames' centres,\nby their headers (pixels)", ylabel="pairs")
+    left.set(xlabel="distance of the images' centres,\nby their headers (pixels)", ylabel="pairs")
     log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
@@ -130,7 +130,7 @@ def main(config: Config) -> None:
     packed = Packed.of(run, config.workers)
     first = packed.index[packed.index["survey"] == config.survey]
     first = first[np.isfinite(first["ra"])]
-    if config.survey not in SURVEYS and first.empty:  # a survey of one's own has no VERSION we know
+    if config.survey not in SURVEYS and first.empty:  # a survey without a known VERSION
         first = packed.index[np.isfinite(packed.index["ra"])]
     shown = run.show(run.images(config.other))
     paths = list_files(run.images(config.other), ENDINGS)
@@ -189,7 +189,7 @@ def table_of_pairs(
     kept: pd.DataFrame,
     config: Config,
 ) -> pd.DataFrame:
-    """A row a pair, of what the headers say; ordered by the first survey's list."""
+    """Return a row per pair, from the headers, in the order of the first survey's list."""
     here = first.iloc[kept["row"]].reset_index(drop=True)
     there = [verdicts[row] for row in kept["other_row"]]
     return pd.DataFrame(

@@ -1,182 +1,155 @@
-"""Whether a forest's probabilities mean what they say: of the galaxies to which it gives an answer
-a chance of 0.8, four in five should have it.
+"""Calibration of a forest's probabilities: of the galaxies whose answer has a probability of 0.8,
+four in five should be correct.
 
-Of each test galaxy the likeliest answer counts (Guo et al. 2017, ICML, eqs. 2 and 3): its
-probability against how often it is right, in bins. A forest with balanced class weights speaks of
-a world in which all answers are equally common; `at_shares` brings its probabilities back to the
-shares of the training galaxies.
+The most probable answer of each test galaxy counts (Guo et al. 2017, ICML, eqs. 2 and 3): its
+probability, the confidence, against the share of correct answers, in bins. A forest with balanced
+class weights treats all answers as equally common; `correct_for_shares` converts its probabilities
+to the shares of the training galaxies.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from VAE_model.evaluation.classification import Estimate, Question, Result
-from VAE_model.report.figures import GREEN, INDIGO, ROSE, new_figure, save_figure
+from VAE_model.evaluation.bootstrap import Estimate, bootstrap
+from VAE_model.evaluation.classification import Question
 
 BINS = 10
 ALL = "all"
-GROWN, SHARES, BASE = "as grown", "at the train shares", "base rate"
-_STYLES = {GROWN: (ROSE, "s", -0.006), SHARES: (INDIGO, "o", 0.006)}
+BALANCED, CORRECTED, BASE = "balanced weights", "train shares", "base rate"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """galaxy: which one each is, (M,); said: probability of its likeliest answer, (M,);
-    right: whether it is the true one, (M,); brier: squared distance of all answers'
-    probabilities from the truth, 0 to 2, (M,)."""
+    """Forecasts of M answers.
+
+    galaxy: row of each galaxy, (M,); confidence: probability of the most probable answer, (M,);
+    correct: it is the true one, (M,); brier: squared distance of the probabilities of all answers
+    from the truth, 0 to 2, (M,).
+    """
 
     galaxy: NDArray[np.int64]
-    said: NDArray[np.float64]
-    right: NDArray[np.bool_]
+    confidence: NDArray[np.float64]
+    correct: NDArray[np.bool_]
     brier: NDArray[np.float64]
 
     @classmethod
     def of(
         cls, galaxy: NDArray[np.int64], probability: NDArray[np.float64], truth: NDArray[np.int64]
     ) -> "Forecast":
-        """Of probabilities (M, answers) and the true answers' codes (M,)."""
-        happened = np.eye(probability.shape[1])[truth]
-        right = probability.argmax(axis=1) == truth
-        brier = np.square(probability - happened).sum(axis=1)
-        return cls(galaxy, probability.max(axis=1), right, brier)
+        """Return the forecast of probabilities (M, answers), given the true codes (M,)."""
+        brier = np.square(probability - np.eye(probability.shape[1])[truth]).sum(axis=1)
+        return cls(galaxy, probability.max(axis=1), probability.argmax(axis=1) == truth, brier)
 
     @classmethod
-    def together(cls, parts: Sequence["Forecast"]) -> "Forecast":
-        """Those of several questions as one."""
-        names = ("galaxy", "said", "right", "brier")
+    def concatenate(cls, parts: Sequence["Forecast"]) -> "Forecast":
+        """Return the forecasts of several questions as one."""
+        names = ("galaxy", "confidence", "correct", "brier")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def at_shares(probability: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities (M, K) that hold where all answers are equally common, where they have
-    `shares` (K,) (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4)."""
-    weighed = probability * shares
-    total = weighed.sum(axis=1, keepdims=True)
-    return np.where(total > 0, weighed / np.maximum(total, 1e-12), shares)
+def correct_for_shares(
+    probability: NDArray[np.float64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return probabilities (M, K) for answers that have `shares` (K,), from probabilities that hold
+    for equally common answers (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4)."""
+    weighted = probability * shares
+    total = weighted.sum(axis=1, keepdims=True)
+    return np.where(total > 0, weighted / np.maximum(total, 1e-12), shares)
 
 
-def forecasts(result: Result) -> dict[str, Forecast]:
-    """Of one question: the forest as it is, the forest at the training galaxies' shares, and these
-    shares alone, whatever the galaxy: the base rate."""
-    question: Question = result.question
+def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str, Forecast]:
+    """Return three forecasts of one question: the forest's, the forest's at the shares of the
+    training galaxies, and the base rate, which is these shares for every galaxy."""
     counts = np.bincount(question.train_codes, minlength=len(question.answers))
     shares = counts / counts.sum()
-    said = {
-        GROWN: result.probability,
-        SHARES: at_shares(result.probability, shares),
+    kinds = {
+        BALANCED: probability,
+        CORRECTED: correct_for_shares(probability, shares),
         BASE: np.tile(shares, (len(question.test), 1)),
     }
-    return {name: Forecast.of(question.test, p, question.test_codes) for name, p in said.items()}
+    return {kind: Forecast.of(question.test, p, question.test_codes) for kind, p in kinds.items()}
 
 
-def calibration_error(said: NDArray[np.float64], right: NDArray) -> NDArray[np.float64]:
-    """Expected calibration error: the gap between what is said and how often it is right, by
-    bins, weighted by their number. said: (M,); right: (..., M)."""
-    inside = _bins(said)[:, None] == np.arange(BINS)
-    return np.abs((right - said) @ inside).sum(axis=-1) / len(said)
+def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDArray[np.float64]:
+    """Return the expected calibration error: the difference between mean confidence and share of
+    correct answers in each bin, weighted by its number. confidence: (M,); correct: (..., M)."""
+    inside = _bins(confidence)[:, None] == np.arange(BINS)
+    return np.abs((correct - confidence) @ inside).sum(axis=-1) / len(confidence)
 
 
-def as_values(forecast: Forecast, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """The bins, the calibration error, and the Brier score with the 95 % interval of resampled
-    galaxies. by_luck: the error that probabilities which are exactly right would show on as many
-    galaxies, in the mean and at the 95th percentile."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.random((draws, len(forecast.said))) < forecast.said
-    luck = calibration_error(forecast.said, drawn)
-    ids = np.unique(forecast.galaxy, return_inverse=True)[1]
-    number, total = np.bincount(ids), np.bincount(ids, forecast.brier)
-    times = rng.multinomial(len(number), np.full(len(number), 1 / len(number)), draws)
-    low, high = np.percentile(times @ total / (times @ number), [2.5, 97.5])
+def as_values(forecast: Forecast, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return the bins, the calibration error and the Brier score with its 95 % interval.
+
+    if_calibrated: the error of perfectly calibrated probabilities on as many galaxies, its mean
+    and 95th percentile.
+    """
+    confidence = forecast.confidence
+    drawn = np.random.default_rng(seed).random((n_bootstrap, len(confidence))) < confidence
+    error = calibration_error(confidence, drawn)
+    place = np.unique(forecast.galaxy, return_inverse=True)[1]
+    number, total = np.bincount(place), np.bincount(place, forecast.brier)
+    brier = bootstrap(lambda w: (w @ total) / (w @ number), len(number), n_bootstrap, seed)
     return {
-        "n": len(forecast.said),
+        "n": len(confidence),
         "bins": _binned(forecast),
-        "calibration_error": float(calibration_error(forecast.said, forecast.right)),
-        "by_luck": {"mean": float(luck.mean()), "high": float(np.percentile(luck, 95))},
-        "brier": vars(Estimate(float(forecast.brier.mean()), float(low), float(high))),
+        "calibration_error": float(calibration_error(confidence, forecast.correct)),
+        "if_calibrated": {"mean": float(error.mean()), "high": float(np.percentile(error, 95))},
+        "brier": asdict(Estimate.of(brier)),
     }
 
 
-def reliability(results: dict[str, Result], draws: int, seed: int) -> dict[str, Any]:
-    """The values of each question and, under ALL, of all together, by the three forecasts. Errors
-    of questions may cancel in ALL; mean_error, beside its values, is the mean over questions."""
-    found = {name: forecasts(result) for name, result in results.items()}
+def calibration(
+    questions: Sequence[Question],
+    probability: Sequence[NDArray[np.float64]],
+    n_bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the values of each question and, under ALL, of all together, by the three forecasts.
+
+    Errors of opposite sign may cancel in ALL; mean_error, beside it, is the mean over questions.
+    """
+    found = {q.name: forecasts(q, p) for q, p in zip(questions, probability, strict=True)}
+    every = dict(found)
     if len(found) > 1:
-        kinds = next(iter(found.values()))
-        pooled = {k: Forecast.together([of[k] for of in found.values()]) for k in kinds}
-        found = {ALL: pooled, **found}
+        kinds = (BALANCED, CORRECTED, BASE)
+        pooled = {kind: Forecast.concatenate([f[kind] for f in found.values()]) for kind in kinds}
+        every = {ALL: pooled, **found}
     values = {
-        name: {kind: as_values(one, draws, seed) for kind, one in of.items()}
-        for name, of in found.items()
+        name: {kind: as_values(forecast, n_bootstrap, seed) for kind, forecast in of.items()}
+        for name, of in every.items()
     }
     for kind, of in values.get(ALL, {}).items():
-        errors = [values[name][kind]["calibration_error"] for name in results]
+        errors = [values[name][kind]["calibration_error"] for name in found]
         of["mean_error"] = float(np.mean(errors))
     return values
 
 
-def _bins(said: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.minimum((said * BINS).astype(int), BINS - 1)
+def mean_error(of: Mapping[str, Any]) -> float:
+    """Return the calibration error, as the mean over the questions where there are several."""
+    return of.get("mean_error", of["calibration_error"])
+
+
+def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
 def _binned(forecast: Forecast) -> list[dict[str, float]]:
-    """Each bin that holds a galaxy: n, the mean of what was said, how often it was right, and the
-    binomial 95 % interval of that (Clopper & Pearson 1934)."""
-    place, lines = _bins(forecast.said), []
+    """Each bin that holds a galaxy: n, mean confidence, accuracy (the share of correct answers)
+    and its binomial 95 % interval (Clopper & Pearson 1934)."""
+    place, lines = _bins(forecast.confidence), []
     for number in np.unique(place):
         inside = place == number
-        n, right = int(inside.sum()), int(forecast.right[inside].sum())
-        interval = binomtest(right, n).proportion_ci(0.95, "exact")
+        n, correct = int(inside.sum()), int(forecast.correct[inside].sum())
+        interval = binomtest(correct, n).proportion_ci(0.95, "exact")
         lines.append(
             {
-                "n": n, "said": float(forecast.said[inside].mean()), "right": right / n,
-                "low": float(interval.low), "high": float(interval.high),
+                "n": n, "confidence": float(forecast.confidence[inside].mean()),
+                "accuracy": correct / n, "low": float(interval.low), "high": float(interval.high),
             }
         )  # fmt: skip
     return lines
-
-
-def draw_reliability(found: dict[str, Any], path: Path) -> None:
-    """What is said against how often it is right: a panel for all questions, one for each."""
-    if not found:
-        figure = new_figure(4, 2)
-        figure.text(0.5, 0.5, "no question has galaxies enough", ha="center")
-        return save_figure(figure, path)
-    columns = min(4, len(found))
-    rows = -(-len(found) // columns)
-    figure = new_figure(3.3 * columns, 3.3 * rows + 0.9, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axes in panels[len(found) :]:
-        axes.axis("off")
-    for axes, (name, of) in zip(panels, found.items(), strict=False):
-        _panel(axes, "all questions" if name == ALL else name, of)
-    figure.supxlabel("probability of the forest's answer", fontsize=11)
-    figure.supylabel("share of right answers (bars: 95 % intervals)", fontsize=11)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    save_figure(figure, path)
-
-
-def _panel(axes: Axes, name: str, of: dict[str, Any]) -> None:
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, zorder=0)
-    for kind, (colour, marker, aside) in _STYLES.items():
-        lines = of[kind]["bins"]
-        x = np.array([line["said"] for line in lines])
-        y = np.array([line["right"] for line in lines])
-        bars = [y - [line["low"] for line in lines], [line["high"] for line in lines] - y]
-        label = f"forest, {kind}"
-        axes.errorbar(x + aside, y, np.maximum(bars, 0), fmt=marker, color=colour, markersize=5,
-                      linewidth=1.3, label=label)  # fmt: skip
-    base = of[BASE]["bins"][0]
-    axes.plot(base["said"], base["right"], "D", color=GREEN, markersize=6, label="base rate")
-    error, corrected = (of[kind]["calibration_error"] for kind in (GROWN, SHARES))
-    axes.set_title(f"{name}, n = {of[GROWN]['n']:,}", pad=22)
-    axes.text(0, 1.03, f"calibration error {error:.3f} (squares), {corrected:.3f} (dots)",
-              transform=axes.transAxes, fontsize=8.5, color="#555555")  # fmt: skip
-    axes.set(xlim=(0.25, 1.03), ylim=(-0.03, 1.04))

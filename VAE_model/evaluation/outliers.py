@@ -1,4 +1,4 @@
-"""How unusual a galaxy is, by its latent variables: distances, isolation forest, combined rank.
+"""Unusual galaxies by their latent variables: distances, isolation forest, combined rank.
 
 Every score of a training galaxy comes from a fit without it (cross-fitting), and every score of a
 validation or test galaxy from a fit to the training galaxies, so that scores compare across
@@ -17,13 +17,13 @@ SMALLEST_CLASS = 30  # training members below which a class has no covariance of
 
 _FOLDS = 5
 _BLOCK = 65_536  # rows scored at a time
-_FIT_ROWS = 100_000  # rows that a covariance is fitted to at most: more change no digit that counts
+_FIT_ROWS = 100_000  # rows that a covariance is fitted to at most
 _TRIM = 0.05  # share of the farthest rows that the later fits of a covariance leave out
 _SEED = 20230308
 
 
 def mahalanobis(latents: NDArray[np.floating], train: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mahalanobis distance of each galaxy from the cloud of the training galaxies: (N,).
+    """Return the Mahalanobis distance of each galaxy from the training galaxies: (N,).
 
     latents: (N, D), means of the latent variables; train: (N,), True for training galaxies.
     The covariance is shrunk (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365), so that it stays
@@ -41,7 +41,7 @@ def mahalanobis(latents: NDArray[np.floating], train: NDArray[np.bool_]) -> NDAr
 def class_distance(
     latents: NDArray[np.floating], members: NDArray[np.bool_], train: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Mahalanobis distance of each galaxy from its own class: (N,), NaN where it has none.
+    """Return the Mahalanobis distance of each galaxy from its own class: (N,), NaN for none.
 
     members: (N, C), True where a galaxy is in a class. A class with fewer than 30 training
     members counts as none; for a galaxy in several classes the nearest counts.
@@ -59,11 +59,11 @@ def class_distance(
 def isolation(
     latents: NDArray[np.floating], train: NDArray[np.bool_], trees: int = 200
 ) -> NDArray[np.float64]:
-    """Isolation-forest score of each galaxy, (N,): about 0.5 is usual, towards 1 isolated.
+    """Return the isolation-forest score of each galaxy, (N,): 0.5 is usual, near 1 isolated.
 
-    Source: Liu, Ting and Zhou 2008, ICDM; scikit-learn's IsolationForest, its sign turned. Each
-    tree sees 256 galaxies, so that one galaxy more or less among thousands matters to none, and
-    the training galaxies need no cross-fitting.
+    Source: Liu, Ting and Zhou 2008, ICDM; scikit-learn's IsolationForest, its sign reversed. Each
+    tree is fitted on 256 galaxies, so that single galaxies have little influence and the training
+    galaxies need no cross-fitting.
     """
     forest = IsolationForest(n_estimators=trees, random_state=_SEED)
     forest.fit(latents[_at_most(np.flatnonzero(train), _FIT_ROWS)])
@@ -74,7 +74,7 @@ def isolation(
 
 
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:
-    """Share of the galaxies that score lower, 0..1, ties in the middle; NaN stays NaN."""
+    """Return the share of the galaxies that score lower, 0..1, ties in the middle; NaN for NaN."""
     scores = np.asarray(scores, float)
     ranks = np.full(len(scores), np.nan)
     known = np.isfinite(scores)
@@ -85,7 +85,7 @@ def percentile(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def combined(*scores: ArrayLike) -> NDArray[np.float64]:
-    """Mean of the percentile ranks of several scores, 0..1: (N,).
+    """Return the mean of the percentile ranks of several scores, 0..1: (N,).
 
     A galaxy without one of the scores (no class, say) has the mean of the others; one without
     any has NaN. Percentiles, because the scores have no unit in common.
@@ -98,7 +98,7 @@ def combined(*scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def rank(scores: ArrayLike) -> NDArray[np.int64]:
-    """1 for the most unusual galaxy, N for the least; equal scores in their order, NaN last."""
+    """Return 1 for the most unusual galaxy to N for the least; equal scores in order, NaN last."""
     known = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
     ranks = np.empty(len(known), np.int64)
     ranks[np.argsort(-known, kind="stable")] = np.arange(1, len(known) + 1)
@@ -106,9 +106,9 @@ def rank(scores: ArrayLike) -> NDArray[np.int64]:
 
 
 def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
-    """Where the logarithm of a positive quantity is more than `sigmas` above its median: (N,).
+    """Return where the logarithm of a positive quantity is more than `sigmas` above its median.
 
-    sigma is that of the middle of the values, by their median deviation; NaN does not stand out.
+    sigma is the median absolute deviation times 1.4826; NaN does not stand out. (N,).
     """
     with np.errstate(divide="ignore"):
         level = np.log(np.asarray(values, float))

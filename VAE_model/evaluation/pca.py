@@ -1,4 +1,4 @@
-"""Principal components of the pixels: what any learned latent space has to beat."""
+"""Principal components of the pixels: the baseline of a learned latent space."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from VAE_model.problem import Problem
 from VAE_model.row_file import RowFile
 from VAE_model.stretch import Stretch
 
-_BLOCK = 16  # images at full size in memory: small blocks stay in the processor's cache
+_BLOCK = 16  # images at full size in memory, few enough for the processor's cache
 
 
 def pixel_components(
@@ -24,11 +24,11 @@ def pixel_components(
     seed: int = 0,
     stretch: Stretch = Stretch(),  # noqa: B008 (frozen)
 ) -> NDArray[np.float32]:
-    """Principal components (len(rows), dimension) of images[rows], fitted on images[fit].
+    """Return principal components (len(rows), dimension) of images[rows], fitted on images[fit].
 
     images: (N, 3, y, x), nanomaggies. Stretched as for the networks, and averaged to side x side
-    pixels a band. At most `most` of `fit` are used, drawn by `seed`, so that memory is bounded: 12
-    bytes x side^2 an image (1 GB for 20,000 at 64).
+    pixels per band. At most `most` of `fit` are used, drawn by `seed`, so that memory is bounded:
+    12 bytes x side^2 per image (1 GB for 20,000 at 64).
     Raises Problem where there are fewer images than components.
     """
     if len(fit) <= dimension:
@@ -58,7 +58,7 @@ def pooled_pixels(
     stretch: Stretch = Stretch(),  # noqa: B008 (frozen)
     label: str = "",
 ) -> NDArray[np.float32]:
-    """Stretched pixels averaged to side x side a band: (len(rows), 3 * side * side)."""
+    """Return stretched pixels averaged to side x side per band: (len(rows), 3 * side * side)."""
     size = images.shape[-1]
     if side < 1 or size % side:
         raise Problem(f"{side} pixels a side do not divide the images' {size}: choose 64")
@@ -66,7 +66,7 @@ def pooled_pixels(
     pixels = np.empty((len(rows), 3 * side * side), np.float32)
     for start in tqdm(range(0, len(rows), _BLOCK), desc=label, disable=not label):
         flux = images[rows[start : start + _BLOCK]]
-        if stretch.kind == "asinh":  # numpy's is several times faster than torch's on a CPU
+        if stretch.kind == "asinh":  # numpy's arcsinh is several times faster than torch's on a CPU
             stretched = torch.from_numpy(np.arcsinh(flux / softening))
         else:
             stretched = stretch(torch.from_numpy(flux))

@@ -1,4 +1,4 @@
-"""How like its image a reconstruction is: squared error and structural similarity."""
+"""Quality of reconstructions: reduced chi-squared per pixel and structural similarity."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,12 @@ _C1, _C2 = 0.01**2, 0.03**2  # for a data range of 1
 
 
 def quality(sky: Tensor, flux: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared error and SSIM, each (N,), of reconstructions `sky` of `flux`, (N, 3, y, x).
+    """Return reduced chi-squared per pixel and SSIM, each (N,), of reconstructions `sky` of `flux`.
 
-    Both are taken over the central CENTRE x CENTRE pixels, where the galaxy is: farther out
-    stand other galaxies and stars, which no network here is asked to draw. The error is the mean
-    over pixels and bands in units of the sky variance; noise: sky sigma, (N, 3), nanomaggies.
+    sky, flux: (N, 3, y, x), nanomaggies; noise: sky sigma, (N, 3), nanomaggies. Both measures are
+    taken over the central CENTRE x CENTRE pixels, where the galaxy is: networks are not trained to
+    reconstruct the other sources around it. Chi-squared is the mean over pixels and bands of the
+    squared error over the sky variance.
     """
     edge = (flux.shape[-1] - CENTRE) // 2
     middle = (..., slice(edge, edge + CENTRE), slice(edge, edge + CENTRE))
@@ -23,11 +24,11 @@ def quality(sky: Tensor, flux: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ssim(one: Tensor, two: Tensor) -> Tensor:
-    """SSIM of each pair of images, (N,), from two tensors (N, bands, y, x) in nanomaggies.
+    """Return SSIM of each pair of images, (N,), of two tensors (N, bands, y, x) in nanomaggies.
 
     Wang et al. 2004 (IEEE Trans. Image Process. 13, 600), eq. 13, averaged over bands and over
     all places where the whole window fits; window, sigma and data range 1 as published. The blur
-    is two matrix products, which on a CPU is some three times faster than the convolutions of
+    is two matrix products, on a CPU about three times faster than the convolutions of
     pytorch-msssim; a test compares the two.
     """
     rows, columns = (_blur(size, one) for size in one.shape[-2:])
@@ -44,7 +45,7 @@ def ssim(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _blur(size: int, like: Tensor) -> Tensor:
-    """Matrix (size - WINDOW + 1, size) that blurs a line with the Gaussian window."""
+    """Matrix (size - WINDOW + 1, size) that blurs a row with the Gaussian window."""
     window = torch.exp(-((torch.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
     window = (window / window.sum()).to(like)
     matrix = like.new_zeros(size - WINDOW + 1, size)

@@ -1,8 +1,8 @@
-"""The nearest among many latents, exactly, in bounded memory.
+"""Exact nearest neighbours among many latents, in bounded memory.
 
-Distances by one matrix product a block in float32, the best few of each query kept; these are
-measured again in float64. Whether that is exact follows from the error of the product: a query
-for which it could not be shown is searched anew in float64.
+Distances are one float32 matrix product per block; the best few candidates of each query are
+measured again in float64. The rounding error of the product proves that the result is exact; a
+query for which it does not is searched again in float64.
 """
 
 import numpy as np
@@ -12,15 +12,17 @@ from torch.nn.functional import pad
 
 _BLOCK = 16_384  # latents at a time
 _QUERIES = 1024  # queries at a time: memory is 4 bytes x _BLOCK x _QUERIES
-_GROUP = 32  # latents of a block that are looked at as one
-_SPARE = 24  # neighbours kept beyond those asked for, among which rounding may reorder
+_GROUP = 32  # latents of a block that are compared by their minimum
+_SPARE = 24  # candidates beyond the number wanted, among which rounding may reorder
 
 
 def nearest(
     latents: NDArray[np.float32], queries: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows of `latents` (N, D) nearest to each of `queries` (Q, D), and their Euclidean distances,
-    each (Q, min(count, N)), nearest first; at equal distance the first row first."""
+    """Return the rows of `latents` (N, D) nearest to each of `queries` (Q, D), and their distances.
+
+    Both (Q, min(count, N)), nearest first; at equal distance the first row first. Euclidean.
+    """
     count = min(count, len(latents))
     rows = np.empty((len(queries), count), np.int64)
     distances = np.empty((len(queries), count))
@@ -43,12 +45,12 @@ def _of_block(
         block = torch.from_numpy(latents[first : first + _BLOCK] - centre)
         norms = block.square().sum(dim=1)
         farthest = max(farthest, float(norms.max()))
-        missing = -len(block) % _GROUP  # of the last block, filled up with what no query is near
+        missing = -len(block) % _GROUP  # padding of the last block, infinitely far away
         block, norms = pad(block, (0, 0, 0, missing)), pad(norms, (0, missing), value=torch.inf)
         scores = space[: len(asked) * len(block)].view(len(asked), len(block))
         torch.addmm(norms, asked, block.T, alpha=-2, out=scores)  # squared distance - |query|^2
-        # After the first blocks hardly any is nearer than the farthest that is kept: a look at
-        # the least of each group leaves few groups to look into.
+        # After the first blocks few latents are nearer than the farthest candidate: the minimum of
+        # each group excludes most groups.
         groups = scores.view(len(asked), -1, _GROUP)
         hit, group = (groups.amin(dim=2) < best[:, -1:]).nonzero(as_tuple=True)
         number, member = (groups[hit, group] < best[hit, -1:]).nonzero(as_tuple=True)
@@ -75,7 +77,7 @@ def _of_block(
 def _measured(
     latents: NDArray, queries: NDArray, where: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` nearest of the candidates `where` (Q, K), in float64."""
+    """The `count` nearest of the candidates `where` (Q, K), measured in float64."""
     where = np.sort(where, axis=1)
     apart = latents[where].astype(np.float64) - queries[:, None]
     distances = np.sqrt(np.square(apart).sum(axis=2))
@@ -86,7 +88,7 @@ def _measured(
 def _searched(
     latents: NDArray, query: NDArray, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The same by looking at every latent in float64."""
+    """The `count` nearest of all latents, measured in float64."""
     blocks = range(0, len(latents), _BLOCK)
     squares = np.concatenate(
         [

@@ -1,5 +1,7 @@
-"""Pages that need no other file: the report of a run, and the gallery of outliers.
+"""Figures, tables and pages.
 
-page.py holds the building blocks, material.py what a run has so far, chapters.py the report's
-text, run_tables.py and score_tables.py its tables.
+figures.py holds the style of figures, tables.py the tables, page.py and templates/ the pages.
+The report of a run: chapters.py its text, run_outputs.py the files of the run, run_tables.py,
+classification.py, probe.py and transfer.py its tables. gallery.py is the page of outliers,
+latent_map.py the interactive map.
 """

@@ -1,7 +1,7 @@
-"""What the figures of all stages share: the look, the colours of the classes, the thumbnails.
+"""The style of all figures, the colours of the classes, colour images and thumbnails.
 
-Figures are made without pyplot, so that no window opens, nothing is left in memory, and a
-notebook shows them by naming them.
+Figures are made without pyplot, so that no window opens, nothing stays in memory, and a notebook
+shows a figure that a cell ends with.
 """
 
 import base64
@@ -23,28 +23,27 @@ from PIL import Image
 
 from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.report.colour import survey_colours
 
 STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
 
-# Paul Tol's "muted" colours (https://personal.sron.nl/~pault/), safe for the colour-blind. Where
-# two things are compared, what is looked at is indigo, and what it is compared with rose.
+# Paul Tol's "muted" colours (https://personal.sron.nl/~pault/), safe for the colour-blind. In a
+# comparison the main series is indigo, its rival rose.
 INDIGO, ROSE, GREEN, WINE = "#332288", "#CC6677", "#117733", "#882255"
-CYAN, TEAL, SAND = "#88CCEE", "#44AA99", "#DDCC77"
+CYAN, TEAL, SAND, GREY = "#88CCEE", "#44AA99", "#DDCC77", "#999999"
 NO_CLASS = "none"
 
 
 @dataclass(frozen=True)
 class ClassStyle:
-    """How a class is drawn: its name for people, colour and marker."""
+    """The look of a class: label, colour and marker."""
 
     label: str
     colour: str
     marker: str
 
 
-# The smooth in warm tones with round markers, the discs in cool tones with angular ones, so that
-# neither colour nor shape alone has to carry the distinction.
+# Smooth galaxies in warm tones with round markers, discs in cool tones with angular ones, so that
+# both colour and shape tell them apart.
 CLASS_STYLES = {
     "smoothRounded": ClassStyle("smooth, round", ROSE, "o"),
     "smoothInBetween": ClassStyle("smooth, in between", SAND, "o"),
@@ -59,8 +58,11 @@ CLASS_STYLES = {
 
 
 def shown_class(table: pd.DataFrame) -> NDArray[np.str_]:
-    """The one class that a galaxy is drawn as, (N,): merger where it is one, as most mergers are
-    in another class too, else the first it is in by the order of galaxy_zoo.CLASSES, else none."""
+    """Return the class that each galaxy is drawn as, (N,).
+
+    Merger where it is one (most are in another class too), else its first class in the order of
+    galaxy_zoo.CLASSES, else none.
+    """
     names = np.full(len(table), NO_CLASS, dtype="<U20")
     present = [name for name in CLASSES if name in table]
     for name in sorted(reversed(present), key=lambda name: name == "merger"):
@@ -69,21 +71,21 @@ def shown_class(table: pd.DataFrame) -> NDArray[np.str_]:
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """An empty figure in the project's style; width and height in inches."""
+    """Return an empty figure in the project's style; width and height in inches."""
     use_style()
     return Figure(figsize=(width, height), **options)
 
 
 def use_style() -> None:
-    """Draw from now on in the project's style (notebooks that use pyplot call it too)."""
+    """Set the project's style (notebooks that use pyplot call it too)."""
     matplotlib.style.use(STYLE)
 
 
 def log_scale(axis: Axis, linear_to: float | None = None) -> None:
-    """A logarithmic axis, or one that is linear from -linear_to to linear_to, with plain numbers.
+    """Make an axis logarithmic, or linear from -linear_to to linear_to, with plain numbers.
 
-    Matplotlib would write them as mathematics, which the style does not read: names of galaxies
-    and answers may hold a $.
+    Matplotlib would write them as mathematics, which the style switches off because names of
+    galaxies and answers may contain a $.
     """
     of_axes = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
     if linear_to is None:
@@ -95,19 +97,39 @@ def log_scale(axis: Axis, linear_to: float | None = None) -> None:
 
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure whole or not at all; the same figure gives the same bytes."""
+    """Write a figure atomically; the same figure gives the same bytes."""
     bare = {"Software": None} if Path(path).suffix == ".png" else {}
     with atomic(path) as temporary:
         figure.savefig(temporary, metadata=bare, **options)
 
 
+# Scales of g, r, z, which are shown as blue, green, red; softening and stretch (survey_colours)
+_SCALES = np.array([6.0, 3.4, 2.2], dtype=np.float32)
+_M, _Q = 0.03, 20.0
+
+
+def survey_colours(flux: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return RGB in 0..1, (y, x, 3), from flux in nanomaggies, (3, y, x), bands g, r, z.
+
+    The recipe of the Legacy Surveys viewer (https://github.com/legacysurvey/imagine), `sdss_rgb`
+    with its grz scales, after Lupton et al. 2004, PASP 116, 133. Row 0 of the result is the top of
+    the image as a viewer shows it, north up: FITS rows are reversed for display here and nowhere
+    else.
+    """
+    scaled = np.maximum(np.nan_to_num(flux) * _SCALES[:, None, None] + _M, 0)
+    intensity = scaled.mean(axis=0)
+    stretch = np.arcsinh(_Q * intensity) / np.sqrt(_Q)
+    channels = scaled * stretch / np.maximum(intensity, 1e-6)
+    return np.clip(channels[::-1], 0, 1).transpose(1, 2, 0)[::-1].astype(np.float32)
+
+
 def thumbnail(
     flux: NDArray[np.floating], size: int = 128, crop: int = 0, display: bool = False
 ) -> NDArray[np.uint8]:
-    """A small colour image, (size, size, 3), north up, from one cutout (3, y, x).
+    """Return a small colour image, (size, size, 3), north up, from one cutout (3, y, x).
 
-    flux: nanomaggies, shown by the Legacy Survey's recipe; or, where `display`, an imported 8-bit
-    image, brightness from 0 to 1, shown as it is;
+    flux: nanomaggies, shown in survey_colours; or, where `display`, an imported 8-bit image,
+    brightness from 0 to 1, shown unchanged;
     crop: only the central `crop` pixels of the cutout, 0 for all of it.
     """
     if crop:
@@ -122,14 +144,14 @@ def thumbnail(
 
 
 def jpeg_uri(colours: NDArray[np.uint8], quality: int = 85) -> str:
-    """A colour image (y, x, 3) as a `data:` address, for pages that need no other file."""
+    """Return a colour image (y, x, 3) as a `data:` address, for pages without other files."""
     stream = io.BytesIO()
     Image.fromarray(colours).save(stream, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def show_image(axes: Axes, colours: NDArray, edge: str = "") -> None:
-    """Fill axes with a colour image, without ticks; `edge` is the colour of a frame around it."""
+    """Show a colour image in axes without ticks; `edge` is the colour of a frame around it."""
     axes.imshow(colours, origin="upper", interpolation="lanczos")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -139,7 +161,7 @@ def show_image(axes: Axes, colours: NDArray, edge: str = "") -> None:
 def contact_sheet(
     figure: Any, images: Sequence[NDArray], titles: Sequence[str], columns: int, edge: str = ""
 ) -> None:
-    """Images in rows in a figure or subfigure, a title of one or two lines above each."""
+    """Show images in rows of a figure or subfigure, a title of one or two lines above each."""
     rows = -(-max(len(images), 1) // columns)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:

@@ -1,4 +1,4 @@
-"""What the notebooks share: the stages that have not been run yet, and names for people."""
+"""Helpers of the notebooks: running missing stages, colours and labels of surveys."""
 
 import subprocess
 import sys
@@ -15,9 +15,9 @@ SURVEY_COLOURS = (INDIGO, ROSE)  # of the first and the second survey
 
 
 def make(run: Run, path: Path, script: str) -> None:
-    """Run a script of the pipeline unless what it writes is there.
+    """Run a script of the pipeline unless its output `path` exists.
 
-    Raises Problem where the script fails; what it said stands above.
+    Raises Problem where the script fails; its own message is printed above.
     """
     if path.exists():
         print(f"{run.show(path)} is there")

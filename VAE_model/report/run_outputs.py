@@ -1,4 +1,4 @@
-"""What a run has so far: the outputs of its stages, with the side-car of each."""
+"""The outputs that a run has so far, with the side-car of each."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ _FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "tra
 
 
 @dataclass(frozen=True)
-class Material:
-    """records: the side-car of each output that is there, by its path, oldest first."""
+class RunOutputs:
+    """The outputs of a run. records: the side-car of each, by its path, oldest first."""
 
     run: Run
     num_var: int
     records: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Run, num_var: int) -> "Material":
-        """Every output of every stage, but for the report itself."""
+    def of(cls, run: Run, num_var: int) -> "RunOutputs":
+        """Find every output of every stage, except the report itself."""
         found = {}
         for folder in _FOLDERS:
             for path in sorted((run.folder / folder).glob("*.json")):
@@ -36,11 +36,11 @@ class Material:
         return cls(run, num_var, {path: found[path] for path in order})
 
     def numbers(self, path: Path) -> dict[str, Any]:
-        """What the stage that wrote `path` wanted remembered."""
+        """Return the numbers that the stage that wrote `path` recorded."""
         return self.records.get(path, {}).get("numbers", {})
 
     def splits(self) -> dict[str, int]:
-        """Images in each split."""
+        """Return the number of images in each split."""
         table = self.parquet(self.run.latents(self.num_var), ["split"])
         if table is None:
             table = self.parquet(self.run.packed / "index.parquet", ["split"])
@@ -48,18 +48,19 @@ class Material:
         return {split: counts[split] for split in SHARES if split in counts}
 
     def history(self, log: Path) -> list[dict[str, Any]]:
-        """The epochs of a training, from its JSON lines; none where there is no log."""
+        """Return the epochs of a training, from its JSON lines; none where there is no log."""
         if not log.exists():
             return []
         return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
 
     def json(self, path: Path) -> dict[str, Any]:
-        """A result that is JSON; empty where it is not there."""
+        """Return a JSON result; empty where it is missing."""
         return read_json(path) if path.exists() else {}
 
     def parquet(self, path: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+        """Return a table, or None where it is missing."""
         return read_parquet(path, columns) if path.exists() else None
 
     def csv(self, path: Path) -> pd.DataFrame | None:
-        """A table that is there, as it is written: text."""
+        """Return a table as text, or None where it is missing."""
         return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else None

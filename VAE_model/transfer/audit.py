@@ -1,7 +1,7 @@
-"""Which cutouts of two surveys show the same galaxy, and may be compared.
+"""The audit of pairs: the cutouts of two surveys that show the same galaxy and can be compared.
 
-The traps that this is for: a "north" cutout that the service cut from the southern layer, frames
-cut about different positions, broken frames, and matching by row order or equal floats.
+It guards against a "north" cutout that the service cut from the southern layer, images with
+different centres, broken images, and matching by row order or equal floats.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from VAE_model.transfer.pairs import View
 
 @dataclass(frozen=True)
 class Verdict:
-    """What opening one cutout of the second survey gave; reason: why it makes no pair."""
+    """Header of one cutout of the second survey; reason: why it makes no pair, or empty."""
 
     ra: float = float("nan")
     dec: float = float("nan")
@@ -29,7 +29,7 @@ class Verdict:
 
 
 def check(job: tuple[Path, str]) -> Verdict:
-    """Open one cutout of the survey `other`. Nothing in a file can stop the stage."""
+    """Open one cutout of the survey `other`; a bad file is a Verdict with its reason."""
     path, other = job
     try:
         cutout = read_cutout(path)
@@ -51,8 +51,8 @@ def check(job: tuple[Path, str]) -> Verdict:
 def match(
     first: pd.DataFrame, verdicts: list[Verdict], radius: float, recentre: float
 ) -> pd.DataFrame:
-    """One row a pair: row in `first`, row in `verdicts`, separation in arcsec and the whole pixels
-    (right, up) by which the second image must move to share the first one's centre.
+    """Return a row per pair: row in `first`, row in `verdicts`, separation in arcsec, and the whole
+    pixels (right, up) by which the second image must move to share the first one's centre.
 
     first: ra, dec in degrees; radius: arcsec; recentre: pixels from which an image is moved.
     """
@@ -77,7 +77,7 @@ def match(
 def reasons_of(
     verdicts: list[Verdict], matched: pd.DataFrame, radius: float, largest: float
 ) -> list[str]:
-    """Why each file of the second survey makes no pair; empty where it does.
+    """Return the reason why each file of the second survey makes no pair; empty where it does.
 
     radius: arcsec; largest: pixels from which centres are too far apart.
     """
@@ -97,7 +97,7 @@ def reasons_of(
 
 
 def defects_of(first: View, second: View) -> list[str]:
-    """What is wrong with the two images of each pair, in words; empty where nothing is."""
+    """Return the defects of the two images of each pair in words; empty where there are none."""
 
     def names(view: View) -> list[str]:
         flags = view.packed.flags.iloc[view.rows]
@@ -109,9 +109,9 @@ def defects_of(first: View, second: View) -> list[str]:
 
 
 def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:
-    """How far apart the light's centre is in the two images of each pair, pixels, (N,).
+    """Return the distance between the light's centres in the two images of each pair, pixels, (N,).
 
-    Unlike the separation of the headers' centres this sees what is in the pixels.
+    Unlike the separation of the headers' centres it is measured on the pixels.
     """
     found = []
     for begin in range(0, len(first.rows), batch):

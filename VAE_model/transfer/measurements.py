@@ -1,5 +1,4 @@
-"""What a survey shows of the galaxies of the pairs, measured on the pixels: brightness, neighbours,
-the centre of the light, sharpness."""
+"""Measurements on the images of the pairs: flux, contaminants, centre of the light, sharpness."""
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,17 @@ from VAE_model.transfer.pairs import View
 
 APERTURE = 20  # pixels, radius: 5.2 arcsec
 _SPOT = 8  # pixels a side of a spot, 2.1 arcsec
-_NEAR, _FAR = 30, 64  # pixels from the centre, 8 and 17 arcsec, between which a neighbour lies
+_NEAR, _FAR = 30, 64  # pixels from the centre, 8 and 17 arcsec: the range of a contaminant
 _MIDDLE = 128  # pixels a side in which sharpness is measured
 
 
 def measure(view: View, pairs: NDArray[np.integer]) -> pd.DataFrame:
-    """flux_g, flux_r, flux_z: nanomaggies within APERTURE of the centre, above the frame's median;
-    neighbour: the brightest spot 8 to 17 arcsec from the centre, as a share of the brightest
-    nearer in (r band); a row for each of `pairs`."""
+    """Measure the images of `pairs` in one survey, a row each.
+
+    flux_g, flux_r, flux_z: nanomaggies within APERTURE of the centre, above the image's median;
+    contaminant: the brightest spot 8 to 17 arcsec from the centre, as a share of the brightest
+    one inside (r band).
+    """
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     disc = np.hypot(x, y) <= APERTURE
     y, x = (np.mgrid[: SIZE // _SPOT, : SIZE // _SPOT] + 0.5) * _SPOT - SIZE / 2
@@ -33,11 +35,11 @@ def measure(view: View, pairs: NDArray[np.integer]) -> pd.DataFrame:
         within = max(float(spots[far < _NEAR].max()), 1e-6)
         around = float(spots[(far >= _NEAR) & (far < _FAR)].max())
         rows.append([*flux[:, disc].sum(axis=1), around / within])
-    return pd.DataFrame(rows, columns=[*(f"flux_{band}" for band in BANDS), "neighbour"])
+    return pd.DataFrame(rows, columns=[*(f"flux_{band}" for band in BANDS), "contaminant"])
 
 
 def light_centres(images: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Centre of the light, pixels right of and above the frame's, (N, 2), of (N, 3, y, x)."""
+    """Return the centre of the light of images (N, 3, y, x): pixels right and up, (N, 2)."""
     flux = torch.from_numpy(np.array(images, np.float32))
     where = pose.measure(Stretch()(flux))
     return torch.stack([where.x, where.y], dim=1).numpy().astype(float) * flux.shape[-1] / 2
@@ -46,13 +48,13 @@ def light_centres(images: NDArray[np.floating]) -> NDArray[np.float64]:
 def contrast(
     first: View, second: View, pairs: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """How much of the contrast of detail the second survey keeps, relative to the first.
+    """Return the contrast of detail in the second survey relative to the first.
 
-    Returns the size of the detail (arcsec, the period of a wave), the contrast in each band and
-    the coherence in each band, (3, sizes). The contrast is the ratio of the two optical transfer
-    functions: the cross-spectrum of the two images over the spectrum of the first, summed over the
-    pairs. Noise is in the first image's spectrum too, so the contrast is right where the coherence
-    is near one and too small where noise takes over.
+    Returns the size of the detail (arcsec, the period of a wave), and contrast and coherence in
+    each band, (3, sizes). The contrast is the ratio of the two optical transfer functions: the
+    cross-spectrum of the two images over the spectrum of the first, summed over the pairs. The
+    first image's spectrum contains noise, so the contrast is correct where the coherence is near
+    one and too small where noise dominates.
     """
     window = np.hanning(_MIDDLE).astype(np.float32)
     window = window[:, None] * window
@@ -66,7 +68,9 @@ def contrast(
                     for view in (first, second))  # fmt: skip
         parts = ((one.conj() * two).real, np.abs(one) ** 2, np.abs(two) ** 2)
         for band in range(len(BANDS)):
-            weight = 1 / np.sqrt(max(parts[1][band].sum(), 1e-12))  # no bright star rules the sum
+            weight = 1 / np.sqrt(
+                max(parts[1][band].sum(), 1e-12)
+            )  # so that no bright star dominates
             for total, part in zip(sums, parts, strict=True):
                 total[band] += weight * np.bincount(ring, part[band].ravel())
     used = np.arange(2, _MIDDLE // 2)

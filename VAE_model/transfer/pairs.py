@@ -1,8 +1,8 @@
-"""The same galaxies in two surveys: the table of pairs, and the images of either side.
+"""The same galaxies in two surveys: the table of pairs, and the images of either survey.
 
-The first survey is the one that the model was trained on: its side of each pair is an image of
-train.txt and keeps its split. The second survey's side is packed apart, moved by whole pixels
-onto the first's centre where the two frames were cut about different positions.
+The first survey is the one that the model was trained on: its images are in train.txt and keep
+their split. The second survey's images are packed separately, moved by whole pixels onto the
+first's centre where the two have different centres.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.files import read_parquet
+from VAE_model.joins import join_rows
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
@@ -24,8 +25,8 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class View:
-    """One survey's side of the pairs: survey; its packed images; paths and rows of each pair in
-    them, (N,)."""
+    """One survey's images of the pairs: survey; packed images; paths and rows of each pair in them,
+    (N,)."""
 
     survey: str
     packed: Packed
@@ -34,7 +35,7 @@ class View:
 
 
 def read_pairs(run: Run) -> pd.DataFrame:
-    """The table that make_pairs.py wrote. Raises Problem where it is none or has no rows."""
+    """Read the table of make_pairs.py. Raises Problem where a column or every row is missing."""
     pairs = read_parquet(run.pairs)
     lacking = [name for name in COLUMNS if name not in pairs]
     if lacking or not len(pairs):
@@ -44,21 +45,18 @@ def read_pairs(run: Run) -> pd.DataFrame:
 
 
 def views(run: Run, pairs: pd.DataFrame, workers: int = 0) -> tuple[View, View]:
-    """The first and the second survey's side of the pairs.
+    """Return the first and the second survey's images of the pairs.
 
-    Raises Problem where train.txt no longer lists an image that was paired.
+    Raises Problem where train.txt no longer lists an image of a pair.
     """
     listed = Packed.of(run, workers)
-    place = pd.Series(np.arange(len(listed.index)), index=listed.index["path"])
-    rows = place.reindex(pairs["path"])
-    if rows.isna().any():
-        raise Problem(
-            f"{run.show(run.pairs)} names {rows.index[rows.isna()][0]}, which is not in "
-            f"{run.show(run.train_txt)}: run {run.made_by(run.pairs)}"
-        )
+    rows = join_rows(
+        pairs["path"], listed.index["path"], (run.show(run.pairs), run.show(run.train_txt)),
+        required=f"run {run.made_by(run.pairs)}",
+    )  # fmt: skip
     others = pairs[["other_path", "shift_x", "shift_y"]].rename(columns={"other_path": "path"})
     packed = Packed.of_list(run, others, run.pairs, run.pairs_packed, workers)
-    first = View(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows.to_numpy(np.int64))
+    first = View(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows)
     second = View(
         pairs["other_survey"].iloc[0],
         packed,

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import load_script, says_one_line
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from VAE_model import galaxy_zoo
-from VAE_model.evaluation import calibration as reliability
-from VAE_model.evaluation import classification as scores
+from VAE_model.evaluation import calibration, classification
+from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc, weighted_median
+from VAE_model.evaluation.classification import Scores
 from VAE_model.evaluation.pca import pixel_components, pooled_pixels
 from VAE_model.files import write_parquet
 from VAE_model.labels import given_split
@@ -28,55 +29,70 @@ def galaxies(count: int, answers: int, seed: int = 0) -> tuple[np.ndarray, np.nd
     return codes, np.array(list("abcdef"), object)[codes], split
 
 
+def asked_of(truth: np.ndarray, classes: int, rows: np.ndarray | None = None):
+    """A question whose test galaxies (their rows) have these true codes."""
+    rows = np.arange(len(truth)) if rows is None else rows
+    nobody, names = np.empty(0, int), tuple("abcdef"[:classes])
+    return classification.Question("q", names, nobody, rows, nobody, truth, {}, {}, "")
+
+
+def estimate(truth, predicted, classes, metric=classification.balanced_accuracy, **constants):
+    """The score of one list of answers with its interval."""
+    scores = Scores.of([asked_of(truth, classes)], {"": [predicted]}, metric, **constants)
+    return scores.estimate("")
+
+
 def test_a_perfect_feature_scores_one_and_a_random_one_chance():
     codes, labels, split = galaxies(600, 3)
-    question = scores.set_question("q", "abc", labels, split)
+    question = classification.set_question("q", "abc", labels, split)
     rng = np.random.default_rng(1)
     features = {"perfect": codes[:, None] * 1.0, "random": rng.normal(size=(600, 4))}
     estimates = {}
     for name, x in features.items():
-        said = scores.answer(question, x, seeds=(0, 1), trees=50)
-        estimates[name] = scores.bootstrap_interval(question.test_codes, said, 3)
-    assert estimates["perfect"] == scores.Estimate(1.0, 1.0, 1.0)
+        said = classification.answer(question, x, seeds=(0, 1), trees=50)
+        estimates[name] = estimate(question.test_codes, said, 3)
+    assert estimates["perfect"] == Estimate(1.0, 1.0, 1.0)
     assert estimates["random"].low < 1 / 3 < estimates["random"].high
 
 
 def test_the_forest_never_sees_the_test_galaxies():
     _, labels, split = galaxies(300, 2)
-    question = scores.set_question("q", "ab", labels, split)
+    question = classification.set_question("q", "ab", labels, split)
     assert not set(question.train) & set(question.test)
     row_numbers = np.arange(300.0)[:, None]  # known by heart they give the label, else nothing
-    said = scores.answer(question, row_numbers, seeds=(0,), trees=50)
+    said = classification.answer(question, row_numbers, seeds=(0,), trees=50)
     assert np.mean(said == question.test_codes) < 0.75
 
 
 def test_the_scores_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     truth, said = rng.integers(0, 3, 200), rng.integers(0, 3, 200)
-    confusion = scores.confusion_matrix(truth, said, 3)
+    confusion = classification.confusion_matrix(truth, said, 3)
     assert confusion.sum() == 200 and confusion[1, 2] == np.sum((truth == 1) & (said == 2))
-    assert scores.balanced_accuracy(confusion) == pytest.approx(
+    assert classification.balanced_accuracy(confusion) == pytest.approx(
         balanced_accuracy_score(truth, said)
     )
-    assert scores.macro_f1(confusion) == pytest.approx(f1_score(truth, said, average="macro"))
-    assert scores.accuracy(confusion) == pytest.approx(np.mean(truth == said))
+    assert classification.macro_f1(confusion) == pytest.approx(
+        f1_score(truth, said, average="macro")
+    )
+    assert classification.accuracy(confusion) == pytest.approx(np.mean(truth == said))
 
 
 def test_the_majority_answer_has_a_balanced_accuracy_of_one_over_k():
     truth = np.array([0] * 80 + [1] * 15 + [2] * 5)
-    confusion = scores.confusion_matrix(truth, np.zeros_like(truth), 3)
-    assert scores.balanced_accuracy(confusion) == pytest.approx(1 / 3)
-    assert scores.accuracy(confusion) == pytest.approx(0.8)
+    confusion = classification.confusion_matrix(truth, np.zeros_like(truth), 3)
+    assert classification.balanced_accuracy(confusion) == pytest.approx(1 / 3)
+    assert classification.accuracy(confusion) == pytest.approx(0.8)
 
 
 def test_the_bootstrap_interval_of_a_share_is_the_binomial_one():
     truth = np.zeros(400, int)
     said = (np.arange(400) >= 300).astype(int)  # 75 % right
-    estimate = scores.bootstrap_interval(truth, said, 2, scores.accuracy, draws=4000)
+    found = estimate(truth, said, 2, classification.accuracy, n_bootstrap=4000)
     sigma = np.sqrt(0.75 * 0.25 / 400)
-    assert estimate.value == 0.75
-    assert estimate.low == pytest.approx(0.75 - 1.96 * sigma, abs=0.004)
-    assert estimate.high == pytest.approx(0.75 + 1.96 * sigma, abs=0.004)
+    assert found.value == 0.75
+    assert found.low == pytest.approx(0.75 - 1.96 * sigma, abs=0.004)
+    assert found.high == pytest.approx(0.75 + 1.96 * sigma, abs=0.004)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -84,42 +100,45 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     for trial in range(300):
         truth = rng.integers(0, 2, 150)
         said = np.where(rng.random(150) < 0.8, truth, 1 - truth)
-        estimate = scores.bootstrap_interval(truth, said, 2, draws=400, seed=trial)
-        covered += estimate.low <= 0.8 <= estimate.high
+        found = estimate(truth, said, 2, n_bootstrap=400, seed=trial)
+        covered += found.low <= 0.8 <= found.high
     assert 0.91 <= covered / 300 <= 0.98
 
 
-def brute_force(pairs: list[scores.Pair], count: int, draws: int) -> np.ndarray:
+def brute_force(scores: Scores, count: int, draws: int) -> np.ndarray:
     """The mean difference of balanced accuracy, drawing galaxies one by one."""
     rng, drawn = np.random.default_rng(5), []
     for _ in range(draws):
         chosen = rng.integers(0, count, count)
         times = np.bincount(chosen, minlength=count)
         difference = 0.0
-        for pair in pairs:
-            repeat = np.repeat(np.arange(len(pair.truth)), times[pair.galaxy])
+        for number, question in enumerate(scores.questions):
+            repeat = np.repeat(np.arange(len(question.test)), times[question.test])
             matrices = [
-                scores.confusion_matrix(pair.truth[repeat], said[repeat], pair.classes)
-                for said in (pair.before, pair.after)
-            ]
-            before, after = map(scores.balanced_accuracy, matrices)
-            difference += float(after - before) / len(pairs)
+                classification.confusion_matrix(
+                    question.test_codes[repeat], scores.answers[key][number][repeat],
+                    len(question.answers),
+                )
+                for key in ("before", "after")
+            ]  # fmt: skip
+            before, after = map(classification.balanced_accuracy, matrices)
+            difference += float(after - before) / len(scores.questions)
         drawn.append(difference)
     return np.array(drawn)
 
 
 def test_questions_that_share_galaxies_are_resampled_together():
     rng = np.random.default_rng(4)
-    pairs = []
+    questions, answers = [], {"before": [], "after": []}
     for classes, members in ((2, np.arange(80)), (3, np.arange(40, 120))):
         truth = rng.integers(0, classes, len(members))
-        before, after = (
-            np.where(rng.random(len(members)) < p, truth, rng.integers(0, classes, len(members)))
-            for p in (0.4, 0.7)
-        )
-        pairs.append(scores.Pair(members, truth, before, after, classes))
-    found = scores.paired_difference(pairs, draws=4000).difference
-    slow = brute_force(pairs, 120, 2000)
+        for key, p in (("before", 0.4), ("after", 0.7)):
+            guess = rng.integers(0, classes, len(members))
+            answers[key].append(np.where(rng.random(len(members)) < p, truth, guess))
+        questions.append(asked_of(truth, classes, members))
+    scores = Scores.of(questions, answers, n_bootstrap=4000)
+    found = scores.difference("after", "before")
+    slow = brute_force(scores, 120, 2000)
     assert found.low == pytest.approx(np.percentile(slow, 2.5), abs=0.015)
     assert found.high == pytest.approx(np.percentile(slow, 97.5), abs=0.015)
 
@@ -130,32 +149,35 @@ def test_pairing_narrows_the_interval_and_equal_answers_differ_by_nothing():
     before = np.where(rng.random(300) < 0.7, truth, 1 - truth)
     after = before.copy()
     after[:20] = truth[:20]
-    pair = scores.Pair(np.arange(300), truth, before, after, 2)
-    compared = scores.paired_difference([pair])
-    width = compared.difference.high - compared.difference.low
-    assert width < 0.5 * (compared.before.high - compared.before.low)
-    assert not compared.difference.crosses_zero
-    same = scores.paired_difference([scores.Pair(np.arange(300), truth, before, before, 2)])
-    assert same.difference == scores.Estimate(0.0, 0.0, 0.0) and same.difference.crosses_zero
+    answers = {"before": [before], "after": [after], "same": [before]}
+    scores = Scores.of([asked_of(truth, 2)], answers)
+    difference, alone = scores.difference("after", "before"), scores.estimate("before")
+    assert difference.high - difference.low < 0.5 * (alone.high - alone.low)
+    assert not difference.crosses_zero
+    same = scores.difference("same", "before")
+    assert same == Estimate(0.0, 0.0, 0.0) and same.crosses_zero
 
 
 def test_mcnemar_is_the_exact_binomial_test():
     before = np.array([True] * 50 + [True] * 2 + [False] * 10 + [False] * 5)
     after = np.array([True] * 50 + [False] * 2 + [True] * 10 + [False] * 5)
-    gained, lost, p = scores.mcnemar(before, after)
+    gained, lost, p = classification.mcnemar(before, after)
     assert (gained, lost) == (10, 2)
     assert p == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # both tails of B(12, 1/2) at 2
-    assert scores.mcnemar(before, before) == (0, 0, 1.0)
+    assert classification.mcnemar(before, before) == (0, 0, 1.0)
 
 
 def test_rare_answers_and_small_questions_are_listed_without_a_score():
     labels = np.array(["a"] * 90 + ["b"] * 90 + ["c"] * 4 + [None] * 6, object)
     split = np.array(["train", "train", "test"] * 63 + ["test"], object)
-    question = scores.set_question("q", "abc", labels, split)
+    question = classification.set_question("q", "abc", labels, split)
     assert question.answers == ("a", "b") and not question.too_few
     assert question.n_train["c"] + question.n_test["c"] == 4
-    assert "fewer than 100" in scores.set_question("q", "abc", labels, split, min_test=100).too_few
-    nobody = scores.set_question("q", "xyz", labels, split)
+    assert (
+        "fewer than 100"
+        in classification.set_question("q", "abc", labels, split, min_test=100).too_few
+    )
+    nobody = classification.set_question("q", "xyz", labels, split)
     assert "fewer than 2 answers" in nobody.too_few and np.isnan(nobody.majority)
 
 
@@ -175,7 +197,7 @@ def test_components_are_those_of_the_fitted_images_whatever_the_order():
 
 classify = load_script("analysis/classify.py")
 QUICK = {
-    "num_var": 3, "trees": 20, "seeds": (0, 1), "draws": 200, "min_test": 5, "min_answer": 1,
+    "num_var": 3, "trees": 20, "seeds": (0, 1), "n_bootstrap": 200, "min_test": 5, "min_answer": 1,
     "pca_side": 16,
 }  # fmt: skip
 
@@ -230,17 +252,17 @@ def test_the_stage_as_a_user_runs_it(labelled_run, script):
     means = [
         questions[name]["latents"]["balanced_accuracy"]["value"] for name in content["mean_of"]
     ]
-    assert content["mean"]["after"]["value"] == pytest.approx(np.mean(means))
+    assert content["mean"]["latents"]["value"] == pytest.approx(np.mean(means))
     text = run.classification(3, "md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(questions) + 1 and len({row.count("|") for row in rows}) == 1
     assert re.search(r"\| how round .*1\.000 \[1\.000, 1\.000\]", text)
     table = pd.read_csv(run.classification(3, "csv"))
     assert table["latents"].iloc[0] == 1.0
-    trusted = content["reliability"]
+    trusted = content["calibration"]
     assert list(trusted) == ["all", *(name for name in content["mean_of"])]
-    assert trusted["all"]["as grown"]["n"] == sum(
-        of["as grown"]["n"] for name, of in trusted.items() if name != "all"
+    assert trusted["all"]["balanced weights"]["n"] == sum(
+        of["balanced weights"]["n"] for name, of in trusted.items() if name != "all"
     )
     for name in ("classification_3.png", "confusion_3.png", "reliability_3.png"):
         assert run.figure(name).read_bytes().startswith(b"\x89PNG")
@@ -372,31 +394,55 @@ def test_nasty_labels_stay_text_and_in_the_run(labelled_run, script):
     assert not list(run.folder.parent.rglob("x*"))
 
 
-def forecast(said: np.ndarray, right: np.ndarray) -> reliability.Forecast:
-    return reliability.Forecast(np.arange(len(said)), said, right, np.zeros(len(said)))
+def forecast(said: np.ndarray, right: np.ndarray) -> calibration.Forecast:
+    return calibration.Forecast(np.arange(len(said)), said, right, np.zeros(len(said)))
 
 
 def test_probabilities_that_are_right_have_the_error_of_luck_and_bold_ones_more():
     rng = np.random.default_rng(0)
     said = rng.uniform(0.5, 1, 2000)
     right = rng.random(2000) < said
-    honest = reliability.as_values(forecast(said, right))
-    assert honest["calibration_error"] < honest["by_luck"]["high"] < 0.05
-    assert all(line["low"] <= line["right"] <= line["high"] for line in honest["bins"])
+    honest = calibration.as_values(forecast(said, right))
+    assert honest["calibration_error"] < honest["if_calibrated"]["high"] < 0.05
+    assert all(line["low"] <= line["accuracy"] <= line["high"] for line in honest["bins"])
     assert sum(line["n"] for line in honest["bins"]) == 2000
-    bold = reliability.as_values(forecast(np.minimum(said + 0.1, 1), right))
+    bold = calibration.as_values(forecast(np.minimum(said + 0.1, 1), right))
     assert bold["calibration_error"] == pytest.approx(0.09, abs=0.02)
-    assert bold["calibration_error"] > bold["by_luck"]["high"]
-    assert reliability.calibration_error(np.full(10, 0.8), np.arange(10) < 8) == pytest.approx(0)
+    assert bold["calibration_error"] > bold["if_calibrated"]["high"]
+    assert calibration.calibration_error(np.full(10, 0.8), np.arange(10) < 8) == pytest.approx(0)
 
 
 def test_a_balanced_probability_is_brought_to_the_shares_by_the_rule_of_bayes():
-    found = reliability.at_shares(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0.2, 0.8]))
+    found = calibration.correct_for_shares(np.array([[0.5, 0.5], [0.9, 0.1]]), np.array([0.2, 0.8]))
     assert found == pytest.approx(np.array([[0.2, 0.8], [0.18 / 0.26, 0.08 / 0.26]]))
 
 
 def test_the_brier_score_of_the_base_rate_is_that_of_the_shares():
     truth = np.array([0] * 30 + [1] * 70)
-    made = reliability.Forecast.of(np.arange(100), np.tile([0.3, 0.7], (100, 1)), truth)
+    made = calibration.Forecast.of(np.arange(100), np.tile([0.3, 0.7], (100, 1)), truth)
     assert made.brier.mean() == pytest.approx(2 * 0.3 * 0.7)
-    assert made.said == pytest.approx(np.full(100, 0.7)) and made.right.mean() == 0.7
+    assert made.confidence == pytest.approx(np.full(100, 0.7)) and made.correct.mean() == 0.7
+
+
+def test_a_bootstrap_in_blocks_is_that_of_one_block(monkeypatch):
+    values = np.random.default_rng(0).normal(size=50)
+    whole = bootstrap(lambda w: w @ values / w.sum(axis=1), 50, 200)
+    monkeypatch.setattr("VAE_model.evaluation.bootstrap._BLOCK", 50 * 7)
+    blocks = bootstrap(lambda w: w @ values / w.sum(axis=1), 50, 200)
+    assert blocks == pytest.approx(whole, rel=1e-12)
+    assert len(whole) == 201 and whole[0] == pytest.approx(values.mean())
+    assert whole[1:].std() == pytest.approx(values.std() / 50**0.5, rel=0.2)
+
+
+@pytest.mark.parametrize("count", [7, 8])
+def test_weighted_measures_are_those_of_the_repeated_values(count):
+    rng = np.random.default_rng(count)
+    values, positive = rng.integers(0, 4, count).astype(float), np.arange(count) % 2 == 0
+    weights = rng.multinomial(count, np.full(count, 1 / count), 30).astype(float) + 0
+    repeated = [np.repeat(np.arange(count), w.astype(int)) for w in weights]
+    expected = [np.median(values[rows]) for rows in repeated]
+    assert weighted_median(values, weights).tolist() == expected
+    weights += 1  # both classes in every resample
+    repeated = [np.repeat(np.arange(count), w.astype(int)) for w in weights]
+    expected = [roc_auc_score(positive[rows], values[rows]) for rows in repeated]
+    assert weighted_auc(values, positive, weights) == pytest.approx(expected)

@@ -13,6 +13,7 @@ import torch
 from conftest import draw_galaxy, load_script
 from PIL import Image
 
+from VAE_model.evaluation import classification
 from VAE_model.evaluation.classification import Question, set_question
 from VAE_model.paths import ROOT, Run
 
@@ -41,21 +42,23 @@ def test_scores_of_known_answers():
     labels, split = ["a", "b"] + ["a"] * 8 + ["b"] * 2, ["train"] * 2 + ["test"] * 10
     asked = question("one", labels, split)
     said = [{"one": [0] * 10}, {"one": [0] * 8 + [1] * 2}]
-    assert features.score([asked], said, balanced=False).seeds == pytest.approx((0.8, 1.0))
-    found = features.score([asked], said, balanced=True)
+    assert features.score([asked], said, classification.accuracy).seeds == pytest.approx((0.8, 1.0))
+    found = features.score([asked], said, classification.balanced_accuracy)
     assert found.seeds == pytest.approx((0.5, 1.0))
-    assert found.value == pytest.approx(0.75)
+    assert found.estimate.value == pytest.approx(0.75)
     both = [{**answers, "two": [1] * 8 + [0] * 2} for answers in said]
     again = [asked, question("two", labels, split)]
-    assert features.score(again, both, balanced=False).seeds == pytest.approx((0.4, 0.5))
+    assert features.score(again, both, classification.accuracy).seeds == pytest.approx((0.4, 0.5))
 
 
 def test_interval_is_that_of_a_share():
     """Half of 400 right: the 95 % interval of a binomial share."""
-    labels, split = ["a", "b"] + ["a"] * 400, ["train"] * 2 + ["test"] * 400
-    answers = [{"one": [0] * 200 + [1] * 200}]
-    found = features.score([question("one", labels, split)], answers, balanced=False)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 400), rel=0.1)
+    labels, split = ["a", "b"] * 201, ["train"] * 2 + ["test"] * 400
+    answers = [{"one": [0] * 400}]
+    found = features.score([question("one", labels, split)], answers, classification.accuracy)
+    assert found.estimate.high - found.estimate.low == pytest.approx(
+        2 * 1.96 * math.sqrt(0.25 / 400), rel=0.1
+    )
 
 
 def test_view_of_the_supervised_mark_turns_and_mirrors():
@@ -84,7 +87,7 @@ def test_command_goes_from_images_to_a_table_and_keeps_its_results(tmp_path, mon
     arguments = [
         "--real", str(tmp_path / "real"), "--folder", str(tmp_path / "runs"), "--sets",
         "gzdecals_ring", "--variants", "pixels", "structured", "--seeds", "0", "--min-test", "10",
-        "--quick", "--draws", "50",
+        "--quick", "--n-bootstrap", "50",
     ]  # fmt: skip
     done = run_features(arguments)
     assert "| **default network** | 1 | forest |" in done.stdout
@@ -94,11 +97,11 @@ def test_command_goes_from_images_to_a_table_and_keeps_its_results(tmp_path, mon
     assert np.mean(np.array(kept["answers"]["forest"]["ring"]) == table["ring"][
         table["split"] == "test"]) > 0.9  # fmt: skip
     pixels = json.loads((results / "pixels_0.json").read_text())
-    (results / "pixels_0.json").write_text(json.dumps({**pixels, "neighbours": 0.123}))
+    (results / "pixels_0.json").write_text(json.dumps({**pixels, "same_label": 0.123}))
     monkeypatch.setattr(features, "import_set", lambda config, name: Run(config.folder / name))
     features.main(features.Config(folder=tmp_path / "runs", sets=("gzdecals_ring",), seeds=(0,),
                                   variants=("pixels", "structured"), min_test=10, quick=True,
-                                  draws=50))  # fmt: skip
+                                  n_bootstrap=50))  # fmt: skip
     said = capsys.readouterr().out
     assert "structured, seed 0" not in said
     assert "| 0.123 |" in said

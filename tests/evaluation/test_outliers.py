@@ -163,13 +163,13 @@ def test_flagged_images_are_broken_and_none_is_lost(whole):
     assert rare["rank"].max() <= 10
 
 
-def test_frames_are_ranked_by_their_flags_then_by_the_unevenness_of_their_sky(whole):
+def test_images_are_ranked_by_their_flags_then_by_the_unevenness_of_their_sky(whole):
     table = read_parquet(whole.outliers(NUM_VAR))
-    assert sorted(table["frame_rank"]) == list(range(1, len(table) + 1))
+    assert sorted(table["image_rank"]) == list(range(1, len(table) + 1))
     broken = table[list(FLAGS)].any(axis=1)
-    assert sorted(table.loc[broken, "frame_rank"]) == [1, 2, 3]
-    rest = table[~broken].sort_values("frame_rank")
-    assert rest["unevenness"].is_monotonic_decreasing
+    assert sorted(table.loc[broken, "image_rank"]) == [1, 2, 3]
+    rest = table[~broken].sort_values("image_rank")
+    assert rest["background_rms_over_flux"].is_monotonic_decreasing
     suspect = rest["kind"].eq("suspect").to_numpy()
     assert (np.diff(suspect.astype(int)) <= 0).all()  # they come first
 

@@ -13,9 +13,7 @@ from conftest import load_script, run_script, says_one_line
 from scipy.ndimage import center_of_mass
 
 from VAE_model import checkpoint, models
-from VAE_model.evaluation.probe import invariance
-from VAE_model.evaluation.probe import posterior as calibration
-from VAE_model.evaluation.probe import regression as probing
+from VAE_model.evaluation.probe import invariance, posterior, regression
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.simulation import repeats, sky
@@ -30,7 +28,7 @@ def test_r_squared_is_one_for_the_truth_and_zero_for_the_training_mean():
     truth = np.random.default_rng(0).normal(size=(80, 2))
     mean = np.array([0.3, -0.1])
     said = np.stack([truth, np.tile(mean, (80, 1)), 2 * mean - truth], axis=1)
-    right, nothing, wrong = probing.r_squared(said, truth, mean)
+    right, nothing, wrong = regression.r_squared(said, truth, mean)
     assert (right.value, right.low, right.high) == (1, 1, 1)
     assert (nothing.value, nothing.low, nothing.high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert wrong.value == pytest.approx(-3)
@@ -44,16 +42,16 @@ def test_features_tell_what_they_know_and_not_what_they_do_not():
     train = np.arange(1200) < 800
     noisy = 2 * features[:, [1]] + rng.normal(size=(1200, 1))  # R^2 = 4 / 5
     noisy[5] = np.nan
-    told = probing.tell(features, noisy, train, ~train, trees=30)
+    told = regression.predict(features, noisy, train, ~train, trees=30)
     assert told.ridge.value == pytest.approx(0.8, abs=0.04)
     assert told.ridge.low < 0.8 < told.ridge.high and told.best == 1
     assert 0.6 < told.forest.value <= told.ridge.value + 0.02
     assert [one.value for one in told.single] == pytest.approx([0, 0.8, 0, 0], abs=0.04)
     assert (told.n_train, told.n_test) == (799, 400)
     turned = np.stack([np.cos(2 * angle), np.sin(2 * angle)], axis=1)
-    half = probing.tell(features, turned, train, ~train, trees=0)  # cos is known, sin is not
+    half = regression.predict(features, turned, train, ~train, trees=0)  # cos is known, sin is not
     assert half.forest is None and half.ridge.value == pytest.approx(0.5, abs=0.04)
-    nothing = probing.tell(features[:, :3], turned, train, ~train, trees=0).ridge
+    nothing = regression.predict(features[:, :3], turned, train, ~train, trees=0).ridge
     assert nothing.value == pytest.approx(0, abs=0.02)
 
 
@@ -61,7 +59,7 @@ def test_the_interval_of_r_squared_covers_the_truth_as_often_as_it_says():
     rng, covered = np.random.default_rng(2), 0
     for trial in range(200):
         signal, noise = rng.normal(size=(2, 150, 1))
-        estimate = probing.r_squared(signal[:, None], signal + noise, np.zeros(1), 300, trial)[0]
+        estimate = regression.r_squared(signal[:, None], signal + noise, np.zeros(1), 300, trial)[0]
         covered += estimate.low <= 0.5 <= estimate.high
     assert 0.9 <= covered / 200 <= 0.98
 
@@ -71,7 +69,7 @@ def test_a_posterior_as_wide_as_its_mean_scatters_is_calibrated():
     place = rng.normal(size=(1, 1000, 3))
     means = place + sigma * rng.normal(size=(3, 1000, 3))
     widths = np.broadcast_to(2 * np.log(sigma * [1, 1, 0.5]), means.shape)
-    found = calibration.calibrate(means, widths, np.array([True, True, False]))
+    found = posterior.calibrate(means, widths, np.array([True, True, False]))
     assert [one.value for one in found.ratio] == pytest.approx([1, 1, 2], rel=0.05)
     assert found.ratio[2].low < 2 < found.ratio[2].high
     assert found.within.value == pytest.approx(0.683, abs=0.02)
@@ -82,7 +80,7 @@ def test_a_posterior_as_wide_as_its_mean_scatters_is_calibrated():
 def test_a_move_is_measured_by_the_distance_of_two_galaxies():
     latents = np.random.default_rng(4).normal(size=(300, 8))
     moved = {"none": latents, "some": latents + 0.5, "another": latents[::-1]}
-    found = invariance.relative_moves(moved, latents, draws=100)
+    found = invariance.relative_moves(moved, latents, n_bootstrap=100)
     assert found["none"].value == 0
     assert found["some"].value == pytest.approx(0.5 * math.sqrt(8) / 3.9, rel=0.05)
     assert found["another"].low < 1 < found["another"].high
@@ -97,7 +95,7 @@ def test_images_are_turned_about_their_middle_by_what_is_said():
                                                          for k in (1, 2, 3)}  # fmt: skip
     mirrored = invariance.mirror(images, np.random.default_rng(0)).numpy()
     assert np.array_equal(mirrored[0, 0], blob[:, ::-1])
-    turned = invariance.turn(images, np.random.default_rng(0)).numpy()
+    turned = invariance.rotate(images, np.random.default_rng(0)).numpy()
     places = np.array([center_of_mass(image[0]) for image in turned]) - 31.5
     assert np.hypot(*places.T) == pytest.approx(np.full(30, math.hypot(12, 3)), abs=0.1)
     assert len(np.unique(np.round(places, 1), axis=0)) > 20
@@ -149,7 +147,7 @@ def encoded_run(tiny_run: Run, tmp_path_factory) -> Run:
 
 
 def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
-    quick = ("--num-var", str(NUM_VAR), "--trees", "10", "--draws", "100")
+    quick = ("--num-var", str(NUM_VAR), "--trees", "10", "--n-bootstrap", "100")
     done = run_script(STAGE, encoded_run, *quick)
     assert done.returncode == 0, done.stderr
     content = json.loads(encoded_run.probe(NUM_VAR).read_text())
@@ -157,8 +155,8 @@ def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
     assert content["calibration"] == {}
     assert {"flux", "size", "axis ratio"} <= set(content["quantities"])
     assert content["quantities"]["axis ratio"]["latents"]["value"] > 0.5
-    assert content["moves"]["quarter turns"]["value"] < 0.01
-    assert content["moves"]["any angle, interpolated"]["high"] < 0.7
+    assert content["moves"]["rotated by quarter turns"]["value"] < 0.01
+    assert content["moves"]["rotated by any angle"]["high"] < 0.7
     table = pd.read_parquet(encoded_run.probe(NUM_VAR, "parquet"))
     assert sorted(table["latent"]) == list(range(NUM_VAR))
     assert (table["kl"].diff().dropna() <= 0).all()

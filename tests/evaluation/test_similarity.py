@@ -8,7 +8,7 @@ from latents_of_tiny_run import NUM_VAR, with_latents
 from scipy.spatial.distance import cdist
 
 from VAE_model import sky
-from VAE_model.evaluation import similarity as neighbours
+from VAE_model.evaluation import similarity
 from VAE_model.paths import Run
 
 STAGE = "analysis/similar.py"
@@ -22,13 +22,13 @@ def with_similar(tiny_run: Run, tmp_path_factory) -> Run:
 @pytest.mark.parametrize("offset", [0.0, 3e3])
 def test_nearest_are_exact_across_blocks_and_far_from_the_origin(monkeypatch, offset: float):
     """Far from the origin float32 alone would be wrong: the exact search must step in."""
-    monkeypatch.setattr(neighbours, "_BLOCK", 97)
-    monkeypatch.setattr(neighbours, "_QUERIES", 7)
+    monkeypatch.setattr(similarity, "_BLOCK", 97)
+    monkeypatch.setattr(similarity, "_QUERIES", 7)
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(1000, 5)).astype(np.float32)
     latents[:2] += np.float32(offset)  # one far outlier spoils the error bound of all
     latents[500] = latents[3]
-    rows, distances = neighbours.nearest(latents, latents[:20], 6)
+    rows, distances = similarity.nearest(latents, latents[:20], 6)
     exact = cdist(latents[:20].astype(float), latents.astype(float))
     order = np.argsort(exact, axis=1, kind="stable")[:, :6]
     assert np.array_equal(rows, order)
@@ -38,7 +38,7 @@ def test_nearest_are_exact_across_blocks_and_far_from_the_origin(monkeypatch, of
 
 def test_fewer_latents_than_neighbours_asked_for():
     latents = np.arange(6, dtype=np.float32).reshape(3, 2)
-    rows, distances = neighbours.nearest(latents, latents[:1], 10)
+    rows, distances = similarity.nearest(latents, latents[:1], 10)
     assert rows.tolist() == [[0, 1, 2]]
     assert distances[0, 1] == pytest.approx(8**0.5)
 
@@ -64,7 +64,9 @@ def test_the_stage_finds_the_nearest_and_not_the_broken(with_similar: Run):
     table = pd.read_parquet(with_similar.latents(NUM_VAR))
     broken = table.filter(regex="^flag_").any(axis=1).to_numpy()
     asked = table["iauname"][20]
-    done = run_script(STAGE, with_similar, "--num-var", str(NUM_VAR), "--of", asked, "--count", "5")
+    done = run_script(
+        STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", asked, "--count", "5"
+    )
     assert done.returncode == 0, done.stderr
     found = pd.read_parquet(with_similar.similar(NUM_VAR))
     means = table.filter(regex="^mu_").to_numpy(float)
@@ -80,5 +82,7 @@ def test_the_stage_finds_the_nearest_and_not_the_broken(with_similar: Run):
 
 
 def test_an_unknown_galaxy_is_one_clear_line(with_similar: Run):
-    done = run_script(STAGE, with_similar, "--num-var", str(NUM_VAR), "--of", "J000000.00+000000.0")
+    done = run_script(
+        STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", "J000000.00+000000.0"
+    )
     assert "no galaxy is called J000000.00+000000.0" in says_one_line(done)

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.files import count_rows, sha256, write_json, write_parquet, write_text
 from VAE_model.paths import Run
-from VAE_model.report import page
+from VAE_model.report import page, tables
 from VAE_model.report.chapters import CHAPTERS
 from VAE_model.stage import sidecar
 
@@ -90,17 +91,23 @@ def a_figure(path: Path, size: tuple[int, int] = (300, 200), noise: bool = False
 
 def classification() -> dict[str, object]:
     """Of two questions, one with too few galaxies for a score."""
-    scores = {name: {"balanced_accuracy": ESTIMATE} for name in ("pca", "latents", "difference")}
+    scores = {
+        name: {"balanced_accuracy": ESTIMATE, "macro_f1": ESTIMATE}
+        for name in ("pca", "latents", "difference")
+    }
     bar = {
-        "question": "bar", "answers": ["strong", "no"], "majority": 0.53, "mcnemar": {"p": 0.03},
+        "question": "bar", "answers": ["strong", "no"], "majority": 0.53,
+        "mcnemar": {"gained": 9, "lost": 1, "p": 0.03},
         "n_train": {"strong": 90, "no": 95}, "n_test": {"strong": 40, "no": 45},
         "verdict": "<b>undecided</b>", "no_score_because": "", **scores,
     }  # fmt: skip
-    merger = {"question": "merger", "n_test": {"merger": 3}, "no_score_because": "3 are too few"}
+    merger = {"question": "merger", "answers": [], "n_train": {"merger": 9}, "majority": None,
+              "n_test": {"merger": 3}, "no_score_because": "3 are too few"}  # fmt: skip
     difference = {"value": 0.044, "low": -0.01, "high": 0.09}
-    mean = {"before": ESTIMATE | {"value": 0.668}, "after": ESTIMATE, "difference": difference}
+    mean = {"pca": ESTIMATE | {"value": 0.668}, "latents": ESTIMATE, "difference": difference}
     questions = [bar, merger]
-    return {"labels": "simulated", "mean": mean, "mean_of": ["bar"], "questions": questions}
+    return {"labels": "simulated", "dimension": 40, "mean": mean, "mean_of": ["bar"],
+            "questions": questions}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -207,20 +214,46 @@ def test_a_large_figure_is_scaled_and_small_in_the_page(tmp_path):
 
 
 def test_text_is_escaped_wherever_it_enters_a_page():
-    made = page.element("p", HOSTILE, page.element("b", "<"), title='"<>"', class_="a", x=None)
-    assert made == (
-        '<p title="&quot;&lt;&gt;&quot;" class="a">'
-        + page.element("i", HOSTILE).removeprefix("<i>").removesuffix("</i>")
-        + "<b>&lt;</b></p>"
-    )
-    shown = page.document("<t>", page.table(["<h>"], [["<c>"]], "<k>"), page.details("<s>", "<d>"))
+    cells = [["<c>", tables.Note("<n>", HOSTILE, 'https://example.org/"><script>')],
+             [HOSTILE, tables.Note("x", url="javascript:alert(1)")]]  # fmt: skip
+    blocks = [
+        tables.Table(["<h>", HOSTILE], cells, "<k>"),
+        page.Details("<s>", [page.Paragraph("<d>", link=("<l>", '"><script>'))]),
+        page.Tiles([("<a>", "<v>", HOSTILE)]),
+    ]
+    section = {"title": "<u>", "sentence": "<w>", "made": {"<m>": 1.0}, "pages": [], "command": "",
+               "blocks": blocks}  # fmt: skip
+    shown = page.render("report.html", title="<t>", name="<r>", summary=HOSTILE, opening=blocks,
+                        sections=[section])  # fmt: skip
     read = check_stands_alone(shown)
-    for word in ("<t>", "<h>", "<c>", "<k>", "<s>", "<d>"):
-        assert word in read.words
+    assert "<script" not in shown and "javascript:" not in shown
+    for word in "tnhcksdlavuwmr":
+        assert f"<{word}>" in read.words, word
+    assert read.words.count(HOSTILE) == 1 + 2 * 4
+    assert read.of("a")[1]["href"] == 'https://example.org/"><script>'
+
+
+def test_one_table_is_markdown_html_csv_and_pandas(tmp_path):
+    records = [
+        {"name": "a|b\nc", "score": Estimate(0.5, -0.25, 1), "n": 1234},
+        {"name": "d", "score": None, "n": None},
+    ]
+    table = tables.Table.of(records, {"name": "question", "score": "score", "n": "galaxies"})
+    assert table.markdown().splitlines() == [
+        "| question | score | galaxies |", "| --- | --- | --- |",
+        "| a\\|b c | 0.500 [-0.250, 1.000] | 1,234 |", "| d | – | – |",
+    ]  # fmt: skip
+    assert table.numeric == [False, True, True]
+    assert table.frame().loc["d"].tolist() == ["–", "–"]
+    assert tables.signed(Estimate(0.5, -0.25, 1)) == tables.Note("+0.500", "[-0.250, +1.000]")
+    tables.write_csv(tmp_path / "t.csv", records)
+    read = pd.read_csv(tmp_path / "t.csv")
+    assert read.columns.tolist()[:4] == ["name", "score", "score_low", "score_high"]
+    assert read.loc[0, "score_low"] == -0.25 and pd.isna(read.loc[1, "score"])
 
 
 def test_numbers_are_written_as_people_read_them():
     given = [None, float("nan"), True, 12345, 0.123456, 1234.56, 3.0, np.float32(0.25),
              np.int64(-4321), float("inf"), "x"]  # fmt: skip
     read = ["–", "–", "yes", "12,345", "0.1235", "1,234.6", "3", "0.25", "-4,321", "inf", "x"]
-    assert [page.number(value) for value in given] == read
+    assert [tables.number(value) for value in given] == read

@@ -1,4 +1,4 @@
-"""Latents of the same galaxies in further exposures, which only a simulated sky can give."""
+"""Latents of the same galaxies in further exposures, on a simulated sky."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,21 @@ from VAE_model.paths import Run
 from VAE_model.simulation.repeats import as_observed, observe_again
 from VAE_model.stage import read_sidecar
 
-KINDS = ("noise", "night")  # the same conditions with other noise; other conditions too
-_SAME = 0.1  # of the noise: less than that apart is the same image, rounded otherwise
+KINDS = ("noise", "night")  # same conditions with other noise; other conditions
+_TOLERANCE = 0.1  # of the noise: the rounding of half precision
 
 
 @dataclass(frozen=True)
 class Exposures:
-    """rows: in the table of latents, of the galaxies that were observed again, (n,); views: by the
-    kind, means and log-variances, each (views, n, latents), those of the image in the run first;
-    why: there are none, or empty."""
+    """Further exposures of n galaxies.
+
+    rows: of the galaxies in the table of latents, (n,); latents: by kind, means and log-variances,
+    each (exposures, n, latents), those of the image in the run first; why: the reason why there are
+    none, or empty.
+    """
 
     rows: NDArray[np.int64]
-    views: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+    latents: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     why: str = ""
 
     @classmethod
@@ -34,10 +37,13 @@ class Exposures:
 
 def observe(
     run: Run, encoded: Encoded, encode: Encoder, rows: NDArray[np.int64],
-    views: int, fewest: int,
+    number: int, least: int,
 ) -> Exposures:  # fmt: skip
-    """`views` further exposures of each kind of the galaxies in `rows` of the table whose image in
-    the run is of DECaLS and without a defect; none where these are fewer than `fewest`."""
+    """Encode `number` further exposures of each kind of the galaxies in `rows` of the table.
+
+    Only galaxies whose image in the run is of DECaLS and without a defect are observed; none where
+    these are fewer than `least`.
+    """
     sky = read_sidecar(run.truth) if run.truth.exists() else {}
     if sky.get("script") != "data/simulate.py":
         return Exposures.none("only a simulated sky can be observed again")
@@ -46,17 +52,17 @@ def observe(
     survey = encoded.packed.index["survey"].to_numpy(object)[encoded.images(rows)]
     kept = (known["defect_decals"] == "").to_numpy() & (survey == "decals")
     rows, known, seed = rows[kept], known[kept], int(sky["config"]["seed"])
-    if len(rows) < fewest:
+    if len(rows) < least:
         return Exposures.none(f"{len(rows)} test galaxies without a defect are too few")
     if not _is_of_this_version(encoded, rows[0], seed, known):
         return Exposures.none("this version draws other images: run python data/simulate.py")
     parts: dict[str, list[tuple[NDArray, NDArray]]] = {kind: [] for kind in KINDS}
     indices = tqdm(known["index"], desc="observing again", unit="galaxy")
     for row, index in zip(rows, indices, strict=True):
-        flux = np.concatenate(observe_again(seed, int(index), views))
+        flux = np.concatenate(observe_again(seed, int(index), number))
         found = encode(flux, np.full(len(flux), row))
         own = encoded.means[[row]], encoded.log_variances[[row]]
-        for kind, place in zip(KINDS, (slice(views), slice(views, None)), strict=True):
+        for kind, place in zip(KINDS, (slice(number), slice(number, None)), strict=True):
             mean, width = (
                 np.concatenate([first, other[place]])
                 for first, other in zip(own, found, strict=True)
@@ -70,8 +76,8 @@ def observe(
 
 
 def _is_of_this_version(encoded: Encoded, row: int, seed: int, known: pd.DataFrame) -> bool:
-    """The image of a row is what the simulation draws, up to the rounding of half precision."""
+    """Tell whether the image of a row is the one that the simulation draws now."""
     image = encoded.images(np.array([row]))[0]
     noise = encoded.packed.noise[image].astype(float)
     apart = as_observed(seed, int(known["index"].iloc[0])) - encoded.packed.images[image]
-    return bool((np.abs(apart).mean(axis=(1, 2)) < _SAME * noise).all())
+    return bool((np.abs(apart).mean(axis=(1, 2)) < _TOLERANCE * noise).all())

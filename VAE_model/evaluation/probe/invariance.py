@@ -1,7 +1,7 @@
-"""How far the latents move where they should not: turned and mirrored images, further exposures.
+"""Invariance of the latents under changes that keep the galaxy: rotation, mirroring, exposures.
 
 Distances are Euclidean over all latents, whose prior has unit variance; the unit is the median
-distance of two random galaxies.
+distance between two random galaxies.
 """
 
 import math
@@ -16,51 +16,51 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from VAE_model.batches import batches
-from VAE_model.evaluation.classification import Estimate
+from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_median
 from VAE_model.evaluation.probe.encoded import Encoded, Encoder
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]
 
 
 def quarter_turns(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each image (N, bands, side, side) turned by one, two or three quarters: pixels stay exact."""
+    """Rotate each image (N, bands, side, side) by 90, 180 or 270 degrees, which is exact."""
     turns = rng.integers(1, 4, len(images))
     return torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(images, turns)])  # noqa: B905
 
 
 def mirror(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Left and right exchanged, which turns the handedness of a spiral over."""
+    """Exchange left and right, which reverses the handedness of a spiral."""
     return images.flip(-1)
 
 
-def turn(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each image turned by an angle from 0 to 360 degrees of its own, bicubic."""
+def rotate(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Rotate each image by a random angle from 0 to 360 degrees, bicubic."""
     angle = torch.from_numpy(rng.uniform(0, 2 * math.pi, len(images))).float()
     return _resampled(images, angle, torch.zeros(len(images), 2))
 
 
 def shift(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Each image moved by less than a pixel each way, bicubic: what interpolation alone does."""
+    """Shift each image by less than a pixel each way, bicubic: interpolation alone."""
     step = torch.from_numpy(rng.uniform(0, 2 / images.shape[-1], (len(images), 2))).float()
     return _resampled(images, torch.zeros(len(images)), step)
 
 
 CHANGES: dict[str, Change] = {
-    "quarter turns": quarter_turns,
+    "rotated by quarter turns": quarter_turns,
     "mirrored": mirror,
-    "any angle, interpolated": turn,
-    "part of a pixel, interpolated": shift,
+    "rotated by any angle": rotate,
+    "shifted by part of a pixel": shift,
 }
 
 
 def changed_means(
     encoded: Encoded, encode: Encoder, rows: NDArray[np.int64], batch: int, seed: int = 0
 ) -> dict[str, NDArray[np.float32]]:
-    """Posterior means (n, latents) of the changed images of some rows of the table, by CHANGES."""
+    """Return posterior means (n, latents) of changed images of rows of the table, by CHANGES."""
     rng, cpu = np.random.default_rng(seed), torch.device("cpu")
     parts: dict[str, list[NDArray]] = {name: [] for name in CHANGES}
     images = batches(encoded.packed.images, encoded.images(rows), batch, cpu)
-    with tqdm(total=len(rows), desc="turning images", unit="image") as progress:
+    with tqdm(total=len(rows), desc="changing images", unit="image") as progress:
         for done, (_, flux) in zip(range(0, len(rows), batch), images, strict=True):
             for name, change in CHANGES.items():
                 parts[name].append(encode(change(flux, rng), rows[done : done + len(flux)])[0])
@@ -76,25 +76,24 @@ def _resampled(images: Tensor, angle: Tensor, step: Tensor) -> Tensor:
 
 
 def relative_moves(
-    moved: dict[str, NDArray], latents: NDArray, draws: int = 1000, seed: int = 0
+    moved: dict[str, NDArray], latents: NDArray, n_bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """The median distance between latents (N, d) and those of the changed images, each (N, d),
-    over the median distance of two of the N galaxies, by the name of the change; 95 % intervals of
-    resampled galaxies."""
+    """Return the median distance between latents (N, d) and those of the changed images, (N, d),
+    over the median distance between two of the N galaxies, by the name of the change; 95 %
+    intervals of resampled galaxies."""
     steps = {name: np.linalg.norm(other - latents, axis=1) for name, other in moved.items()}
     apart = cdist(latents, latents)
-    rng = np.random.default_rng(seed)
-    chosen = [np.arange(len(latents)), *rng.integers(0, len(latents), (draws, len(latents)))]
-    units = [_median_apart(apart, rows) for rows in chosen]
-    found = {}
-    for name, step in steps.items():
-        ratios = [np.median(step[rows]) / unit for rows, unit in zip(chosen, units, strict=True)]
-        low, high = np.percentile(ratios[1:], [2.5, 97.5])
-        found[name] = Estimate(float(ratios[0]), float(low), float(high))
-    return found
+
+    def ratios(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        unit = np.array([_median_apart(apart, weight) for weight in weights])
+        return np.stack([weighted_median(step, weights) / unit for step in steps.values()], axis=1)
+
+    drawn = bootstrap(ratios, len(latents), n_bootstrap, seed)
+    return {name: Estimate.of(of) for name, of in zip(steps, drawn.T, strict=True)}
 
 
-def _median_apart(apart: NDArray[np.float64], rows: NDArray[np.int64]) -> float:
-    """Of pairs of different galaxies among `rows`, which may name one several times."""
+def _median_apart(apart: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
+    """Median distance of two different galaxies, each repeated by its weight (N,)."""
+    rows = np.repeat(np.arange(len(weight)), weight.astype(int))
     different = rows[:, None] != rows
     return float(np.median(apart[np.ix_(rows, rows)][different])) if different.any() else math.nan
