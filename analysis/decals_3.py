@@ -35,9 +35,9 @@ from VAE_model.report.figures import (
     CLASS_STYLES,
     NO_CLASS,
     new_figure,
+    packed_thumbnail,
     save_figure,
     shown_class,
-    thumbnail,
 )
 from VAE_model.stage import Problem, Stage, start
 
@@ -200,15 +200,12 @@ def thumbnail_map(
 ) -> Figure:
     """Return the map as a grid of colour images, framed in the colour of the class."""
     chosen, columns, lines = nearest_in_cells(places, config.cells)
-    display = packed.index["display"].to_numpy(bool)
     canvas = np.full(((lines.max() + 1) * TILE, (columns.max() + 1) * TILE, 3), 255, np.uint8)
     for galaxy, column, line in zip(chosen, columns, lines, strict=True):
-        row = rows[galaxy]
         colour = to_rgb(CLASS_STYLES[str(classes[galaxy])].colour)
         tile = canvas[line * TILE : (line + 1) * TILE, column * TILE : (column + 1) * TILE]
         tile[1:-1, 1:-1] = np.round(255 * np.array(colour))
-        image = thumbnail(np.array(packed.images[row]), TILE - 8, config.crop, display[row])
-        tile[4:-4, 4:-4] = image
+        tile[4:-4, 4:-4] = packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
     figure = new_figure(14.5, 11, layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")

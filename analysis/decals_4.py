@@ -40,7 +40,13 @@ from VAE_model.joins import join_rows
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.report.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
+from VAE_model.report.figures import (
+    contact_sheet,
+    jpeg_uri,
+    new_figure,
+    packed_thumbnail,
+    save_figure,
+)
 from VAE_model.report.gallery import Card, Kind, gallery_page
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.stage import Problem, Stage, start
@@ -176,11 +182,6 @@ def words(row: pd.Series) -> tuple[str, ...]:
     return tuple(flag.removeprefix("flag_").replace("_", " ") for flag in FLAGS if row[flag])
 
 
-def picture(packed: Packed, path: str, size: int) -> NDArray[np.uint8]:
-    row = packed.index.index[packed.index["path"] == path][0]
-    return thumbnail(np.array(packed.images[row]), size, display=packed.index["display"][row])
-
-
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
     """Return a contact sheet of the highest ranked images of each kind."""
     chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]}
@@ -198,7 +199,7 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
             f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[ORDER[kind.name]]:,}")
             for _, row in rows.iterrows()
         ]
-        images = [picture(packed, path, 256) for path in rows["path"]]
+        images = [packed_thumbnail(packed, row, 256) for row in rows.index]
         contact_sheet(part, images, titles, COLUMNS, kind.colour)
     return figure
 
@@ -218,7 +219,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
             Card(
                 kind=row["kind"],
                 title=row["iauname"],
-                picture=jpeg_uri(picture(packed, row["path"], config.picture)),
+                picture=jpeg_uri(packed_thumbnail(packed, number, config.picture)),
                 link=viewer_url(row["ra"], row["dec"], row["survey"]) if known else "",
                 lines=(sexagesimal(row["ra"], row["dec"]) if known else "no position",
                        f"{row['survey']}, {row['split']}"),

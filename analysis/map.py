@@ -12,14 +12,12 @@ Writes: figures/map_40.html
 Example: python analysis/map.py --num-var 40
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.files import read_parquet, write_text
@@ -35,7 +33,7 @@ from VAE_model.report.figures import (
     NO_CLASS,
     ROSE,
     SAND,
-    thumbnail,
+    packed_thumbnail,
 )
 from VAE_model.report.latent_map import (
     TILE,
@@ -147,12 +145,6 @@ def read_table(run: Run, number: int) -> tuple[pd.DataFrame, str]:
     return table, str(others.attrs.get("labels", "")) or "votes"
 
 
-def thumbnails(packed: Packed, rows: NDArray[np.int64], crop: int) -> Iterator[NDArray[np.uint8]]:
-    display = packed.index["display"].to_numpy(bool)
-    for row in rows:
-        yield thumbnail(np.array(packed.images[row]), TILE, crop, display[row])
-
-
 def main(config: Config) -> None:
     run, number = Run(config.run), config.num_var
     inputs = [run.map(number), run.class_latents(number), run.train_txt]
@@ -189,7 +181,8 @@ def main(config: Config) -> None:
         f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
     )
     title = "Map of the latent space"
-    page = map_page(title, lead, galaxies, thumbnails(packed, rows, config.crop))
+    tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
+    page = map_page(title, lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size
     print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")

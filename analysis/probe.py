@@ -20,8 +20,7 @@ Writes: result/probe_40.json; result/probe_40.parquet: a row per latent, the lar
 Example: python analysis/probe.py --num-var 40
 """
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,8 @@ from VAE_model.evaluation.probe.encoded import Encoded, Encoder
 from VAE_model.evaluation.probe.exposures import observe
 from VAE_model.evaluation.probe.invariance import changed_means, relative_moves
 from VAE_model.evaluation.probe.posterior import Calibration, calibrate
-from VAE_model.evaluation.probe.quantities import Quantity, quantities
-from VAE_model.evaluation.probe.regression import Prediction, predict
+from VAE_model.evaluation.probe.quantities import quantities
+from VAE_model.evaluation.probe.regression import predict
 from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.paths import ROOT, Run
 from VAE_model.report.probe import draw_probe
@@ -103,20 +102,15 @@ def in_use(encoded: Encoded, rows: NDArray[np.int64]) -> pd.DataFrame:
     return table.sort_values("kl", ascending=False, kind="stable", ignore_index=True)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What the latents, and `components` principal components of the pixels, predict.
+def predict_quantities(
+    config: Config, encoded: Encoded, truth: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Fit regressions of each quantity on the train split and test them on the test split.
 
-    found: by quantity, the prediction from either; left_out: quantities without one, with reasons.
+    Returns `quantities`: the R^2 of each from all latents (`latents`, `forest`), from each alone
+    (`single`) and from principal components of the pixels (`pca`); `left_out`: the others, with
+    reasons; `components`: number of principal components.
     """
-
-    found: dict[str, tuple[Quantity, Prediction, Prediction]]
-    left_out: dict[str, str]
-    components: int
-
-
-def predict_quantities(config: Config, encoded: Encoded, truth: pd.DataFrame | None) -> Answers:
-    """Fit regressions of each quantity on the train split and test them on the test split."""
     rows = [encoded.some(split, config.galaxies, config.seed) for split in ("train", "test")]
     train = np.arange(sum(map(len, rows))) < len(rows[0])
     both = np.concatenate(rows)
@@ -132,15 +126,19 @@ def predict_quantities(config: Config, encoded: Encoded, truth: pd.DataFrame | N
         defined = np.isfinite(quantity.values).all(axis=1)
         parts = [quantity.values[defined & split] for split in (train, ~train)]
         if min(map(len, parts)) < MIN_GALAXIES or any(np.ptp(part) == 0 for part in parts):
-            why = f"fewer than {MIN_GALAXIES} galaxies of a split differ in it"
-            left_out[quantity.name] = why
+            left_out[quantity.name] = f"fewer than {MIN_GALAXIES} galaxies of a split differ in it"
             continue
         latents, pca = (
-            predict(x, quantity.values, train, ~train, trees, config.n_bootstrap, config.seed)
+            asdict(
+                predict(x, quantity.values, train, ~train, trees, config.n_bootstrap, config.seed)
+            )
             for x, trees in ((encoded.means[both], config.trees), (components, 0))
         )
-        found[quantity.name] = (quantity, latents, pca)
-    return Answers(found, left_out, number)
+        found[quantity.name] = {
+            "unit": quantity.unit, "source": quantity.source, "latents": latents.pop("ridge"),
+            **latents, "pca": pca["ridge"],
+        }  # fmt: skip
+    return {"quantities": found, "left_out": left_out, "components": number}
 
 
 def main(config: Config) -> None:
@@ -152,9 +150,8 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.nothing_to_do():
         return
-    if min(config.galaxies, config.changed, config.exposures, config.trees) < 1 or (
-        config.batch_size < 1
-    ):
+    least = (config.galaxies, config.changed, config.exposures, config.trees, config.batch_size)
+    if min(least) < 1:
         raise Problem("galaxies, changed, exposures, trees and batch_size must be at least 1")
     encoded = Encoded.of(run, number, config.workers)
     test = encoded.some("test", config.galaxies, config.seed)
@@ -169,20 +166,19 @@ def main(config: Config) -> None:
     encode = Encoder(encoded, weights, config.survey, config.device, config.precision)
     encode.check(chosen[: config.batch_size])
     truth = read_parquet(run.truth) if run.truth.exists() else None
-    answers = predict_quantities(config, encoded, truth)
     moved = changed_means(encoded, encode, chosen, config.batch_size, config.seed)
     moves = measured(moved, encoded, chosen, config)
     again = observe(run, encoded, encode, chosen, config.exposures, MIN_GALAXIES)
     content: dict[str, Any] = {
-        "dimension": number, "components": answers.components, "test_images": len(test),
+        "dimension": number, "test_images": len(test),
         "active": int(table["active"].sum()), "kl": float(table["kl"].sum()),
-        "quantities": {name: as_values(*of) for name, of in answers.found.items()},
-        "left_out": answers.left_out | ({"further exposures": again.why} if again.why else {}),
-        "moves": moves, "calibration": {},
+        **predict_quantities(config, encoded, truth), "moves": moves, "calibration": {},
     }  # fmt: skip
+    if again.why:
+        content["left_out"]["further exposures"] = again.why
     order = table["latent"].to_numpy()
-    for name, (_, latents, _) in answers.found.items():
-        table["r2_" + name.replace(" ", "_")] = [latents.single[i].value for i in order]
+    for name, of in content["quantities"].items():
+        table["r2_" + name.replace(" ", "_")] = [of["single"][i]["value"] for i in order]
     active = table.sort_values("latent")["active"].to_numpy(bool)
     for kind, (means, log_variances) in again.latents.items():
         found = calibrate(means, log_variances, active, config.n_bootstrap, config.seed)
@@ -204,19 +200,7 @@ def measured(
 ) -> dict[str, dict[str, float]]:
     """Return the distances that the latents of rows of the table have moved, and n, as values."""
     moves = relative_moves(moved, encoded.means[rows], config.n_bootstrap, config.seed)
-    return {name: {"n": len(rows), **dataclasses.asdict(of)} for name, of in moves.items()}
-
-
-def as_values(quantity: Quantity, latents: Prediction, pca: Prediction) -> dict[str, Any]:
-    """Return the R^2 of a quantity as plain values; single: of each latent, in their order."""
-    return {
-        "unit": quantity.unit, "source": quantity.source,
-        "n_train": latents.n_train, "n_test": latents.n_test,
-        "latents": dataclasses.asdict(latents.ridge),
-        "forest": dataclasses.asdict(latents.forest) if latents.forest else None,
-        "pca": dataclasses.asdict(pca.ridge), "best": latents.best,
-        "single": [dataclasses.asdict(one) for one in latents.single],
-    }  # fmt: skip
+    return {name: {"n": len(rows), **asdict(of)} for name, of in moves.items()}
 
 
 def calibration_values(
@@ -226,10 +210,10 @@ def calibration_values(
     ratios = [one.value for one, used in zip(found.ratio, active, strict=True) if used]
     return {
         "n": galaxies, "exposures": exposures,
-        "median": dataclasses.asdict(found.median), "min": min(ratios), "max": max(ratios),
+        "median": asdict(found.median), "min": min(ratios), "max": max(ratios),
         "expected": float(np.median(found.expected[active])),
-        "within": dataclasses.asdict(found.within),
-        "ratio": [dataclasses.asdict(one) for one in found.ratio],
+        "within": asdict(found.within),
+        "ratio": [asdict(one) for one in found.ratio],
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from VAE_model.joins import join_rows
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.report.figures import ROSE, new_figure, save_figure, show_image, thumbnail
+from VAE_model.report.figures import ROSE, new_figure, packed_thumbnail, save_figure, show_image
 from VAE_model.stage import Problem, Stage, start
 
 DRAWN = (10, 8)  # query galaxies, and neighbours of each, in the figure at most
@@ -87,16 +87,14 @@ def sheet(
     columns = 1 + min(DRAWN[1], max(len(group) for _, group in groups))
     figure = new_figure(1.75 * columns, 1.95 * len(groups) + 0.6, layout="constrained")
     panels = figure.subplots(len(groups), columns, squeeze=False)
-    display = packed.index["display"].to_numpy(bool)
     for line, (path, group) in zip(panels, groups, strict=True):
         paths = [path, *group["similar_path"]]
         titles = [group["iauname"].iloc[0], *(f"{d:.3g}" for d in group["distance"])]
         for axes in line:
             axes.axis("off")
         for place, (axes, name, title) in enumerate(zip(line, paths, titles, strict=False)):
-            row = rows[name]
             axes.axis("on")
-            image = thumbnail(packed.images[row], 160, crop, display[row])
+            image = packed_thumbnail(packed, rows[name], 160, crop)
             show_image(axes, image, ROSE if place == 0 else "")
             axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)
     figure.suptitle(

@@ -22,7 +22,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,6 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from VAE_model import models, pose, second_look, segmentation, structure
 from VAE_model.device import choose_device
@@ -82,7 +81,12 @@ WORDS = {
 EXPENSIVE = ("published", "resnet")
 LATENTS = 40
 ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
-HEADS = ("forest", "logistic")
+NETWORKS: dict[str, dict[str, Any]] = {  # variants that are networks: constants of Galaxy_VAE_n.py
+    "untrained": {"epochs": 1, "learning_rate": 0.0},
+    "unmasked": {"neighbours": "kept"},
+    "structured": {},
+    "published": {"network": "published", "learning_rate": 1e-3},
+}
 Variant = Literal[
     "pixels", "aligned", "random", "untrained", "unmasked", "structured", "published", "resnet"
 ]  # fmt: skip
@@ -117,8 +121,6 @@ class Config:
     """Bootstrap samples behind an interval."""
     quick: bool = False
     """One epoch and few trees, to try the command."""
-    kept: bool = False
-    """Only tables of the results of earlier commands."""
     write: bool = False
     """Write docs/FEATURES.md."""
 
@@ -195,89 +197,50 @@ def open_task(config: Config, name: str) -> Task:
 # ---- the variants: 40 unsupervised features per image
 
 
-def prepared(task: Task) -> tuple[torch.nn.Module, Iterable[Tensor]]:
-    """Return the default network, untrained, and its inputs for all images, in blocks."""
-    network, device = models.build("structured", LATENTS), torch.device("cpu")
-    inputs = Prepared(task.packed, network, task.stretch, device)
-    return network, (part for _, part, _ in inputs.batches(np.arange(len(task)), 256))
-
-
-def aligned(task: Task) -> NDArray[np.float32]:
-    """Return the pixels of the aligned images, (N, D)."""
-    network, parts = prepared(task)
-    return np.concatenate([part[:, : network.pixels].numpy() for part in parts])
-
-
-def by_pixels(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    every = np.arange(len(task))
-    return pca.pixel_components(
-        task.packed.images, task.rows, every, LATENTS, seed=seed, stretch=task.stretch
-    )
-
-
-def by_aligned(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    seen = aligned(task)
-    solver = PCA(LATENTS, svd_solver="randomized", random_state=seed).fit(seen[task.rows])
-    return solver.transform(seen).astype(np.float32)
-
-
-def by_chance(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    seen = aligned(task)
-    directions = np.random.default_rng(seed).standard_normal((seen.shape[1], LATENTS))
-    return ((seen - seen[task.rows].mean(axis=0)) @ directions).astype(np.float32)
-
-
-def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE:
-    """Train a network of Galaxy_VAE_n.py with its defaults except for `constants`."""
+def train(config: Config, task: Task, variant: str, seed: int) -> TrainedVAE:
+    """Train a network of Galaxy_VAE_n.py with its defaults except for those of the variant."""
+    constants: dict[str, Any] = dict(NETWORKS[variant])
+    if variant == "published":
+        constants["epochs"] = config.epochs_published
     if config.quick:
-        constants |= {"epochs": 1}
+        constants["epochs"] = 1
     of = training.Config(seed=seed, **constants)
-    name = f"{of.network}_{seed}_{of.neighbours}{'' if of.learning_rate else '_untrained'}"
     folder = ROOT / config.folder / "models" / task.name / code()
-    files = Files(*(folder / f"{name}{end}" for end in (".pt", "_last.pt", "_log.jsonl")))
+    names = (f"{variant}_{seed}{end}" for end in (".pt", "_last.pt", "_log.jsonl"))
+    files = Files(*(folder / name for name in names))
     recipe = training.recipe(of, LATENTS, task.stretch)
-    device = choose_device()
-    Trainer(task.packed, sha256(task.run.train_txt), recipe, files, device).run(name)
+    Trainer(task.packed, sha256(task.run.train_txt), recipe, files, choose_device()).run(variant)
     return TrainedVAE.load(files.best, LATENTS, precision="auto")
 
 
-def by_network(config: Config, task: Task, seed: int, **constants: Any) -> NDArray[np.float32]:
-    """Return the latents of a network that `constants` describe."""
-    model = train(config, task, seed, **constants)
-    inputs = Prepared(task.packed, model.network, task.stretch, model.device)
-    parts = inputs.batches(np.arange(len(task)), 64)
-    return np.concatenate([model.encode_inputs(part)[0].cpu().numpy() for _, part, _ in parts])
-
-
-def by_published(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    constants = {"network": "published", "epochs": config.epochs_published, "learning_rate": 1e-3}
-    return by_network(config, task, seed, **constants)
-
-
-def by_untrained(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    return by_network(config, task, seed, epochs=1, learning_rate=0.0)
-
-
-def by_unmasked(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    return by_network(config, task, seed, neighbours="kept")
-
-
-FEATURES: dict[str, Callable[[Config, Task, int], NDArray[np.float32]]] = {
-    "pixels": by_pixels,
-    "aligned": by_aligned,
-    "random": by_chance,
-    "untrained": by_untrained,
-    "unmasked": by_unmasked,
-    "structured": by_network,
-    "published": by_published,
-}
+def features_of(config: Config, task: Task, variant: str, seed: int) -> NDArray[np.float32]:
+    """Return 40 unsupervised features of all images, (N, 40)."""
+    every = np.arange(len(task))
+    if variant == "pixels":
+        return pca.pixel_components(
+            task.packed.images, task.rows, every, LATENTS, seed=seed, stretch=task.stretch
+        )
+    if variant in NETWORKS:
+        model = train(config, task, variant, seed)
+        inputs = Prepared(task.packed, model.network, task.stretch, model.device)
+        parts = (part for _, part, _ in inputs.batches(every, 64))
+        return np.concatenate([model.encode_inputs(part)[0].cpu().numpy() for part in parts])
+    network = models.build("structured", LATENTS)
+    inputs = Prepared(task.packed, network, task.stretch, torch.device("cpu"))
+    parts = (part for _, part, _ in inputs.batches(every, 256))
+    aligned = np.concatenate([part[:, : network.pixels].numpy() for part in parts])
+    if variant == "random":
+        directions = np.random.default_rng(seed).standard_normal((aligned.shape[1], LATENTS))
+        return ((aligned - aligned[task.rows].mean(axis=0)) @ directions).astype(np.float32)
+    solver = PCA(LATENTS, svd_solver="randomized", random_state=seed).fit(aligned[task.rows])
+    return solver.transform(aligned).astype(np.float32)
 
 
 def rotated(config: Config, task: Task) -> str:
     """Return the distance that the default network's latents of 100 galaxies move when their images
     are rotated (cubic interpolation, exactly by quarter turns), over the median distance between
     two of the galaxies, in words."""
-    model = train(config, task, config.seeds[0])
+    model = train(config, task, "structured", config.seeds[0])
     rows = np.random.default_rng(0).choice(task.rows, min(100, len(task.rows)), replace=False)
     flux = task.packed.images[rows]
 
@@ -336,9 +299,8 @@ def same_label(task: Task, features: NDArray) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(chances))
 
 
-def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, Any] | None:
-    """Return one variant with one seed, from its file where that is up to date; None where it is
-    not and `kept` allows no new result."""
+def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, Any]:
+    """Return one variant with one seed, from its file where that is up to date."""
     path = ROOT / config.folder / "results" / task.name / f"{variant}_{seed}.json"
     constants = {
         "images": sha256(task.run.train_txt), "code": code(variant),
@@ -347,33 +309,27 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     }  # fmt: skip
     if path.exists() and (done := read_json(path))["constants"] == constants:
         return done
-    if config.kept:
-        return None
     print(f"{task.name}: {variant}, seed {seed}", flush=True)
     torch.manual_seed(seed)
     began = time.monotonic()
     if variant == "resnet":
-        size = {"epochs": 1 if config.quick else config.epochs_resnet, "seed": seed}
-        found, features = resnet.fit_resnet(
-            task.packed.images, task.stretch, task.questions, **size
+        epochs = 1 if config.quick else config.epochs_resnet
+        answers, features = resnet.fit_resnet(
+            task.packed.images, task.stretch, task.questions, epochs, seed
         )
-        heads = {"network": found}
+        minutes, heads = time.monotonic() - began, {"network": answers}
     else:
-        features = FEATURES[variant](config, task, seed)
-        heads = {}
-    minutes = (time.monotonic() - began) / 60
-    heads = heads or predictions(config, task, features, seed)
+        features = features_of(config, task, variant, seed)
+        minutes, heads = time.monotonic() - began, predictions(config, task, features, seed)
     share, chance = same_label(task, features)
     result = {
-        "constants": constants,
-        "minutes": round(minutes, 2),
-        "same_label": share,
+        "constants": constants, "minutes": round(minutes / 60, 2), "same_label": share,
         "chance": chance,
         "answers": {
             head: {question: codes.tolist() for question, codes in of.items()}
             for head, of in heads.items()
         },
-    }
+    }  # fmt: skip
     write_json(path, result)
     return result
 
@@ -447,7 +403,7 @@ def broken_section(config: Config) -> list[str]:
     run = import_set(config, BROKEN)
     packed = Packed.of(run, pixels="float16")
     task = Task(BROKEN, run, packed, Stretch.of(packed.index["display"]), (), np.empty(0, int))
-    model = train(config, task, config.seeds[0])
+    model = train(config, task, "structured", config.seeds[0])
     inside = (packed.index["split"] == "train").to_numpy()
     _, labels = read_answers(run, ["label"], packed.index["path"].tolist())
     is_broken = (labels["label"] == "nongalaxy").to_numpy()
@@ -470,11 +426,7 @@ def main(config: Config) -> None:
         results = {}
         for variant in config.variants:
             seeds = config.seeds_expensive if variant in EXPENSIVE else config.seeds
-            found = [measure(config, task, variant, seed) for seed in seeds]
-            if done := [result for result in found if result is not None]:
-                results[variant] = done
-        if not results:
-            raise Problem(f"there is no earlier result of {name}: leave out --kept")
+            results[variant] = [measure(config, task, variant, seed) for seed in seeds]
         sections += section(config, task, results)
     text = "\n".join([
         f"Forests of {config.trees} trees. Mean of the seeds (95 % interval of resampled test "

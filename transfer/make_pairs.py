@@ -14,7 +14,6 @@ Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path,
 Example: python transfer/make_pairs.py --recentre 1 --largest 16
 """
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +32,14 @@ from VAE_model.report.figures import (
     ROSE,
     log_scale,
     new_figure,
+    packed_thumbnail,
     save_figure,
     show_image,
-    thumbnail,
 )
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import SURVEYS, label_of
 from VAE_model.transfer.audit import (
-    Verdict,
+    HEADER,
     check,
     defects_of,
     match,
@@ -106,9 +105,7 @@ def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path
         for axes in row[len(chosen) :]:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
-            display = bool(view.packed.index["display"].iloc[view.rows[i]])
-            image = np.array(view.packed.images[view.rows[i]])
-            show_image(axes, thumbnail(image, 160, crop=128, display=display))
+            show_image(axes, packed_thumbnail(view.packed, view.rows[i], 160, crop=128))
             if view is first:
                 name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
@@ -139,18 +136,16 @@ def main(config: Config) -> None:
         what = config.survey if first.empty else config.other
         raise Problem(f"{where} has no image of {what} with a position: there is nothing to pair")
     jobs = [(path, config.other) for path in paths]
-    verdicts = list(parallel.each(check, jobs, config.workers, "auditing images"))
-    matched = match(first, verdicts, config.radius, config.recentre)
-    reasons = reasons_of(verdicts, matched, config.radius, config.largest)
-    names = [path.relative_to(run.folder).as_posix() for path in paths]
-    refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
-    with (
-        atomic(run.pairs_refused) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        csv.writer(stream).writerows([("path", "reason"), *refused])
+    found = list(parallel.each(check, jobs, config.workers, "auditing images"))
+    others = pd.DataFrame(found, columns=list(HEADER))
+    others["path"] = [path.relative_to(run.folder).as_posix() for path in paths]
+    matched = match(first, others, config.radius, config.recentre)
+    reasons = reasons_of(others, matched, config.radius, config.largest)
+    refused = others[["path"]].assign(reason=reasons)[lambda table: table["reason"] != ""]
+    with atomic(run.pairs_refused) as temporary:
+        refused.to_csv(temporary, index=False, errors="backslashreplace")
     print(f"  {len(first):,} images of {config.survey}, {len(paths):,} of {config.other}")
-    counts = Counter(reason.split(":")[0] for _, reason in refused)
+    counts = Counter(reason.split(":")[0] for reason in refused["reason"])
     for reason, count in counts.most_common():
         print(f"  refused {count:,}: {reason}")
     far = matched["separation_pixels"] > config.largest
@@ -161,7 +156,7 @@ def main(config: Config) -> None:
             f"no galaxy of {run.show(run.train_txt)} is in {shown} too ({why}): "
             f"see {run.show(run.pairs_refused)}"
         )
-    pairs = table_of_pairs(first, verdicts, names, kept, config)
+    pairs = table_of_pairs(first, others, kept, config)
     sides = views(run, pairs, config.workers)
     pairs["defect"] = defects_of(*sides)
     pairs["usable"] = pairs["defect"] == ""
@@ -183,27 +178,16 @@ def main(config: Config) -> None:
 
 
 def table_of_pairs(
-    first: pd.DataFrame,
-    verdicts: list[Verdict],
-    names: list[str],
-    kept: pd.DataFrame,
-    config: Config,
+    first: pd.DataFrame, others: pd.DataFrame, kept: pd.DataFrame, config: Config
 ) -> pd.DataFrame:
     """Return a row per pair, from the headers, in the order of the first survey's list."""
-    here = first.iloc[kept["row"]].reset_index(drop=True)
-    there = [verdicts[row] for row in kept["other_row"]]
-    return pd.DataFrame(
-        {
-            "pair": np.arange(len(kept)), "iauname": here["iauname"], "ra": here["ra"],
-            "dec": here["dec"], "split": here["split"],
-            "survey": config.survey, "release": here["release"], "path": here["path"],
-            "other_survey": config.other, "other_release": [v.release for v in there],
-            "other_path": [names[row] for row in kept["other_row"]],
-            "other_ra": [v.ra for v in there], "other_dec": [v.dec for v in there],
-            "separation": kept["separation"], "separation_pixels": kept["separation_pixels"],
-            "shift_x": kept["shift_x"], "shift_y": kept["shift_y"],
-        }
-    )  # fmt: skip
+    here = first.iloc[kept["row"]][["iauname", "ra", "dec", "split", "release", "path"]]
+    there = others.iloc[kept["other_row"]][["release", "path", "ra", "dec"]].add_prefix("other_")
+    parts = [here, there, kept.drop(columns=["row", "other_row"])]
+    table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+    table = table.assign(survey=config.survey, other_survey=config.other)
+    table.insert(0, "pair", np.arange(len(table)))
+    return table
 
 
 if __name__ == "__main__":

@@ -26,7 +26,11 @@ PCA, LATENTS = "pca", "latents"  # keys of the two sets of features
 MAIN = "balanced_accuracy"
 _LOOKS = {LATENTS: (INDIGO, "o", -0.14), PCA: (ROSE, "s", 0.14)}  # colour, marker, offset
 _CALIBRATED = {BALANCED: (ROSE, "s", -0.006), CORRECTED: (INDIGO, "o", 0.006)}
-_SLANTED = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}  # more than three names
+_SLANTED: dict[str, Any] = {
+    "rotation": 45,
+    "ha": "right",
+    "rotation_mode": "anchor",
+}  # more than three names
 _MEASURES = {  # columns of a dimension's row: their headings
     "num_var": "latents",
     "validation_loss": "−ELBO",

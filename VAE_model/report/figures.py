@@ -23,6 +23,7 @@ from PIL import Image
 
 from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
+from VAE_model.packed import Packed
 
 STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
 
@@ -141,6 +142,12 @@ def thumbnail(
         colours = survey_colours(flux)
     image = Image.fromarray(np.round(colours * 255).astype(np.uint8))
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def packed_thumbnail(packed: Packed, row: int, size: int, crop: int = 0) -> NDArray[np.uint8]:
+    """Return the thumbnail of one packed image."""
+    display = bool(packed.index["display"].iloc[row])
+    return thumbnail(np.array(packed.images[row]), size, crop, display)
 
 
 def jpeg_uri(colours: NDArray[np.uint8], quality: int = 85) -> str:

@@ -4,7 +4,6 @@ It guards against a "north" cutout that the service cut from the southern layer,
 different centres, broken images, and matching by row order or equal floats.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,47 +16,39 @@ from VAE_model.surveys import SURVEYS
 from VAE_model.transfer.measurements import light_centres
 from VAE_model.transfer.pairs import View
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """Header of one cutout of the second survey; reason: why it makes no pair, or empty."""
-
-    ra: float = float("nan")
-    dec: float = float("nan")
-    release: str = ""
-    reason: str = ""
+HEADER = ("ra", "dec", "release", "reason")
 
 
-def check(job: tuple[Path, str]) -> Verdict:
-    """Open one cutout of the survey `other`; a bad file is a Verdict with its reason."""
+def check(job: tuple[Path, str]) -> tuple[float, float, str, str]:
+    """Return HEADER of one cutout of the survey `other`: position (degrees), release, and the
+    reason why it makes no pair, or an empty string."""
     path, other = job
     try:
         cutout = read_cutout(path)
     except BadCutout as refusal:
-        return Verdict(reason=str(refusal))
+        return np.nan, np.nan, "", str(refusal)
     reason = ""
     if not np.isfinite(cutout.ra):
         reason = "no position: the header has no WCS and the name no coordinates"
     elif other in SURVEYS and cutout.survey != other:
-        says = f"VERSION {cutout.release!r} is {cutout.survey}, not {other}"
+        reason = f"wrong survey: VERSION {cutout.release!r} is {cutout.survey}, not {other}"
         if cutout.survey == SURVEYS[other].mistaken_for:
-            says += (
-                f", cut from {SURVEYS[cutout.survey].layer}: fetch it from {SURVEYS[other].layer}"
-            )
-        reason = f"wrong survey: {says}"
-    return Verdict(cutout.ra, cutout.dec, cutout.release, reason)
+            wrong, right = SURVEYS[cutout.survey].layer, SURVEYS[other].layer
+            reason += f", cut from {wrong}: fetch it from {right}"
+    return cutout.ra, cutout.dec, cutout.release, reason
 
 
 def match(
-    first: pd.DataFrame, verdicts: list[Verdict], radius: float, recentre: float
+    first: pd.DataFrame, others: pd.DataFrame, radius: float, recentre: float
 ) -> pd.DataFrame:
-    """Return a row per pair: row in `first`, row in `verdicts`, separation in arcsec, and the whole
+    """Return a row per pair: row in `first`, row in `others`, separation in arcsec, and the whole
     pixels (right, up) by which the second image must move to share the first one's centre.
 
-    first: ra, dec in degrees; radius: arcsec; recentre: pixels from which an image is moved.
+    first, others: ra, dec in degrees, and of the others a reason, which excludes them; radius:
+    arcsec; recentre: pixels from which an image is moved.
     """
-    good = np.array([row for row, verdict in enumerate(verdicts) if not verdict.reason], int)
-    ra, dec = np.array([(verdicts[row].ra, verdicts[row].dec) for row in good]).reshape(-1, 2).T
+    good = np.flatnonzero(others["reason"] == "")
+    ra, dec = others[["ra", "dec"]].to_numpy()[good].T
     one, two, arcsec = cross_match(first["ra"], first["dec"], ra, dec, radius)
     here = first.iloc[one]
     turn = (ra[two] - here["ra"].to_numpy() + 180) % 360 - 180
@@ -75,24 +66,23 @@ def match(
 
 
 def reasons_of(
-    verdicts: list[Verdict], matched: pd.DataFrame, radius: float, largest: float
+    others: pd.DataFrame, matched: pd.DataFrame, radius: float, largest: float
 ) -> list[str]:
     """Return the reason why each file of the second survey makes no pair; empty where it does.
 
     radius: arcsec; largest: pixels from which centres are too far apart.
     """
-    reasons = [verdict.reason for verdict in verdicts]
     partners = dict(zip(matched["other_row"], matched["separation_pixels"], strict=True))
-    for row, reason in enumerate(reasons):
-        if reason:
-            continue
-        if row not in partners:
-            reasons[row] = (
+    reasons = []
+    for row, reason in enumerate(others["reason"]):
+        if not reason and row not in partners:
+            reason = (
                 "no partner: no good image of the first survey has it as its nearest within "
                 f"{radius:g} arcsec"
             )
-        elif partners[row] > largest:
-            reasons[row] = f"centres apart: {partners[row]:.2f} pixels, more than {largest:g}"
+        elif not reason and partners[row] > largest:
+            reason = f"centres apart: {partners[row]:.2f} pixels, more than {largest:g}"
+        reasons.append(reason)
     return reasons
 
 

@@ -5,7 +5,7 @@ galaxies in either. All differences are paired: the same resampled galaxies, bot
 methods and all questions together.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,12 +29,12 @@ def predict(
     tests: Mapping[Any, NDArray[np.floating]],
     seeds: Sequence[int],
     trees: int,
-) -> dict[tuple[str, Hashable], Codes]:
+) -> dict[tuple[str, Any], Codes]:
     """Return the answers to each question by (fit, test), as codes of its test galaxies.
 
     fits, tests: latents of all galaxies, (N, d) each, to fit a forest on and to predict from.
     """
-    found: dict[tuple[str, Hashable], Codes] = {}
+    found: dict[tuple[str, Any], Codes] = {}
     for question in questions:
         asked = np.concatenate([features[question.test] for features in tests.values()])
         for fit, features in fits.items():
@@ -62,11 +62,10 @@ def predict_all(
     answers: dict[Key, Codes] = {}
     for method, sides in tqdm(latents.items(), desc="growing forests", unit="method"):
         for (fit, test), codes in predict(questions, sides, sides, seeds, trees).items():
-            answers[(method, fit, str(test))] = codes
+            answers[(method, fit, test)] = codes
     old = {OLD: latents[before][FIRST]}
     tests = {(method, test): of for method, sides in latents.items() for test, of in sides.items()}
-    for (_, key), codes in predict(questions, old, tests, seeds, trees).items():
-        method, test = key  # type: ignore[misc]
+    for (_, (method, test)), codes in predict(questions, old, tests, seeds, trees).items():
         answers[(method, OLD, test)] = codes
     return answers
 
