@@ -223,15 +223,15 @@ def say(content: dict[str, Any]) -> None:
     print(f"  {content['active']} of {number} latents active, {content['kl']:.1f} nats per image "
           f"({content['test_images']:,} test images)")  # fmt: skip
     for name, of in content["quantities"].items():
-        latents, forest, pca = (Estimate(**of[by]) for by in ("latents", "forest", "pca"))
+        latents, forest, pca = (Estimate.read(of[by]) for by in ("latents", "forest", "pca"))
         print(f"  R2 of {name} ({of['n_test']:,} test galaxies): {latents}, forest {forest}, "
               f"PCA {pca}")  # fmt: skip
     for name, of in content["moves"].items():
-        ratio = Estimate(of["value"], of["low"], of["high"])
+        ratio = Estimate.read(of)
         print(f"  {name}: the latents of {of['n']:,} galaxies move by {ratio} of the distance "
               "between two of them")  # fmt: skip
     for kind, of in content["calibration"].items():
-        median, within = Estimate(**of["median"]), Estimate(**of["within"])
+        median, within = Estimate.read(of["median"]), Estimate.read(of["within"])
         print(f"  {EXPOSURES[kind]}: scatter {median} sigma (median latent), {of['min']:.2f} to "
               f"{of['max']:.2f}; {within} within one sigma")  # fmt: skip
     for name, why in content["left_out"].items():

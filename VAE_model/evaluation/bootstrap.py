@@ -4,7 +4,7 @@ Percentile intervals (Efron & Tibshirani 1993, An Introduction to the Bootstrap,
 contain the variation between samples of test galaxies, not between training samples.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,11 @@ class Estimate:
         scores = np.asarray(scores, float)
         low, high = np.percentile(scores[1:] if len(scores) > 1 else scores, [2.5, 97.5])
         return cls(float(scores[0]), float(low), float(high))
+
+    @classmethod
+    def read(cls, values: Mapping[str, float]) -> "Estimate":
+        """Return the estimate from values of JSON; further keys do not count."""
+        return cls(values["value"], values["low"], values["high"])
 
     @property
     def crosses_zero(self) -> bool:

@@ -21,6 +21,7 @@ from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.tables import Note, Table, signed
 
 Content = dict[str, Any]
+estimate = Estimate.read
 
 PCA, LATENTS = "pca", "latents"  # keys of the two sets of features
 MAIN = "balanced_accuracy"
@@ -84,10 +85,6 @@ def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
     content["mcnemar"] = scores.mcnemar(LATENTS, PCA, number)
     content["verdict"] = verdict(scores.difference(LATENTS, PCA, number))
     return unscored(question) | content
-
-
-def estimate(values: Content) -> Estimate:
-    return Estimate(values["value"], values["low"], values["high"])
 
 
 def records(content: Content) -> list[Content]:

@@ -39,8 +39,8 @@ def _quantities(content: dict[str, Any]) -> Table:
     n = content["dimension"]
     rows = [
         (Note(name, f"{of['unit']}; from the {of['source']}"), of["n_train"], of["n_test"],
-         *(Estimate(**of[by]) for by in ("latents", "forest", "pca")),
-         Estimate(**of["single"][of["best"]]), of["best"])
+         *(Estimate.read(of[by]) for by in ("latents", "forest", "pca")),
+         Estimate.read(of["single"][of["best"]]), of["best"])
         for name, of in content["quantities"].items()
     ]  # fmt: skip
     head = ["quantity", "train galaxies", "test galaxies", f"all {n} latents, ridge", "forest",
@@ -54,10 +54,7 @@ def _quantities(content: dict[str, Any]) -> Table:
 
 
 def _moves(content: dict[str, Any]) -> Table:
-    rows = [
-        (name, of["n"], Estimate(of["value"], of["low"], of["high"]))
-        for name, of in content["moves"].items()
-    ]
+    rows = [(name, of["n"], Estimate.read(of)) for name, of in content["moves"].items()]
     caption = (
         "Median distance that the latents move, over the median distance between two galaxies, "
         "with 95 % intervals of resampled test galaxies. Angles and shifts are interpolated; "
@@ -69,8 +66,8 @@ def _moves(content: dict[str, Any]) -> Table:
 def _calibration(content: dict[str, Any]) -> Table:
     names = {"noise": "same conditions, other noise", "night": "another night: seeing, depth, sky"}
     rows = [
-        (names[kind], of["n"], of["exposures"], Estimate(**of["median"]),
-         f"{of['min']:.2f} to {of['max']:.2f}", Estimate(**of["within"]))
+        (names[kind], of["n"], of["exposures"], Estimate.read(of["median"]),
+         f"{of['min']:.2f} to {of['max']:.2f}", Estimate.read(of["within"]))
         for kind, of in content["calibration"].items()
     ]  # fmt: skip
     head = ["exposures", "test galaxies", "exposures of each", "scatter over sigma, median latent",

@@ -27,7 +27,8 @@ class Note:
 
 def signed(estimate: Estimate | None) -> Note | None:
     """Return a cell for a difference: its value and limits with their signs."""
-    return Note(*f"{estimate:+.3f}".split(" ", 1)) if estimate else None
+    known = estimate and estimate.value == estimate.value  # not NaN
+    return Note(*f"{estimate:+.3f}".split(" ", 1)) if known else None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def as_note(cell: object) -> Note:
     if isinstance(cell, Note):
         return Note(number(cell.value), number(cell.note), cell.url)
     if isinstance(cell, Estimate):
-        return Note(*str(cell).split(" ", 1))
+        return Note(*str(cell).split(" ", 1)) if cell.value == cell.value else Note("–")
     return Note(number(cell))
 
 

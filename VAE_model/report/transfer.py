@@ -26,6 +26,8 @@ HOME, CARRIED, BACK, AWAY = (
 )  # fmt: skip
 _LOOKS = {HOME: (INDIGO, "o"), CARRIED: (ROSE, "s")}
 _MEASURES = ("distance", "recall_at_1", "recall_at_10", "auc")
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+estimate = Estimate.read
 
 
 def label_of(method: str) -> str:
@@ -38,13 +40,9 @@ def surveys_of(result: Content) -> tuple[str, str]:
     return first, second
 
 
-def estimate(values: dict[str, float] | None) -> Estimate | None:
-    return Estimate(**values) if values else None
-
-
 def text(values: dict[str, float] | None, sign: bool = False) -> str:
     """Return values of JSON as text: 0.712 [0.650, 0.770]."""
-    return format(Estimate(**values), "+.3f" if sign else "") if values else "–"
+    return format(estimate(values), "+.3f" if sign else "") if values else "–"
 
 
 def verdicts(result: Content) -> list[str]:
@@ -85,16 +83,17 @@ def verdicts(result: Content) -> list[str]:
 
 
 def method_records(result: Content) -> list[Content]:
-    """Return a record per method, for CSV."""
+    """Return a record per method."""
     records = []
     for name, of in result["methods"].items():
         row: Content = {"method": label_of(name), "test_pairs": of["agreement"]["n"]}
-        if "transfer" in of:
-            nothing = Estimate(np.nan, np.nan, np.nan)
+        if scores := of.get("transfer"):
+            row |= {_named(route, result): estimate(v) for route, v in scores["mean"].items()}
+            changed = name != BEFORE
+            row |= {"change": estimate(scores["change"][CARRIED]) if changed else UNKNOWN}
             row |= {
-                _named(route, result): estimate(v) for route, v in of["transfer"]["mean"].items()
+                key: estimate(scores[key]) if scores[key] else UNKNOWN for key in ("gap", "closed")
             }
-            row |= {key: estimate(of["transfer"][key]) or nothing for key in ("gap", "closed")}
         row |= {key: estimate(of["agreement"][key]) for key in _MEASURES}
         row |= {key: of["agreement"][key] for key in ("correlation", "mmd")}
         for survey, values in of["reconstruction"].items():
@@ -166,46 +165,46 @@ def markdown(result: Content) -> str:
 
 def transfer_table(result: Content) -> Table:
     """Return each method's scores by the survey of the fit and that of the test."""
-    names = surveys_of(result)
-    head = ["method", *(f"{fit} → {test}" for fit in names for test in names)]
-    head += [f"change of {' → '.join(names)}", *(f"old forest → {name}" for name in names)]
-    rows = []
-    for name, of in result["methods"].items():
-        mean, change = of["transfer"]["mean"], estimate(of["transfer"]["change"][CARRIED])
-        scores = [estimate(mean[route]) for route in (HOME, CARRIED, BACK, AWAY)]
-        old = [estimate(mean[f"old to {side}"]) for side in ("first", "second")]
-        rows.append([label_of(name), *scores, None if name == BEFORE else signed(change), *old])
+    names = dict(zip(("first", "second"), surveys_of(result), strict=True))
+    headings = {"method": "method"}
+    for route in (HOME, CARRIED, BACK, AWAY):
+        fit, test = route.split(" to ")
+        headings[_named(route, result)] = f"{names[fit]} → {names[test]}"
+    headings["change"] = f"change of {' → '.join(names.values())}"
+    for test, name in names.items():
+        headings[_named(f"old to {test}", result)] = f"old forest → {name}"
+    rows = [row | {"change": signed(row["change"])} for row in method_records(result)]
     caption = (
         f"Balanced accuracy on {result['pairs']['test']:,} test pairs, which no adaptation and no "
         f"forest was fitted on; mean of {len(result['mean_of'])} questions, forest of the first "
         "survey named → tested on the second, with 95 % intervals of resampled test galaxies. Old "
         "forest: fitted before adaptation."
     )
-    return Table(head, rows, caption)
+    return Table.of(rows, headings, caption)
 
 
 def agreement_table(result: Content) -> Table:
     """Return the agreement of the latents, and what an adaptation changes within each survey."""
     first, second = surveys_of(result)
-    head = ["method", "distance (standard deviations)", "correlation", "recall at 1",
-            "recall at 10", "AUC of the survey", "MMD", f"SSIM {first}", f"SSIM {second}",
-            f"{first} moved by (standard deviations)"]  # fmt: skip
-    rows = []
-    for name, of in result["methods"].items():
-        found = of["agreement"]
-        distance, first_recall, recall, auc = (estimate(found[key]) for key in _MEASURES)
-        rows.append(
-            [label_of(name), distance, f"{found['correlation']:.3f}", first_recall, recall, auc,
-             f"{found['mmd']:.4f}", *(f"{q['ssim']:.3f}" for q in of["reconstruction"].values()),
-             f"{of['kept']['distance']:.3f}"]
-        )  # fmt: skip
+    headings = {
+        "method": "method", "distance": "distance (standard deviations)",
+        "correlation": "correlation", "recall_at_1": "recall at 1", "recall_at_10": "recall at 10",
+        "auc": "AUC of the survey", "mmd": "MMD",
+        **{f"ssim_{name}": f"SSIM {label}"
+           for name, label in zip(result["surveys"], (first, second), strict=True)},
+        "kept_distance": f"{first} moved by (standard deviations)",
+    }  # fmt: skip
+    rounded = [
+        {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
+        for row in method_records(result)
+    ]
     caption = (
         "The same galaxies in both surveys. Distance: between a galaxy's latents in the two, in "
         "standard deviations of the latents; recall at 1: share of galaxies whose nearest "
         "neighbour in the other survey is themselves; AUC: of a classifier of the survey, 0.5 is "
         "chance."
     )
-    return Table(head, rows, caption)
+    return Table.of(rounded, headings, caption)
 
 
 def published_table(result: Content, method: str) -> Table:
@@ -371,7 +370,7 @@ def headline(outputs: RunOutputs) -> list[tuple[str, object, str]]:
     found: list[tuple[str, object, str]] = []
     if content["mean_of"]:
         was, now = (of["transfer"]["mean"][CARRIED]["value"] for of in (before, after))
-        change = Estimate(**after["transfer"]["change"][CARRIED])
+        change = Estimate.read(after["transfer"]["change"][CARRIED])
         note = f"balanced accuracy, before {was:.3f}; paired change {change:+.3f}"
         found.append((f"{first} forest on {second}", f"{now:.3f}", note))
     was, now = (of["agreement"]["auc"]["value"] for of in (before, after))
