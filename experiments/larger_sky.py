@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -31,8 +32,7 @@ from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.files import list_files, read_json, write_text
 from VAE_model.paths import ROOT, Run
 from VAE_model.report.tables import Table
-from VAE_model.report.transfer import CARRIED, HOME, label_of, surveys_of
-from VAE_model.report.transfer import text as shown
+from VAE_model.report.transfer import CARRIED, HOME, label_of, surveys_of, text
 from VAE_model.stage import start
 from VAE_model.surveys import BASSMZLS, DECALS
 
@@ -136,7 +136,7 @@ def pooled(values: list[dict[str, float]]) -> Estimate:
     return Estimate(mean, mean - half, mean + half)
 
 
-def text(values: list[dict[str, float]], spec: str = ".3f") -> str:
+def pooled_text(values: list[dict[str, float]], spec: str = ".3f") -> str:
     """Return the pooled estimate, and behind it the values of the skies."""
     each = ", ".join(format(of["value"], spec) for of in values)
     return f"{pooled(values):{spec}} ({each})"
@@ -156,108 +156,49 @@ def method_table(results: list[Content]) -> Table:
             for key in ("mean", "change")
         )
         rows.append([
-            label_of(method), text(means[HOME]), text(means[CARRIED]),
-            *(None if method == BEFORE else text(changes[route], "+.3f")
+            label_of(method), pooled_text(means[HOME]), pooled_text(means[CARRIED]),
+            *(None if method == BEFORE else pooled_text(changes[route], "+.3f")
               for route in (CARRIED, HOME)),
-            *(text([m["agreement"][key] for m in of])
+            *(pooled_text([m["agreement"][key] for m in of])
               for key in ("auc", "recall_at_1", "distance")),
         ])  # fmt: skip
     return Table(head, rows)
 
 
-def better(results: list[Content], method: str = "paired") -> list[str]:
-    """Return a line per rival: the recommended method minus it, forest of the first survey on the
-    second."""
-    lines = []
-    for other in results[0]["methods"][method]["transfer"]["better_than"]:
-        each = [r["methods"][method]["transfer"]["better_than"][other] for r in results]
-        lines.append(f"- {method} minus {label_of(other)}: {text(each, '+.3f')}")
-    return lines
+def pooled_difference(results: list[Content], method: str, *keys: str) -> str:
+    """Return the pooled value of `transfer` of a method at `keys`, a difference."""
+    values = []
+    for result in results:
+        found = result["methods"][method]["transfer"]
+        for key in keys:
+            found = found[key]
+        values.append(found)
+    return pooled_text(values, "+.3f")
 
 
-def section(results: list[Content], seeds: tuple[int, ...]) -> list[str]:
-    """Return n, the gap, the table of methods, and the recommended method against the others."""
-    first, second = surveys_of(results[0])
-    pairs = ", ".join(f"{r['pairs']['train']:,} + {r['pairs']['test']:,}" for r in results)
-    gaps = [r["methods"][BEFORE]["transfer"]["gap"] for r in results]
-    tested = []
-    for asked in zip(*(result["questions"] for result in results), strict=True):
-        counts = ", ".join(str(sum(of["n_test"].values())) for of in asked)
-        tested.append(f"{asked[0]['question']} {counts}")
-    return [
-        f"Usable training + test pairs: {pairs}. Test galaxies a question: {'; '.join(tested)}.",
-        "",
-        f"**Gap before adaptation** ({first} → {first} minus {first} → {second}): "
-        f"{text(gaps, '+.3f')}",
-        "",
-        method_table(results).markdown(),
-        "",
-        f"The forest of {first} tested on {second}, paired on the same galaxies:",
-        "",
-        *better(results),
-        "",
-        *closed(results, seeds),
-    ]
-
-
-def closed(results: list[Content], seeds: tuple[int, ...]) -> list[str]:
-    """Return a line per sky with a significant gap: the share that each method closes."""
-    lines = []
-    for seed, result in zip(seeds, results, strict=True):
+def results_of(config: Config, runs: list[Run]) -> list[Content]:
+    """Return the comparison of each run with its seed, and its gap where that is significant."""
+    results = []
+    for seed, run in zip(config.seeds, runs, strict=False):
+        result = read_json(run.comparison())
         gap = result["methods"][BEFORE]["transfer"]["gap"]
-        if gap["low"] > 0:
-            shares = "; ".join(
-                f"{name} {shown(of['transfer']['closed'])}"
-                for name, of in result["methods"].items()
-                if name != BEFORE
-            )
-            lines.append(f"- seed {seed}, gap {shown(gap, True)}, share closed: {shares}")
-    none = "No sky's gap has an interval that excludes zero, so no share of it is given."
-    if lines:
-        lines.insert(0, "The skies whose gap has an interval that excludes zero:")
-        lines.insert(1, "")
-    return [*(lines or [none]), ""]
-
-
-def page(config: Config, results: list[Content], poor: list[Content]) -> str:
-    lines = [
-        "# Part II on larger skies",
-        "",
-        f"Made by `python experiments/larger_sky.py`: simulated skies of {config.galaxies:,} "
-        f"galaxies, {config.overlap:,} of them in both surveys, seeds "
-        f"{', '.join(map(str, config.seeds))}; methods and weights were chosen on seed 11. Each "
-        "number is the mean of the skies with its 95 % interval (from the bootstrap of each sky's "
-        "test galaxies, without the variation between training samples), behind it the values of "
-        "the skies. Balanced accuracy, mean of the seven questions, forest of the first survey "
-        "named → tested on the second, on test pairs that nothing was fitted on.",
-        "",
-        "## DECaLS and BASS+MzLS, as different as they are",
-        "",
-        *section(results, config.seeds),
-    ]
-    if poor:
-        lines += [
-            "## A stress test: a survey far poorer than BASS+MzLS",
-            "",
-            f"The northern frames of the same galaxies, blurred to a seeing of {config.poor_fwhm} "
-            f"arcsec, with {config.poor_noise:g} times the noise of DECaLS on top. No survey here "
-            "is as poor: this only asks whether the methods close a gap where there is one.",
-            "",
-            *section(poor, config.seeds),
-        ]
-    return "\n".join(lines)
-
-
-def results_of(runs: list[Run]) -> list[Content]:
-    return [read_json(run.comparison()) for run in runs]
+        results.append(result | {"seed": seed, "gap": gap if gap["low"] > 0 else None})
+    return results
 
 
 def main(config: Config) -> None:
     runs = [make_run(config, seed) for seed in config.seeds]
     poor = [make_poor_run(config, run) for run in runs] if config.poor_fwhm else []
-    text = page(config, results_of(runs), results_of(poor))
-    write_text(ROOT / "docs" / "TRANSFER.md", text)
-    print(text)
+    template = jinja2.Environment(  # noqa: S701 (Markdown)
+        undefined=jinja2.StrictUndefined, trim_blocks=True
+    ).from_string(Path(__file__).with_suffix(".md.j2").read_text(encoding="utf-8"))
+    page = template.render(
+        config=config, rich=results_of(config, runs), poor=results_of(config, poor),
+        surveys_of=surveys_of, pooled=pooled_difference, method_table=method_table,
+        label_of=label_of, text=text, BEFORE=BEFORE,
+    )  # fmt: skip
+    write_text(ROOT / "docs" / "TRANSFER.md", page)
+    print(page)
 
 
 if __name__ == "__main__":
