@@ -15,7 +15,7 @@ Reads:  result/latents_40.parquet, model/vae_40.pt (or the constant `model`), tr
         images), truth.parquet (of a simulated sky)
 Writes: result/probe_40.json; result/probe_40.parquet: a row per latent, the largest KL first:
         latent, kl (nats), variance, active, sigma, r2_<quantity>, and of a simulated sky
-        scatter_noise, ratio_noise, scatter_night, ratio_night; figures/probe_40.png
+        std_noise, ratio_noise, std_night, ratio_night; figures/probe_40.png
 
 Example: python analysis/probe.py --num-var 40
 """
@@ -182,7 +182,7 @@ def main(config: Config) -> None:
     active = table.sort_values("latent")["active"].to_numpy(bool)
     for kind, (means, log_variances) in again.latents.items():
         found = calibrate(means, log_variances, active, config.n_bootstrap, config.seed)
-        table[f"scatter_{kind}"] = found.scatter[order]
+        table[f"std_{kind}"] = found.deviation[order]
         table[f"ratio_{kind}"] = [found.ratio[i].value for i in order]
         content["calibration"][kind] = calibration_values(found, active, *means.shape[:2])
         moves |= measured({EXPOSURES[kind]: means[1]}, encoded, again.rows, config)
@@ -232,8 +232,8 @@ def say(content: dict[str, Any]) -> None:
               "between two of them")  # fmt: skip
     for kind, of in content["calibration"].items():
         median, within = Estimate.read(of["median"]), Estimate.read(of["within"])
-        print(f"  {EXPOSURES[kind]}: scatter {median} sigma (median latent), {of['min']:.2f} to "
-              f"{of['max']:.2f}; {within} within one sigma")  # fmt: skip
+        print(f"  {EXPOSURES[kind]}: standard deviation {median} sigma (median latent), "
+              f"{of['min']:.2f} to {of['max']:.2f}; {within} within one sigma")  # fmt: skip
     for name, why in content["left_out"].items():
         print(f"  left out: {name}: {why}")
 

@@ -1,4 +1,4 @@
-"""What the latents encode, as a figure and as a chapter of the report.
+"""Information in the latents, as a figure and as a chapter of the report.
 
 Everything is made from the content of probe_40.json (analysis/probe.py).
 """
@@ -70,8 +70,8 @@ def _calibration(content: dict[str, Any]) -> Table:
          f"{of['min']:.2f} to {of['max']:.2f}", Estimate.read(of["within"]))
         for kind, of in content["calibration"].items()
     ]  # fmt: skip
-    head = ["exposures", "test galaxies", "exposures of each", "scatter over sigma, median latent",
-            "range of the active latents", "within one sigma"]  # fmt: skip
+    head = ["exposures", "test galaxies", "exposures of each",
+            "deviation over sigma, median latent", "range of the active latents", "within one sigma"]  # fmt: skip
     expected = min(of["expected"] for of in content["calibration"].values())
     caption = (
         "Galaxies of the simulated sky, observed again: standard deviation of the posterior's mean "
@@ -91,7 +91,7 @@ def _latents(content: dict[str, Any]) -> Table:
         for line in content["latents"]
     ]  # fmt: skip
     head = ["latent", "KL, nats", "variance of the mean", "active", "sigma",
-            *(f"scatter over sigma, {kind}" for kind in kinds), *names]  # fmt: skip
+            *(f"deviation over sigma, {kind}" for kind in kinds), *names]  # fmt: skip
     caption = (
         f"Of {content['test_images']:,} test images, the latent with the largest KL first; "
         f"{content['active']} are active (variance of the mean above 0.01, Burda et al. 2016), and "
@@ -102,7 +102,7 @@ def _latents(content: dict[str, Any]) -> Table:
 
 def draw_probe(content: dict[str, Any], path: Path) -> None:
     """Draw, a row per latent: its KL, R^2 of each quantity from it alone (above from all together),
-    and the scatter between exposures over sigma."""
+    and the standard deviation between exposures over sigma."""
     quantities, latents = content["quantities"], content["latents"]
     order = [line["latent"] for line in latents]
     single = np.array(
@@ -171,7 +171,7 @@ def _ratios(axes: Axes, calibration: dict[str, Any], latents: list[dict[str, Any
     low, high = axes.get_xlim()
     axes.set_xticks([tick for tick in ticks if low <= tick <= high])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("scatter between exposures\nover posterior sigma")
+    axes.set_xlabel("standard deviation between\nexposures over posterior sigma")
     axes.tick_params(axis="y", left=False, labelleft=False)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")

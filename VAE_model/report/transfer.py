@@ -1,6 +1,6 @@
 """The second survey as tables, figure and report: pairs, adaptation, before and after.
 
-What concerns the comparison is made from the content of transfer/comparison.json.
+The comparison is made from the content of transfer/comparison.json.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the latents encode: the parts of analysis/probe.py.
+"""Information in the latents: the parts of analysis/probe.py.
 
 encoded.py reads the latents together with their images and model; quantities.py collects known
 properties of each galaxy, regression.py predicts them from the latents, invariance.py changes the

@@ -1,4 +1,4 @@
-"""How well features predict a quantity: R^2 of regressions on galaxies outside the training set.
+"""R^2 of regressions of a quantity on features, for galaxies outside the training set.
 
 R^2 = 1 - sum of squared errors / sum of squared deviations from the mean of the training galaxies
 (Campbell & Thompson 2008, Rev. Financ. Stud. 21, 1509, eq. 1): 1 is a perfect prediction, 0 that of
