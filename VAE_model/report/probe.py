@@ -70,8 +70,14 @@ def _calibration(content: dict[str, Any]) -> Table:
          f"{of['min']:.2f} to {of['max']:.2f}", Estimate.read(of["within"]))
         for kind, of in content["calibration"].items()
     ]  # fmt: skip
-    head = ["exposures", "test galaxies", "exposures of each",
-            "deviation over sigma, median latent", "range of the active latents", "within one sigma"]  # fmt: skip
+    head = [
+        "exposures",
+        "test galaxies",
+        "exposures of each",
+        "deviation over sigma, median latent",
+        "range of the active latents",
+        "within one sigma",
+    ]
     expected = min(of["expected"] for of in content["calibration"].values())
     caption = (
         "Galaxies of the simulated sky, observed again: standard deviation of the posterior's mean "
