@@ -66,7 +66,8 @@ def set_question(
     An answer with fewer than `min_answer` galaxies in either split is left out. The question gets
     no score (`too_few`) where fewer than two answers or `min_test` test galaxies remain.
     """
-    label = pd.Series(labels).astype(object).to_numpy()
+    given = pd.Series(labels).astype(object)
+    label = given.where(given.notna(), None).to_numpy()
     split = np.asarray(split, object)
     n_train = {a: int(np.sum((label == a) & (split == "train"))) for a in answers}
     n_test = {a: int(np.sum((label == a) & (split == test))) for a in answers}
