@@ -2,11 +2,14 @@
 printed, and a value that stands twice is refused."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from VAE_model.packed import Packed
+from VAE_model.paths import Run
 from VAE_model.problem import Problem
 
 
@@ -40,6 +43,17 @@ def join_rows(
         f"{unused:,} rows of {names[1]} not used"
     )
     return rows
+
+
+def image_rows(
+    run: Run, packed: Packed, paths: ArrayLike, source: Path, mend: str
+) -> NDArray[np.int64]:
+    """Return the rows of images, by their paths (N,), among the packed images of train.txt.
+
+    source: the table that names them; mend: what to do where train.txt lacks one, a Problem.
+    """
+    names = run.show(source), run.show(run.train_txt)
+    return join_rows(paths, packed.index["path"], names, required=mend)
 
 
 def check_unique(values: Sequence | pd.Index, name: str, key: str, mend: str) -> None:

@@ -36,7 +36,7 @@ from VAE_model.evaluation.classification import (
 )
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.files import read_parquet, write_json, write_text
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows
 from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
@@ -159,10 +159,8 @@ def read_components(
     """
     packed, path = Packed.of(run, config.workers), latents_of(config, run)
     again = [run.latents(config.num_var)] if config.label else [run.matches, path]
-    rows = join_rows(
-        table["path"], packed.index["path"], (run.show(path), run.show(run.train_txt)),
-        required=f"run {' and '.join(map(run.made_by, again))}",
-    )  # fmt: skip
+    mend = f"run {' and '.join(map(run.made_by, again))}"
+    rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
         raise Problem(

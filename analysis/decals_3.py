@@ -27,7 +27,7 @@ from sklearn.manifold import TSNE
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.files import write_parquet
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
@@ -239,10 +239,8 @@ def main(config: Config) -> None:
             "add images, or widen the cuts in VAE_model/galaxy_zoo.py"
         )
     packed = Packed.of(run)
-    rows = join_rows(
-        table["path"], packed.index["path"], (run.show(source), run.show(run.train_txt)),
-        required=f"delete it and run {run.made_by(source)}",
-    )  # fmt: skip
+    again = f"delete it and run {run.made_by(source)}"
+    rows = image_rows(run, packed, table["path"], source, again)
     total, classes = len(table), shown_class(table)
     if total > config.most:
         sample = np.random.default_rng(config.seed).choice(total, config.most, replace=False)

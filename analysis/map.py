@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.files import read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows, join_rows
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.report.figures import (
@@ -154,10 +154,8 @@ def main(config: Config) -> None:
         return
     table, labels = read_table(run, number)
     packed = Packed.of(run)
-    rows = join_rows(
-        table["path"], packed.index["path"], (run.show(run.map(number)), run.show(run.train_txt)),
-        required=f"run {run.made_by(run.map(number))}",
-    )  # fmt: skip
+    again = f"run {run.made_by(run.map(number))}"
+    rows = image_rows(run, packed, table["path"], run.map(number), again)
     order = sheet_order(table[["x", "y"]].to_numpy(float))
     table, rows = table.iloc[order].reset_index(drop=True), rows[order]
     table["survey"] = packed.index["survey"].to_numpy(object)[rows]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.files import write_parquet
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
@@ -128,10 +128,8 @@ def main(config: Config) -> None:
     result.insert(2, "order", np.tile(np.arange(1, count + 1), len(queries)))
     result["distance"] = distances.ravel()
     packed = Packed.of(run)
-    rows = join_rows(
-        table["path"], packed.index["path"], (run.show(source), run.show(run.train_txt)),
-        required=f"delete it and run {run.made_by(source)}",
-    )  # fmt: skip
+    again = f"delete it and run {run.made_by(source)}"
+    rows = image_rows(run, packed, table["path"], source, again)
     images = pd.Series(rows, table["path"])
     save_figure(sheet(table, result, packed, images, config.crop), figure, dpi=110)
     write_parquet(target, result)

@@ -125,7 +125,8 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _line(row: Sequence[Note]) -> list[str]:
-    words = (f"{cell.value} {cell.note}".strip() for cell in row)
+    notes = (f"({cell.note})" if str(cell.note)[:1] not in ("", "[") else cell.note for cell in row)
+    words = (f"{cell.value} {note}" for cell, note in zip(row, notes, strict=True))
     return [" ".join(word.replace("|", "\\|").split()) for word in words]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.files import read_parquet
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
@@ -50,10 +50,8 @@ def views(run: Run, pairs: pd.DataFrame, workers: int = 0) -> tuple[View, View]:
     Raises Problem where train.txt no longer lists an image of a pair.
     """
     listed = Packed.of(run, workers)
-    rows = join_rows(
-        pairs["path"], listed.index["path"], (run.show(run.pairs), run.show(run.train_txt)),
-        required=f"run {run.made_by(run.pairs)}",
-    )  # fmt: skip
+    again = f"run {run.made_by(run.pairs)}"
+    rows = image_rows(run, listed, pairs["path"], run.pairs, again)
     others = pairs[["other_path", "shift_x", "shift_y"]].rename(columns={"other_path": "path"})
     packed = Packed.of_list(run, others, run.pairs, run.pairs_packed, workers)
     first = View(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows)

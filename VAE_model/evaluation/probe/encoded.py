@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from VAE_model.device import Precision
-from VAE_model.joins import join_rows
+from VAE_model.joins import image_rows
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
@@ -47,8 +47,7 @@ class Encoded:
         again = f"delete it and run {run.made_by(path)} --num-var {num_var}"
         if widths.shape[1] != num_var:
             raise Problem(f"{run.show(path)} has no logvar_* for each latent: {again}")
-        names = run.show(path), run.show(run.train_txt)
-        rows = join_rows(table["path"], packed.index["path"], names, required=again)
+        rows = image_rows(run, packed, table["path"], path, again)
         flags = table.filter(regex="^flag_").to_numpy(bool)
         table = table.drop(columns=list(widths)).assign(row=rows)
         return cls(table, means, widths.to_numpy(np.float32), packed, ~flags.any(axis=1))
