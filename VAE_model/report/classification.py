@@ -117,16 +117,16 @@ def score_table(content: Content) -> Table:
     """Return the table of all questions."""
     shown = []
     for row in records(content):
-        p = row.get("p")
-        shown.append(row | {
-            "question": Note(row["question"], row.get("answers", "")),
-            "chance": Note(f"{row['chance']:.3f}", f"accuracy {row['majority']:.3f}")
-            if "chance" in row else None,
-            "difference": signed(row.get("difference")),
-            "latents_macro_f1": f"{row['latents_macro_f1']:.3f}" if p is not None else None,
-            "verdict": Note(row["verdict"], f"p = {p:.2g}" if p >= 0.001 else "p < 0.001")
-            if p is not None else row["verdict"],
-        })  # fmt: skip
+        row |= {"difference": signed(row.get("difference"))}
+        if "p" in row:
+            p = f"p = {row['p']:.2g}" if row["p"] >= 0.001 else "p < 0.001"
+            row |= {
+                "question": Note(row["question"], row["answers"]),
+                "chance": Note(f"{row['chance']:.3f}", f"accuracy {row['majority']:.3f}"),
+                "latents_macro_f1": f"{row['latents_macro_f1']:.3f}",
+                "verdict": Note(row["verdict"].split(":")[0], p),
+            }
+        shown.append(row)
     n = content["dimension"]
     headings = {
         "question": "question", "n_train": "train galaxies", "n_test": "test galaxies",
@@ -173,7 +173,7 @@ def calibration_table(content: Content) -> list[Table]:
     caption = (
         "Calibration of the forest's probabilities. Error: the expected calibration error, the "
         "difference between the probability of the most probable answer and the share of correct "
-        "answers, in ten bins; if calibrated: the 95th percentile for perfectly calibrated "
+        "answers, in ten bins; calibrated: the 95th percentile for perfectly calibrated "
         "probabilities. Brier: squared distance from the truth, 0 to 2, less is better. Balanced "
         "weights: the forest's probabilities; train shares: corrected for the shares of the "
         "answers among the training galaxies; base rate: these shares alone. In all together "
