@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_BLOCK = 2**24  # weights in memory at a time
+_BLOCK = 2**22  # weights in memory at a time
 
 
 @dataclass(frozen=True)

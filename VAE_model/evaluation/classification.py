@@ -145,7 +145,8 @@ def macro_f1(confusion: NDArray) -> NDArray[np.float64]:
 
 def accuracy(confusion: NDArray) -> NDArray[np.float64]:
     """Return the share of the galaxies that are classified correctly; confusion: (..., K, K)."""
-    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+    total = np.maximum(confusion.sum(axis=(-2, -1)), 1)
+    return np.trace(confusion, axis1=-2, axis2=-1) / total
 
 
 METRICS: tuple[Metric, ...] = (balanced_accuracy, macro_f1, accuracy)
