@@ -73,13 +73,8 @@ def shown_class(table: pd.DataFrame) -> NDArray[np.str_]:
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
     """Return an empty figure in the project's style; width and height in inches."""
-    use_style()
-    return Figure(figsize=(width, height), **options)
-
-
-def use_style() -> None:
-    """Set the project's style (notebooks that use pyplot call it too)."""
     matplotlib.style.use(STYLE)
+    return Figure(figsize=(width, height), **options)
 
 
 def log_scale(axis: Axis, linear_to: float | None = None) -> None:
