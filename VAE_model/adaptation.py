@@ -21,10 +21,10 @@ from VAE_model.alignment import Method
 from VAE_model.device import Precision, autocast
 from VAE_model.elbo import Likelihood, kl_divergence
 from VAE_model.fitting import Files, Loop, plain
-from VAE_model.pairs import View
 from VAE_model.pipeline.files import sha256
 from VAE_model.prepared import Prepared
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import View
 
 METHODS = {
     "standardise": Method(

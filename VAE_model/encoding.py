@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model.batches import batches
-from VAE_model.likeness import quality
+from VAE_model.evaluation.reconstruction import quality
 from VAE_model.packed import Packed
 from VAE_model.pose import Pose
 from VAE_model.prepared import Prepared

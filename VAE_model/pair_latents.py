@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from VAE_model.encoding import encode
 from VAE_model.latents import read_means
-from VAE_model.pairs import View
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import View
 
 _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"]
 

@@ -22,16 +22,17 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from VAE_model import checkpoint, galaxy_zoo, scores
+from VAE_model import checkpoint, galaxy_zoo
 from VAE_model.batches import batches
 from VAE_model.device import choose_device
-from VAE_model.figures import new_figure, save_figure
-from VAE_model.likeness import quality
+from VAE_model.evaluation import classification as scores
+from VAE_model.evaluation.reconstruction import quality
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.prepared import Prepared
+from VAE_model.report.figures import new_figure, save_figure
 from VAE_model.trained import TrainedVAE
 from VAE_model.training import Files, Recipe, Trainer
 

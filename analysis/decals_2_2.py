@@ -1,6 +1,4 @@
-"""Take the latent variables of the galaxies that have a class and an image.
-
-Joined by the path of the image, never by the order of rows.
+"""Join the classes of the catalogue with the latent variables, by the path of the image.
 
 Reads:  result/classes.parquet, result/matches.parquet, result/latents_40.parquet
 Writes: result/class_latents_40.parquet: the columns of classes.parquet, then image_row, path,
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from VAE_model.joins import check_unique, join_rows
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -28,22 +27,12 @@ class Config:
 
 
 def read_latents(run: Run, num_var: int) -> pd.DataFrame:
-    """path, survey, split, mu_00.., logvar_00.., flag_*: a row an image."""
+    """Return path, survey, split, mu_00.., logvar_00.., flag_*, a row per image."""
     path = run.latents(num_var)
     means = [f"mu_{i:02d}" for i in range(num_var)]
     needed = ["path", "survey", "split", *means]
     found = [name for name in parquet_columns(path) if name.startswith(("logvar_", "flag_"))]
     return read_parquet(path, needed + found)
-
-
-def check_unique(table: pd.DataFrame, column: str, shown: str, command: str) -> None:
-    """Raises Problem where a value of the column stands in two rows."""
-    twice = table[column][table[column].duplicated()]
-    if len(twice):
-        raise Problem(
-            f"{shown} has {len(twice):,} rows too many for one {column} "
-            f"(first: {twice.iloc[0]}): delete it and run {command}"
-        )
 
 
 def main(config: Config) -> None:
@@ -57,34 +46,36 @@ def main(config: Config) -> None:
     classes = read_parquet(run.classes)
     matches = read_parquet(run.matches, ["class_row", "iauname", "image_row", "path", "separation"])
     latents = read_latents(run, config.num_var)
-    for column in ("class_row", "path"):
-        check_unique(matches, column, run.show(run.matches), run.made_by(run.matches))
-    check_unique(latents, "path", run.show(source), run.made_by(source))
+    again = f"delete it and run {run.made_by(run.matches)}"
+    check_unique(matches["class_row"], run.show(run.matches), "class_row", again)
+    check_unique(matches["path"], run.show(run.matches), "path", again)
     labels = classes.attrs.get("labels", "")
     if not matches["class_row"].between(0, len(classes) - 1).all():
         raise Problem(
             f"{run.show(run.matches)} points beyond the {len(classes):,} rows of "
-            f"{run.show(run.classes)}: delete it and run {run.made_by(run.matches)}"
+            f"{run.show(run.classes)}: {again}"
         )
     matched = classes.iloc[matches["class_row"].to_numpy()].reset_index(drop=True)
     if (matched["iauname"].to_numpy() != matches["iauname"].to_numpy()).any():
         raise Problem(
-            f"{run.show(run.matches)} names other galaxies than {run.show(run.classes)}: "
-            f"delete it and run {run.made_by(run.matches)}"
+            f"{run.show(run.matches)} names other galaxies than {run.show(run.classes)}: {again}"
         )
     matched = pd.concat([matched, matches[["image_row", "path", "separation"]]], axis=1)
-    table = matched.merge(latents, on="path", how="inner", validate="one_to_one")
-    if table.empty:
+    print(f"  kept {len(matches):,} of {len(classes):,} galaxies of {run.show(run.classes)}; "
+          f"dropped {len(classes) - len(matches):,}: without an image")  # fmt: skip
+    again = f"delete it and run {run.made_by(source)}"
+    names = run.show(run.matches), run.show(source)
+    rows = join_rows(matches["path"], latents["path"], names, mend=again)
+    found = rows >= 0
+    if not found.any():
         raise Problem(
             f"{run.show(source)} has none of the {len(matches):,} matched images (the first is "
             f"{matches['path'].iloc[0]}, its own first {next(iter(latents['path']), 'none')}): "
-            f"delete it and run {run.made_by(source)}"
+            f"{again}"
         )
+    own = latents.drop(columns="path").iloc[rows[found]].reset_index(drop=True)
+    table = pd.concat([matched[found].reset_index(drop=True), own], axis=1)
     table.attrs["labels"] = labels
-    print(f"  kept {len(table):,} galaxies with latents")
-    print(f"    dropped {len(classes) - len(matches):,} of the classes: without an image")
-    print(f"    dropped {len(matches) - len(table):,} matches: the image has no latents")
-    print(f"    left {len(latents) - len(table):,} images: in no class")
     sides = table["split"].value_counts().to_dict()
     print("  " + ", ".join(f"{side} {count:,}" for side, count in sides.items()))
     write_parquet(target, table)

@@ -1,7 +1,7 @@
-"""Look at the latent space: its principal components, and a map of it in two dimensions.
+"""Plot the latent space: its principal components, and a map in two dimensions.
 
 The map is a t-SNE (van der Maaten & Hinton 2008): galaxies that are close in the latent space are
-close on the map; the distance of far ones, and the axes, mean nothing.
+close on the map; large distances, and the axes, have no meaning.
 
 Reads:  result/class_latents_40.parquet, train.txt (its packed images)
 Writes: figures/pca_pairs_40.png, figures/map_40.png, figures/map_thumbnails_40.png,
@@ -21,24 +21,25 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.figures import (
-    CLASS_STYLES,
-    NO_CLASS,
-    new_figure,
-    save_figure,
-    shown_class,
-    thumbnail,
-)
 from VAE_model.galaxy_zoo import CLASSES
+from VAE_model.joins import image_rows
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.plotting import Axes, Figure, Line2D, to_rgb
+from VAE_model.report.figures import (
+    CLASS_STYLES,
+    NO_CLASS,
+    new_figure,
+    packed_thumbnail,
+    save_figure,
+    shown_class,
+)
+from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
 
-FEWEST = 10  # galaxies, below which there is nothing to look at
-LAYERS = 6  # in which points are drawn
+MIN_GALAXIES = 10  # of a map, and of a class's density
+LAYERS = 6  # of points
 _LINES = {"o": "-", "D": "-.", "s": "--", "^": ":"}  # of a class's density, by its marker
 TILE = 72  # pixels to a side of a thumbnail on the map, its frame included
 
@@ -50,24 +51,24 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     components: int = 4
-    """Principal components that are drawn against each other."""
+    """Principal components in the pair plot."""
     most: int = 5000
-    """Galaxies that are drawn at most: of more, a random sample."""
+    """Galaxies on the map, at most: of more, a random sample."""
     perplexity: float = 30.0
-    """Neighbours that t-SNE keeps a galaxy close to, about."""
+    """Perplexity of t-SNE: about the number of neighbours that a galaxy stays close to."""
     cells: int = 26
     """Thumbnails across the map."""
     crop: int = 140
     """Side of the central part of a cutout that a thumbnail shows, pixels of 0.262 arcsec."""
     seed: int = 1
-    """Of the sample and of t-SNE."""
+    """Seed of the sample and of t-SNE."""
 
 
 def add_legend(
     place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
 ) -> None:
-    """A marker (the class's own unless one is given) and a count for each class that occurs, to
-    the right unless `where` says else."""
+    """Add a legend with the marker (the class's own unless one is given) and the number of each
+    class, to the right unless `where` places it."""
     entries = []
     for name, style in CLASS_STYLES.items():
         if count := int(np.count_nonzero(classes == name)):
@@ -85,7 +86,7 @@ def add_legend(
 
 
 def scatter(axes: Axes, x: NDArray, y: NDArray, classes: NDArray[np.str_], size: float) -> None:
-    """Points by class, in layers that each hold a share of every class, so that none hides."""
+    """Draw points by class, in layers with a share of every class, so that none hides another."""
     for layer in range(LAYERS):
         share = np.arange(len(x)) % LAYERS == layer
         for name, style in CLASS_STYLES.items():
@@ -98,7 +99,7 @@ def scatter(axes: Axes, x: NDArray, y: NDArray, classes: NDArray[np.str_], size:
 
 
 def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], components: int) -> Figure:
-    """Principal components against each other, below the diagonal; on it, each one's density."""
+    """Return the principal components against each other, and on the diagonal their densities."""
     model = PCA(components, random_state=0).fit(latents)
     points, shares = model.transform(latents), model.explained_variance_ratio_
     limits = central_range(points)
@@ -137,18 +138,18 @@ def component_name(number: int, shares: NDArray) -> str:
 
 
 def central_range(points: NDArray) -> NDArray:
-    """Limits of axes that hold 99 per cent of the points in each column, and a margin: (2, C)."""
+    """Return limits that hold 99 per cent of the points in each column, with a margin: (2, C)."""
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
     margin = 0.15 * (high - low) + 1e-6
     return np.stack([low - margin, high + margin])
 
 
 def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: NDArray) -> None:
-    """A smoothed histogram a class, each of the same area."""
+    """Draw a smoothed histogram of each class, all of the same area."""
     grid = np.linspace(limits[0], limits[1], 300)
     for name, style in CLASS_STYLES.items():
         own = values[classes == name]
-        if name == NO_CLASS or len(own) < FEWEST:
+        if name == NO_CLASS or len(own) < MIN_GALAXIES:
             continue
         width = max(1.06 * own.std() * len(own) ** -0.2, 1e-9)
         density = np.exp(-0.5 * ((grid[:, None] - own) / width) ** 2).mean(axis=1) / width
@@ -159,7 +160,7 @@ def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: ND
 
 
 def class_map(places: NDArray, classes: NDArray[np.str_], num_var: int, total: int) -> Figure:
-    """The map with a point a galaxy, by class."""
+    """Return the map with a point per galaxy, by class."""
     figure = new_figure(12, 8.2, layout="constrained")
     axes = figure.subplots()
     scatter(axes, places[:, 0], places[:, 1], classes, float(np.clip(40_000 / len(places), 9, 60)))
@@ -171,15 +172,15 @@ def class_map(places: NDArray, classes: NDArray[np.str_], num_var: int, total: i
 
 
 def bare(axes: Axes) -> None:
-    """No ticks or frame, for axes without meaning, and the same scale on both."""
+    """Remove ticks and frame of axes without meaning, and give both the same scale."""
     axes.set(xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(False)
 
 
 def nearest_in_cells(places: NDArray, cells: int) -> tuple[NDArray, NDArray, NDArray]:
-    """A square grid over the map, `cells` wide at most: the galaxy nearest to each cell's middle.
+    """Return the galaxy nearest to the centre of each cell of a square grid, `cells` wide at most.
 
-    Returns galaxies, their columns from the left and their rows from the top, all (K,).
+    Galaxies, their columns from the left and their rows from the top, all (K,).
     """
     low = places.min(axis=0)
     step = float(np.ptp(places, axis=0).max()) / cells + 1e-9
@@ -194,17 +195,14 @@ def nearest_in_cells(places: NDArray, cells: int) -> tuple[NDArray, NDArray, NDA
 def thumbnail_map(
     places: NDArray, classes: NDArray[np.str_], packed: Packed, rows: NDArray, config: Config
 ) -> Figure:
-    """The map as a grid of colour images, framed in the colour of the class."""
+    """Return the map as a grid of colour images, framed in the colour of the class."""
     chosen, columns, lines = nearest_in_cells(places, config.cells)
-    display = packed.index["display"].to_numpy(bool)
     canvas = np.full(((lines.max() + 1) * TILE, (columns.max() + 1) * TILE, 3), 255, np.uint8)
     for galaxy, column, line in zip(chosen, columns, lines, strict=True):
-        row = rows[galaxy]
         colour = to_rgb(CLASS_STYLES[str(classes[galaxy])].colour)
         tile = canvas[line * TILE : (line + 1) * TILE, column * TILE : (column + 1) * TILE]
         tile[1:-1, 1:-1] = np.round(255 * np.array(colour))
-        image = thumbnail(np.array(packed.images[row]), TILE - 8, config.crop, display[row])
-        tile[4:-4, 4:-4] = image
+        tile[4:-4, 4:-4] = packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
     figure = new_figure(14.5, 11, layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
@@ -233,18 +231,14 @@ def main(config: Config) -> None:
     stage.begin()
     table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
-    if len(table) < FEWEST:
+    if len(table) < MIN_GALAXIES:
         raise Problem(
-            f"{run.show(source)} has {len(table)} galaxies, and a map needs {FEWEST}: "
+            f"{run.show(source)} has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: "
             "add images, or widen the cuts in VAE_model/galaxy_zoo.py"
         )
     packed = Packed.of(run)
-    rows = pd.Index(packed.index["path"]).get_indexer(table["path"])
-    if (rows < 0).any():
-        raise Problem(
-            f"{run.show(source)} names {table['path'][rows < 0].iloc[0]}, which is not in "
-            f"{run.show(run.train_txt)}: delete it and run {run.made_by(source)}"
-        )
+    again = f"delete it and run {run.made_by(source)}"
+    rows = image_rows(run, packed, table["path"], source, again)
     total, classes = len(table), shown_class(table)
     if total > config.most:
         sample = np.random.default_rng(config.seed).choice(total, config.most, replace=False)

@@ -1,20 +1,21 @@
-"""Find the outliers, and tell the rare galaxy from the bad frame.
+"""Find the outliers, and separate rare galaxies from bad images.
 
 Every galaxy gets four scores: its Mahalanobis distance in the latent space from all galaxies and
-from its own class, its isolation-forest score, and what the latents miss of it. Their percentile
-ranks are averaged and ranked: `rank`. Neighbours are hidden from the latents, so what lies around
-the galaxy has a rank of its own, `frame_rank`: images with a defect flag first, then by how uneven
-the sky is beside the galaxy's light (haloes and spikes of stars, glare, crowding).
+from its own class, its isolation-forest score, and the residual of its reconstruction. Their
+percentile ranks are averaged and ranked: `rank`. Contaminants are masked before the latents are
+measured, so the surroundings of the galaxy have a rank of their own, `image_rank`: images with a
+defect flag first, then by the unevenness of the background (haloes and spikes of stars, glare,
+crowding): the rms of the background from place to place over the galaxy's own light.
 
-An image with a defect flag is `broken`; of the others, those with a sky far more uneven than is
-usual are `suspect`, and of the rest those of highest `rank` are `rare`. The script is silent about
-what is rare: look at the gallery.
+An image with a defect flag is `broken`; of the others, those with an unusually uneven background
+are `suspect`, and of the rest those of highest `rank` are `rare`. Look at the gallery to see what
+is rare about them.
 
 Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
         result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky)
 Writes: result/outliers_40.parquet: iauname, ra, dec, path, survey, split, distance,
-        class_distance, isolation, residual, combined, rank, unevenness, frame_rank, kind, flag_*;
-        result/outliers_40.json (how many of the injected defects were found),
+        class_distance, isolation, residual, combined, rank, background_rms_over_flux, image_rank,
+        kind, flag_*; result/outliers_40.json (the number of injected defects that were found),
         figures/outliers_40.png, figures/outliers_40.html
 
 Example: python analysis/decals_4.py --num-var 40
@@ -29,34 +30,48 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from VAE_model import outliers
 from VAE_model.defects import FLAGS
-from VAE_model.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
+from VAE_model.evaluation import outliers
 from VAE_model.galaxy_zoo import CLASSES
+from VAE_model.joins import join_rows
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
-from VAE_model.pages.gallery import Card, Kind, write_gallery
-from VAE_model.pipeline.files import parquet_columns, read_parquet, write_json, write_parquet
+from VAE_model.pipeline.files import (
+    parquet_columns,
+    read_parquet,
+    write_json,
+    write_parquet,
+    write_text,
+)
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.plotting import Figure
+from VAE_model.report.figures import (
+    contact_sheet,
+    jpeg_uri,
+    new_figure,
+    packed_thumbnail,
+    save_figure,
+)
+from VAE_model.report.gallery import Card, Kind, gallery_page
+from VAE_model.report.plotting import Figure
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.surveys import DECALS, SURVEYS
 
-SCORES = {  # column: its name on a card
+SCORES = {  # column: its label on a card
     "distance": "distance",
     "class_distance": "in its class",
     "isolation": "isolation",
-    "residual": "error",
+    "residual": "residual",
 }
 KINDS = (
-    Kind("rare", "rare", "a galaxy unlike the others, in a frame like the others", "#44AA99"),
-    Kind("suspect", "suspect", "the sky beside the galaxy is more uneven than is usual", "#DDCC77"),
+    Kind("rare", "rare", "an unusual galaxy in an ordinary image", "#44AA99"),
+    Kind("suspect", "suspect", "the sky beside the galaxy is unusually uneven", "#DDCC77"),
     Kind("broken", "broken", "has a defect flag", "#CC6677"),
 )
 COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
-ORDER = {"rare": "rank", "suspect": "frame_rank", "broken": "frame_rank"}  # a kind: what ranks it
-FEWEST = 10  # training galaxies, below which nothing can be called unusual
+ORDER = {"rare": "rank", "suspect": "image_rank", "broken": "image_rank"}  # rank of each kind
+MIN_TRAINING = 10  # training galaxies that are needed to tell what is unusual
+UNEVENNESS = "background_rms_over_flux"
 
 
 @dataclass(frozen=True)
@@ -68,9 +83,10 @@ class Config:
     rare_share: float = 0.02
     """Share of the images that count as highest ranked."""
     suspect: float = 3.0
-    """Robust sigmas above the median of the logarithm of the unevenness: a suspect frame."""
+    """Threshold of suspect images: robust standard deviations of the logarithm of the background's
+    rms over flux above its median."""
     trees: int = 200
-    """Of the isolation forest."""
+    """Trees of the isolation forest."""
     cards: int = 60
     """Cards of each kind in the gallery, at most."""
     picture: int = 224
@@ -80,7 +96,7 @@ class Config:
 def score(
     table: pd.DataFrame, latents: NDArray[np.float32], members: NDArray[np.bool_], config: Config
 ) -> pd.DataFrame:
-    """The table of outliers: identity, scores, rank, kind, flags, a row an image."""
+    """Return the table of outliers: identity, scores, ranks, kind, flags, a row per image."""
     train = (table["split"] == "train").to_numpy()
     result = table[["iauname", "ra", "dec", "path", "survey", "split"]].copy()
     result["distance"] = outliers.mahalanobis(latents, train)
@@ -91,39 +107,39 @@ def score(
     result["rank"] = outliers.rank(result["combined"])
     flags = table[list(FLAGS)].astype(bool)
     broken = flags.any(axis=1)
-    result["unevenness"] = table["unevenness"]
-    uneven = np.nan_to_num(outliers.percentile(table["unevenness"]))
-    result["frame_rank"] = outliers.rank(uneven + broken)
-    most = max(1, round(config.rare_share * len(table)))
-    suspect = outliers.stands_out(table["unevenness"], config.suspect)
-    rare = result["rank"] <= most
+    result[UNEVENNESS] = table["unevenness"]
+    uneven = np.nan_to_num(outliers.percentile(result[UNEVENNESS]))
+    result["image_rank"] = outliers.rank(uneven + broken)
+    suspect = outliers.stands_out(result[UNEVENNESS], config.suspect)
+    rare = result["rank"] <= max(1, round(config.rare_share * len(table)))
     result["kind"] = np.select([broken, suspect, rare], ["broken", "suspect", "rare"], "ordinary")
     return pd.concat([result, flags], axis=1)
 
 
 def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np.bool_]:
-    """Which image is in which class, (N, C); without columns where the classes are unknown."""
+    """Return the classes of each image, (N, C); no columns where the classes are unknown."""
     source = run.class_latents(config.num_var)
     if not source.exists():
-        print(f"  {run.show(source)} is missing: without distances from the own class "
+        print(f"  {run.show(source)} is missing: no distances within classes "
               f"(to have them run {run.made_by(source)})")  # fmt: skip
         return np.zeros((len(paths), 0), bool)
     labels, _ = read_means(run, source, config.num_var, tuple(CLASSES))
     names = [name for name in CLASSES if name in labels]
-    rows = pd.Index(labels["path"]).get_indexer(paths)
+    names_of = f"images of {run.show(run.latents(config.num_var))}", run.show(source)
+    rows = join_rows(paths, labels["path"], names_of, mend=f"run {run.made_by(source)}")
     members = labels[names].to_numpy(bool)[rows] & (rows >= 0)[:, None]
     used = members.sum(axis=0) >= outliers.SMALLEST_CLASS
     print(f"  {int(members.any(axis=1).sum()):,} of {len(paths):,} images are in a class; "
-          f"{used.sum()} of {len(names)} classes have members enough for a distance")  # fmt: skip
+          f"{used.sum()} of {len(names)} classes have enough members for a distance")  # fmt: skip
     return members
 
 
 def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
-    """How many of the injected defects stand among as many top-ranked images, or are flagged."""
+    """Return the numbers of injected defects that are flagged or among as many top-ranked ones."""
     known = parquet_columns(run.truth)
     surveys = [s for s in SURVEYS if f"defect_{s}" in known or s == DECALS.name]
     truth = read_parquet(run.truth, ["iauname", *(f"defect_{name}" for name in surveys)])
-    rows = pd.Index(truth["iauname"]).get_indexer(table["iauname"])
+    rows = join_rows(table["iauname"], truth["iauname"], ("images", run.show(run.truth)), "iauname")
     survey = np.maximum(pd.Index(surveys).get_indexer(table["survey"]), 0)
     defects = truth.drop(columns="iauname").fillna("").to_numpy(str)
     defect = np.where(rows >= 0, defects[rows, survey], "")
@@ -155,29 +171,24 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
 
 
 def top(table: pd.DataFrame, kind: str, most: int) -> pd.DataFrame:
-    """The highest ranked of a kind."""
+    """Return the highest ranked images of a kind."""
     return table[table["kind"] == kind].nsmallest(most, ORDER[kind])
 
 
 def varied(table: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The highest ranked of the broken, every flag in turn."""
+    """Return the highest ranked broken images, every flag in turn."""
     broken = top(table, "broken", len(table))
     turn = broken.groupby(broken[list(FLAGS)].to_numpy().argmax(axis=1)).cumcount()
-    return broken.iloc[np.lexsort((broken["frame_rank"], turn))].head(most)
+    return broken.iloc[np.lexsort((broken["image_rank"], turn))].head(most)
 
 
 def words(row: pd.Series) -> tuple[str, ...]:
-    """The flags of an image as people read them."""
+    """Return the flags of an image in words."""
     return tuple(flag.removeprefix("flag_").replace("_", " ") for flag in FLAGS if row[flag])
 
 
-def picture(packed: Packed, path: str, size: int) -> NDArray[np.uint8]:
-    row = packed.index.index[packed.index["path"] == path][0]
-    return thumbnail(np.array(packed.images[row]), size, display=packed.index["display"][row])
-
-
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
-    """Contact sheet: the highest ranked of each kind that there is."""
+    """Return a contact sheet of the highest ranked images of each kind."""
     chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]}
     chosen[KINDS[-1]] = varied(table, COLUMNS * ROWS)
     chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
@@ -193,19 +204,19 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
             f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[ORDER[kind.name]]:,}")
             for _, row in rows.iterrows()
         ]
-        images = [picture(packed, path, 256) for path in rows["path"]]
+        images = [packed_thumbnail(packed, row, 256) for row in rows.index]
         contact_sheet(part, images, titles, COLUMNS, kind.colour)
     return figure
 
 
 def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
-    """The gallery's cards, by rank."""
+    """Return the cards of the gallery, by rank."""
     shares = {name: outliers.percentile(table[name]) for name in SCORES}
     chosen = pd.concat([top(table, kind.name, config.cards) for kind in KINDS])
     made = []
     for number, row in chosen.sort_values("rank").iterrows():
         known = np.isfinite([row["ra"], row["dec"]]).all()
-        facts = {"rank": f"{row['rank']:,}", "of frames": f"{row['frame_rank']:,}"}
+        facts = {"rank": f"{row['rank']:,}", "of images": f"{row['image_rank']:,}"}
         for name, label in SCORES.items():
             if np.isfinite(row[name]):
                 facts[label] = f"{100 * shares[name][number]:.1f} %"
@@ -213,7 +224,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
             Card(
                 kind=row["kind"],
                 title=row["iauname"],
-                picture=jpeg_uri(picture(packed, row["path"], config.picture)),
+                picture=jpeg_uri(packed_thumbnail(packed, number, config.picture)),
                 link=viewer_url(row["ra"], row["dec"], row["survey"]) if known else "",
                 lines=(sexagesimal(row["ra"], row["dec"]) if known else "no position",
                        f"{row['survey']}, {row['split']}"),
@@ -240,10 +251,10 @@ def main(config: Config) -> None:
     again = f"delete it and run {run.made_by(source)} --num-var {number}"
     if lacking:
         raise Problem(f"{run.show(source)} has no column {', '.join(lacking)}: {again}")
-    if (training := int((table["split"] == "train").sum())) < FEWEST:
+    if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
         raise Problem(
-            f"{run.show(source)} has {training} training galaxies, and {FEWEST} are needed to say "
-            "what is usual: add images"
+            f"{run.show(source)} has {training} training galaxies, and {MIN_TRAINING} are needed "
+            "to tell what is unusual: add images"
         )
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):
@@ -266,22 +277,18 @@ def main(config: Config) -> None:
     lead = [
         f"{len(table):,} images by {number} latent variables. {counts['broken']:,} are broken: "
         f"they have a defect flag. {counts['suspect']:,} are suspect: the sky beside the galaxy is "
-        "far more uneven than is usual, as by the halo or the spikes of a star, a glare, or a "
-        f"crowd. {counts['rare']:,} are rare: neither, but among the {config.rare_share:.1%} "
-        f"galaxies ranked highest. Here are the first {config.cards} of each kind.",
+        "unusually uneven, for instance by the halo or the spikes of a star, glare, or crowding. "
+        f"{counts['rare']:,} are rare: neither, but among the {config.rare_share:.1%} galaxies "
+        f"ranked highest. Here are the first {config.cards} of each kind.",
         "The rank of a galaxy is that of the mean of four percentiles, each the share of images "
-        "that score lower: distance in the latent space from all galaxies, from those of its "
-        "class, how isolated it is there, and what the latents miss of it. The rank of a frame "
-        "is by its flags, then by the scatter of the sky over the galaxy's light. A picture leads "
+        "that score lower: distance in the latent space from all galaxies and from those of its "
+        "class, its isolation there, and the residual of its reconstruction. Images are ranked by "
+        "their flags, then by the rms of the background over the galaxy's light. A picture leads "
         "to the survey's own viewer.",
     ]
-    write_gallery(
-        run.outliers_page(number),
-        "Outliers: rare galaxies and bad frames",
-        lead,
-        KINDS,
-        cards(result, packed, config),
-    )
+    title = "Outliers: rare galaxies and bad images"
+    page = gallery_page(title, lead, KINDS, cards(result, packed, config))
+    write_text(run.outliers_page(number), page)
     write_json(numbers, {"kinds": counts, "flags": flags, "recovery": found})
     write_parquet(run.outliers(number), result)
     stage.finish(**counts, flags=flags, recovery=found)

@@ -12,28 +12,36 @@ Writes: figures/map_40.html
 Example: python analysis/map.py --num-var 40
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from VAE_model.columns import as_numbers
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, thumbnail
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
+from VAE_model.joins import image_rows, join_rows
 from VAE_model.packed import Packed
-from VAE_model.pages.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page, sheet_order
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.report.figures import (
+    CLASS_STYLES,
+    CYAN,
+    GREEN,
+    INDIGO,
+    NO_CLASS,
+    ROSE,
+    SAND,
+    packed_thumbnail,
+)
+from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page, sheet_order
 from VAE_model.sky import viewer_of
 from VAE_model.surveys import label_of
 from VAE_model.tables import read_table
 
-# Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
+# Colours and markers of the answers to a question.
 LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
 
 
@@ -50,14 +58,14 @@ class Config:
 def scheme(
     title: str, values: pd.Series, looks: dict[str, Answer], none: str = "no answer"
 ) -> Scheme:
-    """Colours by the answers in `values`; what is none of them comes last, as `none`."""
+    """Return colours by the answers in `values`; other values come last, as `none`."""
     codes = pd.Index(list(looks)).get_indexer(values)
     last = Answer(none, CLASS_STYLES[NO_CLASS].colour, "o", none=True)
     return Scheme(title, [*looks.values(), last], np.where(codes < 0, len(looks), codes))
 
 
 def schemes(table: pd.DataFrame) -> list[Scheme]:
-    """Colours by class, by each question that the table has, and by survey."""
+    """Return colours by class, by each question that the table has, and by survey."""
     classes = {
         name: Answer(style.label, style.colour, style.marker)
         for name, style in CLASS_STYLES.items()
@@ -76,8 +84,10 @@ def schemes(table: pd.DataFrame) -> list[Scheme]:
 
 
 def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
-    """Of each question whose fractions the catalogue has: the answer that leads, and its share in
-    per cent; -1 unless at least half went through the answers that lead to the question."""
+    """Return the leading answer to each question of the catalogue, and its share in per cent.
+
+    The share is -1 unless at least half of the volunteers came to the question.
+    """
     votes = []
     reached = {question: np.ones(len(catalogue)) for question in TREE}
     for question, answers in TREE.items():
@@ -99,12 +109,15 @@ def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
 
 
 def votes_of(run: Run, names: pd.Series) -> list[Vote]:
-    """The votes for galaxies, by their names in the catalogue; none where there is no catalogue."""
+    """Return the votes for galaxies, by their names; none where there is no catalogue."""
     if not run.catalogue.exists():
         return []
     wanted = [fraction(question, answer) for question in TREE for answer in TREE[question]]
     catalogue = read_table(run.catalogue, ["iauname"], wanted)
-    catalogue = catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names)
+    catalogue = catalogue.drop_duplicates("iauname", ignore_index=True)
+    shown = ("galaxies of the map", run.show(run.catalogue))
+    rows = join_rows(names, catalogue["iauname"], shown, "iauname")
+    catalogue = catalogue.drop(columns="iauname").reindex(np.where(rows < 0, len(catalogue), rows))
     try:
         for column in catalogue:
             catalogue[column] = as_numbers(catalogue[column])
@@ -114,28 +127,20 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
 
 
 def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
-    """The map's galaxies: iauname, path, x, y, class, ra, dec, answers; and what the votes are.
-
-    Raises Problem where the class latents lack one of them.
-    """
+    """Return the map's galaxies (iauname, path, x, y, class, ra, dec, answers) and the origin of
+    the votes. Raises Problem where the class latents lack a galaxy."""
     places, source = read_parquet(run.map(number)), run.class_latents(number)
     present = parquet_columns(source)
     answers = [answer_column(q) for q in questions() if answer_column(q) in present]
     others = read_parquet(source, ["path", "ra", "dec", *answers])
-    table = places.merge(others, on="path", how="left", validate="one_to_one", indicator=True)
-    lacking = table["path"][table["_merge"] != "both"]
-    if len(lacking):
-        raise Problem(
-            f"{run.show(run.map(number))} names {lacking.iloc[0]}, which is not in "
-            f"{run.show(source)}: run {run.made_by(run.map(number))}"
-        )
+    rows = join_rows(
+        places["path"], others["path"], (run.show(run.map(number)), run.show(source)),
+        required=f"run {run.made_by(run.map(number))}",
+    )  # fmt: skip
+    table = pd.concat(
+        [places, others.drop(columns="path").iloc[rows].reset_index(drop=True)], axis=1
+    )
     return table, str(others.attrs.get("labels", "")) or "votes"
-
-
-def thumbnails(packed: Packed, rows: NDArray[np.int64], crop: int) -> Iterator[NDArray[np.uint8]]:
-    display = packed.index["display"].to_numpy(bool)
-    for row in rows:
-        yield thumbnail(np.array(packed.images[row]), TILE, crop, display[row])
 
 
 def main(config: Config) -> None:
@@ -148,12 +153,8 @@ def main(config: Config) -> None:
     stage.begin()
     table, labels = read_map(run, number)
     packed = Packed.of(run)
-    rows = pd.Index(packed.index["path"]).get_indexer(table["path"])
-    if (rows < 0).any():
-        raise Problem(
-            f"{run.show(run.map(number))} names {table['path'][rows < 0].iloc[0]}, which is not in "
-            f"{run.show(run.train_txt)}: run {run.made_by(run.map(number))}"
-        )
+    again = f"run {run.made_by(run.map(number))}"
+    rows = image_rows(run, packed, table["path"], run.map(number), again)
     order = sheet_order(table[["x", "y"]].to_numpy(float))
     table, rows = table.iloc[order].reset_index(drop=True), rows[order]
     table["survey"] = packed.index["survey"].to_numpy(object)[rows]
@@ -172,12 +173,13 @@ def main(config: Config) -> None:
         simulated=run.truth.exists(),
     )
     lead = (
-        f"{len(table):,} galaxies by {number} latent variables (t-SNE): neighbours are alike to "
-        "the network; far distances and the axes mean nothing. Images "
+        f"{len(table):,} galaxies by {number} latent variables (t-SNE): galaxies that are close "
+        "look alike to the network; large distances and the axes have no meaning. Images "
         f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
     )
     title = "Map of the latent space"
-    page = map_page(title, lead, galaxies, thumbnails(packed, rows, config.crop))
+    tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
+    page = map_page(title, lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size
     print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")

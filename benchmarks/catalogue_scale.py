@@ -1,12 +1,11 @@
-"""How long the cut and the match take on a catalogue of the full size, and in how much memory.
+"""Time and memory of the cut and the match on a catalogue of the full size.
 
 Makes a catalogue with the columns and types of gz_decals_auto_posteriors.parquet (25 floats in
 each concentration cell: 1.3 GB at 313,789 rows) and as many image positions, then runs the two
-scripts on it as a user does, several times. The images are names without pixels: neither script
-looks at any.
+scripts on it as a user does, several times. The images have no pixels: neither script reads any.
 
 Reads:  nothing
-Writes: <folder>/ (a run; deleted at the end unless `keep`), a line a stage on the screen
+Writes: <folder>/ (a run; deleted at the end unless `keep`); prints a line per stage
 
 Example: python benchmarks/catalogue_scale.py --rows 313789 --repeats 5
 """
@@ -41,21 +40,21 @@ DRAWS = 25  # floats in a concentration cell
 @dataclass(frozen=True)
 class Config:
     folder: Path = Path("data/catalogue_scale")
-    """Where the run lies; it must not be there yet."""
+    """Folder of the run; it must not exist yet."""
     rows: int = 313_789
     """Galaxies of the catalogue, and images."""
     offset: float = 0.1
     """Scatter of the images' centres about the catalogue's positions, on each axis (arcsec)."""
     repeats: int = 5
-    """Times that both stages are run, each time from nothing."""
+    """Runs of both stages, each from nothing."""
     seed: int = 0
-    """Of positions, fractions and concentrations."""
+    """Seed of positions, fractions and concentrations."""
     keep: bool = False
-    """Leave the run where it is."""
+    """Keep the run."""
 
 
 def fractions(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Fractions of all questions, which sum to one, their concentrations (rows, DRAWS), and the
+    """Return the columns of the votes: fractions that sum to one, concentrations (rows, DRAWS), and
     shares of volunteers asked. Most volunteers agree, as in the real catalogue."""
     columns: dict[str, np.ndarray] = {}
     for question, answers in galaxy_zoo.TREE.items():
@@ -76,14 +75,14 @@ def fractions(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def photometry(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The catalogue's other columns; no cut reads them, but for wrong_size_warning."""
+    """Return the catalogue's other columns; the cuts read only wrong_size_warning."""
     names = ("redshift", "elpetro_absmag_r", "sersic_nmgy_r", "mag_r", "petro_th50", "petro_th90",
              "petro_theta", "wrong_size_statistic")  # fmt: skip
     return {**{n: rng.random(rows) for n in names}, "wrong_size_warning": rng.random(rows) < 0.01}
 
 
 def write_catalogue(run: Run, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """catalogue.parquet, block by block; the positions of its galaxies (degrees)."""
+    """Write catalogue.parquet in blocks; return the positions of its galaxies (degrees)."""
     rng = np.random.default_rng(config.seed)
     ra = rng.uniform(0, 360, config.rows)
     dec = np.degrees(np.arcsin(rng.uniform(-0.3, 0.5, config.rows)))
@@ -111,8 +110,8 @@ def write_catalogue(run: Run, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> None:
-    """train.txt, the empty files that it lists, and their packed copy: positions, and pixels that
-    were never written and take no room on the disk."""
+    """Write train.txt, the empty files that it lists, and their packed copy: positions, and a
+    sparse file of pixels that takes no disk space."""
     rng = np.random.default_rng(config.seed + 1)
     order = rng.permutation(config.rows)
     ra, dec = ra[order], dec[order]
@@ -136,7 +135,7 @@ def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> N
         pixels.truncate(config.rows * int(np.prod(SHAPE)) * 4)
 
 
-# A process's peak is not below that of the one that started it: this one is small.
+# The peak memory of a process is at least that of its parent: this parent is small.
 _WATCH = """
 import os, subprocess, sys, time
 began = time.monotonic()
@@ -148,7 +147,7 @@ print(process.returncode, time.monotonic() - began, usage.ru_maxrss)
 
 
 def watch(script: str, run: Run) -> tuple[float, float]:
-    """Seconds and peak memory (GiB) of one stage."""
+    """Return seconds and peak memory (GiB) of one stage."""
     command = [sys.executable, str(ROOT / script), "--run", str(run.folder)]
     watched = [sys.executable, "-c", _WATCH, *command]
     done = subprocess.run(watched, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -160,7 +159,7 @@ def watch(script: str, run: Run) -> tuple[float, float]:
 
 
 def measure(config: Config) -> dict[str, list[tuple[float, float]]]:
-    """Seconds and peak memory (GiB) of each stage, each time, on a run that is made for it."""
+    """Return seconds and peak memory (GiB) of each stage in each repeat, on a new run."""
     run = Run(config.folder)
     write_images(run, config, *write_catalogue(run, config))
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in STAGES}

@@ -1,9 +1,9 @@
-"""How long the interactive map takes to open: 10,000 galaxies, in a headless Chromium.
+"""Time to open the interactive map with 10,000 galaxies in a headless Chromium.
 
-The page holds simple galaxies with noise (a few hundred different thumbnails, each used again),
-names, votes of ten questions, eight classes. It is opened again and again, in a new browser with a
-new profile each time: milliseconds from the navigation to the first drawn frame and to the end of
-the page, and from the pointer on a galaxy to its picture (whose sheet must first be decoded).
+The page contains simulated thumbnails (a few hundred, repeated), names, votes of ten questions and
+eight classes. It is opened repeatedly, in a new browser with a new profile each time. Measured are
+the milliseconds from the navigation to the first drawn frame and to the end of the page, and from
+the pointer on a galaxy to its image (whose sheet must first be decoded).
 
 Reads:  nothing
 Writes: map_page.html in the folder `keep`, where that is given; prints the times
@@ -19,18 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from browser import CHROMIUM, Browser
+from conftest import MORPHOLOGIES, draw_galaxy
 
-from VAE_model.figures import CLASS_STYLES, thumbnail
 from VAE_model.galaxy_zoo import TREE
-from VAE_model.pages.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
+from VAE_model.report.figures import CLASS_STYLES, thumbnail
+from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page
 from VAE_model.sky import iauname, viewer_of
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from browser import CHROMIUM, Browser
-from conftest import MORPHOLOGIES, draw_galaxy
 
 DIFFERENT = 300  # thumbnails
 
@@ -38,17 +38,17 @@ DIFFERENT = 300  # thumbnails
 @dataclass(frozen=True)
 class Config:
     galaxies: int = 10_000
-    """On the map."""
+    """Galaxies on the map."""
     repeats: int = 10
-    """Openings."""
+    """Repeats."""
     keep: Path | None = None
-    """Folder in which the page stays."""
+    """Folder in which the page is kept."""
     seed: int = 1
-    """Of everything that is drawn."""
+    """Seed of everything that is drawn."""
 
 
 def page(config: Config) -> str:
-    """The map as text."""
+    """Return the page."""
     rng = np.random.default_rng(config.seed)
     n = config.galaxies
     drawn = [
@@ -76,7 +76,7 @@ def page(config: Config) -> str:
 
 
 def open_once(path: Path) -> tuple[float, float, float]:
-    """Milliseconds to the first frame, to the end of the page, and from pointer to picture."""
+    """Return milliseconds to the first frame, to the end of the page, and to the image."""
     with Browser(1280, 800) as browser:
         browser.open(path, "window.firstFrame && document.readyState === 'complete'")
         browser.wait("performance.getEntriesByType('navigation')[0].loadEventEnd > 0")
@@ -105,7 +105,7 @@ def main(config: Config) -> None:
         path.write_text(page(config), encoding="utf-8")
         print(f"{config.galaxies:,} galaxies, {path.stat().st_size / 1e6:.1f} MB")
         times = [open_once(path) for _ in range(config.repeats)]
-    names = ("first frame", "whole page", "pointer to picture")
+    names = ("first frame", "whole page", "pointer to image")
     for name, values in zip(names, zip(*times, strict=True), strict=True):
         print(shown(name, list(values)))
 

@@ -30,11 +30,11 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed
 
-from VAE_model import neighbours, outliers
 from VAE_model.batches import batches, shuffled
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.device import choose_device, computes_in
 from VAE_model.encoding import encode
+from VAE_model.evaluation import outliers, similarity
 from VAE_model.models import build
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet, write_text
@@ -184,9 +184,9 @@ def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
         write_parquet(run.folder / "theirs.parquet", pd.DataFrame(table).add_prefix("column_"))
 
     lines = []
-    for similarity, words in ((True, "with SSIM"), (False, "reference without SSIM")):
+    for with_ssim, words in ((True, "with SSIM"), (False, "reference without SSIM")):
         rates = in_turns(
-            len(rows), config.repeats, reference=lambda s=similarity: theirs(s), ours=ours
+            len(rows), config.repeats, reference=lambda s=with_ssim: theirs(s), ours=ours
         )
         lines.append((f"extraction end to end, {words}", rates))
     return lines
@@ -219,7 +219,7 @@ def analysis(config: Config) -> list[str]:
     for what, repeats, function in (
         (f"outlier ranking of {len(latents):,} x 40 latents, 8 classes", 1, ranking),
         (f"1,000 exact neighbour queries (10 each) among {len(latents):,} x 40", 3,
-         lambda: neighbours.nearest(latents, latents[:1000], 11)),
+         lambda: similarity.nearest(latents, latents[:1000], 11)),
         (f"projection of {len(latents):,} x 40: four components, t-SNE of 5,000", 1, projection),
         ("cross-match 314,000 x 314,000", 3, match(314_000)),
         ("cross-match 10,000,000 x 10,000,000", 1, match(10_000_000)),

@@ -17,11 +17,11 @@ from torch import nn
 
 from VAE_model import models
 from VAE_model.anatomy import Block, dissect
-from VAE_model.figures import new_figure, save_figure
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.plotting import Axes, Figure, Polygon, matplotlib, to_rgb
+from VAE_model.report.figures import new_figure, save_figure
+from VAE_model.report.plotting import Axes, Figure, Polygon, matplotlib, to_rgb
 
 
 @dataclass(frozen=True)

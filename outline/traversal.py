@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.elbo import kl_divergence
-from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.latents import read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pose import Pose
+from VAE_model.report.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.trained import TrainedVAE
 
 APERTURE = 15.0  # arcsec: radius in which fluxes are summed; the decoder's frame is 34 across

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
-from VAE_model import alignment, scores
-from VAE_model.agreement import agreement, intervals
-from VAE_model.comparison import FIRST, OLD, SECOND, Scores, ask_all, transfer_of
+from VAE_model import alignment
+from VAE_model.evaluation.agreement import agreement, intervals
+from VAE_model.evaluation.classification import Question, Scores, set_question
+from VAE_model.transfer.comparison import FIRST, OLD, SECOND, predict_all, transfer_of
 
 RNG = np.random.default_rng(3)
 
@@ -124,14 +126,14 @@ def test_intervals_hold_the_value_and_shrink_with_n():
     assert widths[1] < widths[0] / 2
 
 
-def known_questions(count: int = 900) -> tuple[list[scores.Question], np.ndarray]:
+def known_questions(count: int = 900) -> tuple[list[Question], np.ndarray]:
     """Two questions whose answers the sign of the first two features gives."""
     features = RNG.standard_normal((count, 3))
     split = np.where(np.arange(count) % 3, "train", "test")
     asked = []
     for column in (0, 1):
         labels = np.where(features[:, column] > 0, "yes", "no")
-        asked.append(scores.set_question(str(column), ["yes", "no"], labels, split))
+        asked.append(set_question(str(column), ["yes", "no"], labels, split))
     return asked, features
 
 
@@ -141,8 +143,8 @@ def test_a_turned_survey_shows_a_gap_that_the_right_map_closes():
     halfway = np.where(np.arange(len(first))[:, None] % 2, first, turned)
     seconds = {"no_tf": turned, "half": halfway, "right": first}
     latents = {name: {FIRST: first, SECOND: second} for name, second in seconds.items()}
-    answers = ask_all(questions, latents, "no_tf", (0,), 30)
-    table = Scores.of(questions, answers, draws=300)
+    answers = predict_all(questions, latents, "no_tf", (0,), 30)
+    table = Scores.of(questions, answers, n_bootstrap=300)
     before = transfer_of(table, "no_tf", "no_tf", ["no_tf", "half", "right"])
     assert before["mean"]["first to first"]["value"] > 0.95
     assert before["mean"]["first to second"]["value"] == pytest.approx(0.5, abs=0.07)
@@ -157,37 +159,33 @@ def test_a_turned_survey_shows_a_gap_that_the_right_map_closes():
     assert half["closed"]["value"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_scores_are_those_of_scores_py_and_their_intervals_agree():
+def test_scores_and_their_differences_are_those_of_one_list_of_answers_alone():
     questions, first = known_questions(600)
     noisy = first + 0.8 * RNG.standard_normal(first.shape)
-    answers = ask_all(questions, {"a": {FIRST: first, SECOND: noisy}}, "a", (0,), 30)
-    table = Scores.of(questions, answers, 1000)
+    answers = predict_all(questions, {"a": {FIRST: first, SECOND: noisy}}, "a", (0,), 30)
+    table = Scores.of(questions, answers)
     for number, question in enumerate(questions):
         codes = answers[("a", FIRST, SECOND)][number]
-        expected = scores.bootstrap_interval(question.test_codes, codes, 2)
-        found = table.of_one(("a", FIRST, SECOND), number)
+        expected = Scores.of([question], {"": [codes]}).estimate("")
+        found = table.estimate(("a", FIRST, SECOND), number)
         assert found.value == pytest.approx(expected.value)
         assert found.low == pytest.approx(expected.low, abs=0.02)
         assert found.high == pytest.approx(expected.high, abs=0.02)
-        assert table.accuracy(("a", FIRST, SECOND), number) == pytest.approx(
-            np.mean(codes == question.test_codes)
-        )
-    pairs = [
-        scores.Pair(q.test, q.test_codes, before, after, 2)
-        for q, before, after in zip(
-            questions, answers[("a", FIRST, FIRST)], answers[("a", FIRST, SECOND)], strict=True
-        )
-    ]
-    expected = scores.paired_difference(pairs).difference
+        assert found.value == pytest.approx(balanced_accuracy_score(question.test_codes, codes))
+        correct = table.correct(("a", FIRST, SECOND), number)
+        assert np.array_equal(correct, codes == question.test_codes)
     found = table.difference(("a", FIRST, SECOND), ("a", FIRST, FIRST))
-    assert found.value == pytest.approx(expected.value)
-    assert found.low == pytest.approx(expected.low, abs=0.015)
+    means = [table.estimate(("a", FIRST, side)).value for side in (FIRST, SECOND)]
+    assert found.value == pytest.approx(means[1] - means[0])
+    assert found.low < found.value < found.high < 0
 
 
 def test_without_a_gap_no_share_of_it_is_claimed():
     questions, first = known_questions(600)
     latents = {"no_tf": {FIRST: first, SECOND: first.copy()}}
-    table = Scores.of(questions, ask_all(questions, latents, "no_tf", (0,), 30), 300)
+    table = Scores.of(
+        questions, predict_all(questions, latents, "no_tf", (0,), 30), n_bootstrap=300
+    )
     found = transfer_of(table, "no_tf", "no_tf", [])
     assert found["gap"]["value"] == 0
     assert found["closed"] is None
@@ -197,6 +195,8 @@ def test_the_old_forest_is_fitted_before_adaptation():
     questions, first = known_questions(600)
     flipped = -first  # adaptation has turned everything over, in both surveys alike
     latents = {"no_tf": {FIRST: first, SECOND: first}, "m": {FIRST: flipped, SECOND: flipped}}
-    table = Scores.of(questions, ask_all(questions, latents, "no_tf", (0,), 30), 100)
-    assert table.of_one(("m", FIRST, SECOND)).value > 0.95
-    assert table.of_one(("m", OLD, FIRST)).value < 0.05
+    table = Scores.of(
+        questions, predict_all(questions, latents, "no_tf", (0,), 30), n_bootstrap=100
+    )
+    assert table.estimate(("m", FIRST, SECOND)).value > 0.95
+    assert table.estimate(("m", OLD, FIRST)).value < 0.05

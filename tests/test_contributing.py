@@ -90,8 +90,9 @@ def extended(make_tiny_run, tmp_path_factory) -> tuple[Path, str]:
     keep = ("VAE_model", "analysis", "transfer", "outline", "data")
     for folder in keep:
         shutil.copytree(ROOT / folder, root / folder,
-                        ignore=lambda _, names: [n for n in names if (not n.endswith(
-                            (".py", ".js", ".mplstyle")) and "." in n) or n in (
+                        ignore=lambda _, names: [n for n in names if (not n.endswith((
+                            ".py", ".js", ".mplstyle", ".html", ".css", ".toml",
+                            )) and "." in n) or n in (
                             "__pycache__", "demo", "real", "published")])  # fmt: skip
     for path in ROOT.glob("*.py"):
         shutil.copy2(path, root)

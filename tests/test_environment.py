@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from conftest import draw_galaxy, run_script
 
-from VAE_model import distributed, parallel
+from VAE_model import distributed
 from VAE_model.cutout_writer import write_cutout
+from VAE_model.pipeline import parallel
 from VAE_model.pipeline.run import ROOT, Run
 
 ALONE = {"MASTER_ADDR": "", "MASTER_PORT": "", "WORLD_SIZE": "", "RANK": ""}

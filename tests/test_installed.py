@@ -23,8 +23,8 @@ for name in sys.argv[2:]:
     importlib.import_module(name)
 import VAE_model
 from VAE_model.pipeline import run as paths
-from VAE_model.figures import new_figure, save_figure
-from VAE_model.pages import latent_map
+from VAE_model.report.figures import new_figure, save_figure
+from VAE_model.report import latent_map
 assert Path(VAE_model.__file__).is_relative_to(sys.argv[1]), VAE_model.__file__
 assert paths.Run("run").folder == Path.cwd() / "run", paths.Run("run").folder
 figure = new_figure(2, 2)

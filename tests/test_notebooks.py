@@ -91,7 +91,18 @@ def paired_run(
     """Galaxies in two surveys, adapted for an epoch by three methods and compared."""
     run = make_tiny_run(tmp_path_factory.mktemp("pairs") / "run")
     add_second_survey(run)
-    few = ("--trees", "5", "--draws", "20", "--min-test", "4", "--min-answer", "1", "--seeds", "0")
+    few = (
+        "--trees",
+        "5",
+        "--n-bootstrap",
+        "20",
+        "--min-test",
+        "4",
+        "--min-answer",
+        "1",
+        "--seeds",
+        "0",
+    )
     constants = {
         "train": ("--epochs", "1"),
         "adapt": ("--methods", "coral", "mmd", "paired", "--epochs", "1"),

@@ -12,10 +12,10 @@ import pytest
 from conftest import SMALL, says_one_line
 
 from VAE_model import galaxy_zoo
-from VAE_model.pages.material import Material
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.report.run_outputs import RunOutputs
 
 PIPELINE = [entry.script for entry in stages.pipeline()]
 
@@ -44,7 +44,7 @@ def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
 
 
 def test_the_list_names_what_each_stage_reads_and_writes(small_run: Run):
-    records = Material.of(small_run, 40).records
+    records = RunOutputs.of(small_run, 40).records
     records[small_run.report] = read_sidecar(small_run.report)
     there = [path.relative_to(small_run.folder).as_posix() for path in small_run.folder.rglob("*")]
     for entry in stages.pipeline():

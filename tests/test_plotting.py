@@ -13,7 +13,7 @@ from VAE_model.pipeline.run import ROOT
 DRAW = """
 import sys
 from pathlib import Path
-from VAE_model.figures import log_scale, new_figure, save_figure
+from VAE_model.report.figures import log_scale, new_figure, save_figure
 figure = new_figure(4, 3)
 axes = figure.subplots()
 axes.plot([1, 2, 3], [1, 50, 2], label="cost_$, arcsec²")

@@ -281,7 +281,7 @@ def classified(run: Run, label: str, script: Script) -> dict:
         ("Galaxy_VAE_n.py", "--num-var", "3", "--epochs", "2", "--batch", "8"),
         ("analysis/extract_latents.py", "--num-var", "3"),
         ("analysis/classify.py", "--num-var", "3", "--label", label, "--trees", "20",
-         "--draws", "100", "--min-test", "4", "--min-answer", "2"),
+         "--n-bootstrap", "100", "--min-test", "4", "--min-answer", "2"),
     ):  # fmt: skip
         done = script(stage, run, *arguments)
         assert done.returncode == 0, done.stderr

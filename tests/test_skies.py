@@ -8,8 +8,8 @@ from conftest import MORPHOLOGIES, NOISE, draw_galaxy
 from PIL import Image
 
 from VAE_model.cutout_writer import write_cutout
+from VAE_model.evaluation.outliers import stands_out
 from VAE_model.frames import BadCutout
-from VAE_model.outliers import stands_out
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, is_cut, sky_noise

@@ -32,16 +32,16 @@ from VAE_model.cutouts import read_cutout
 from VAE_model.fitting import Files
 from VAE_model.latents import read_means
 from VAE_model.pair_latents import read_sides
-from VAE_model.pairs import read_pairs, views
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import read_pairs, views
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "transfer/adapt.py": ("--epochs", "2", "--batch", "8"),
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
-                            "--draws", "50"),
+                            "--n-bootstrap", "50"),
 }  # fmt: skip
 STAGES = [e.script for e in stages.needed("take", "compare") if e.number != "0"]
 

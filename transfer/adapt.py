@@ -19,11 +19,11 @@ from VAE_model.adaptation import BEFORE, METHODS, Adapter, recipe_of, save_mappe
 from VAE_model.device import Precision, choose_device
 from VAE_model.fitting import Files
 from VAE_model.pair_latents import encode_pairs, read_sides
-from VAE_model.pairs import read_pairs, views
 from VAE_model.pipeline.files import sha256, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import read_pairs, views
 
 
 @dataclass(frozen=True)

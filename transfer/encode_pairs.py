@@ -13,11 +13,11 @@ from pathlib import Path
 from VAE_model.adaptation import BEFORE
 from VAE_model.device import Precision
 from VAE_model.pair_latents import encode_pairs
-from VAE_model.pairs import read_pairs, views
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Stage, start
 from VAE_model.trained import TrainedVAE
+from VAE_model.transfer.pairs import read_pairs, views
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Pair the cutouts of the same galaxies in two surveys, and audit each pair.
 
-The two lists of cutouts are matched on the sky by the positions in their headers, each the other's
-nearest. Every file of the second survey is opened: its release must be that survey's (a "north"
-cutout that the service cut from the southern layer is refused), the two centres must agree (frames
-cut about slightly different positions are moved by whole pixels, farther ones are refused), and
-both frames must be free of defects to be used for adaptation and comparison. The split is that of
-the first survey's image, so that a galaxy is on one side in both.
+The two lists of cutouts are matched on the sky by the positions in their headers: a pair are each
+other's nearest neighbours. Every file of the second survey is opened: its release must be that
+survey's (a "north" cutout that the service cut from the southern layer is refused), the two centres
+must agree (images with slightly different centres are moved by whole pixels, farther ones are
+refused), and both images must be free of defects to be used for adaptation and comparison. The
+split is that of the first survey's image, so that a galaxy is in the same split in both.
 
 Reads:  train.txt (the first survey), images/bassmzls/ (the second)
 Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path, reason),
@@ -14,7 +14,6 @@ Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path,
 Example: python transfer/make_pairs.py --recentre 1 --largest 16
 """
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,30 +23,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import ENDINGS
-from VAE_model.figures import (
-    INDIGO,
-    ROSE,
-    log_scale,
-    new_figure,
-    save_figure,
-    show_image,
-    thumbnail,
-)
 from VAE_model.packed import Packed
-from VAE_model.pair_audit import (
-    Verdict,
-    check,
-    defects_of,
-    match,
-    measured_offsets,
-    reasons_of,
-)
-from VAE_model.pairs import View, views
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.report.figures import (
+    INDIGO,
+    ROSE,
+    log_scale,
+    new_figure,
+    packed_thumbnail,
+    save_figure,
+    show_image,
+)
 from VAE_model.surveys import SURVEYS, label_of
+from VAE_model.transfer.audit import HEADER, check, defects_of, match, measured_offsets, reasons_of
+from VAE_model.transfer.pairs import View, views
 
 
 @dataclass(frozen=True)
@@ -61,17 +53,17 @@ class Config:
     radius: float = 15.0
     """Cutouts whose centres are farther apart than this (arcsec) show different galaxies."""
     recentre: float = 1.0
-    """Centres farther apart than this (pixels) are made to agree, by moving the second image."""
+    """Where centres are farther apart than this (pixels), the second image is moved."""
     largest: float = 16.0
-    """Centres farther apart than this (pixels) are refused: too much of the frame is missing."""
+    """Centres farther apart than this (pixels) are refused: too much of the image is missing."""
     shown: int = 8
-    """Pairs in the picture."""
+    """Pairs in the figure."""
     workers: int = 0
-    """Processes that open images; 0: one a core."""
+    """Processes that open images; 0: one per core."""
 
 
 def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
-    """Separation of the headers' centres, and what is left between the centres of the light."""
+    """Draw the separation of the headers' centres, and that of the centres of the light."""
     figure = new_figure(9, 3.6, layout="constrained")
     left, right = figure.subplots(1, 2)
     kept = pairs["separation_pixels"]
@@ -83,7 +75,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
         left.axvline(limit, color="#555555", linewidth=1, linestyle="--")
         left.annotate(words, (limit, 0.97), (3, 0), ("data", "axes fraction"), "offset points",
                       rotation=90, va="top", ha="left", fontsize=9, color="#555555")  # fmt: skip
-    left.set(xlabel="distance of the frames' centres,\nby their headers (pixels)", ylabel="pairs")
+    left.set(xlabel="distance of the images' centres,\nby their headers (pixels)", ylabel="pairs")
     log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
@@ -106,9 +98,7 @@ def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path
         for axes in row[len(chosen) :]:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
-            display = bool(view.packed.index["display"].iloc[view.rows[i]])
-            image = np.array(view.packed.images[view.rows[i]])
-            show_image(axes, thumbnail(image, 160, crop=128, display=display))
+            show_image(axes, packed_thumbnail(view.packed, view.rows[i], 160, crop=128))
             if view is first:
                 name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
@@ -131,7 +121,7 @@ def main(config: Config) -> None:
     packed = Packed.of(run, config.workers)
     first = packed.index[packed.index["survey"] == config.survey]
     first = first[np.isfinite(first["ra"])]
-    if config.survey not in SURVEYS and first.empty:  # a survey of one's own has no VERSION we know
+    if config.survey not in SURVEYS and first.empty:  # a survey without a known VERSION
         first = packed.index[np.isfinite(packed.index["ra"])]
     shown = run.show(run.images(config.other))
     paths = list_files(run.images(config.other), ENDINGS)
@@ -140,18 +130,16 @@ def main(config: Config) -> None:
         what = config.survey if first.empty else config.other
         raise Problem(f"{where} has no image of {what} with a position: there is nothing to pair")
     jobs = [(path, config.other) for path in paths]
-    verdicts = list(parallel.each(check, jobs, config.workers, "auditing images"))
-    matched = match(first, verdicts, config.radius, config.recentre)
-    reasons = reasons_of(verdicts, matched, config.radius, config.largest)
-    names = [path.relative_to(run.folder).as_posix() for path in paths]
-    refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
-    with (
-        atomic(run.pairs_refused) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        csv.writer(stream).writerows([("path", "reason"), *refused])
+    found = list(parallel.each(check, jobs, config.workers, "auditing images"))
+    others = pd.DataFrame(found, columns=list(HEADER))
+    others["path"] = [path.relative_to(run.folder).as_posix() for path in paths]
+    matched = match(first, others, config.radius, config.recentre)
+    reasons = reasons_of(others, matched, config.radius, config.largest)
+    refused = others[["path"]].assign(reason=reasons)[lambda table: table["reason"] != ""]
+    with atomic(run.pairs_refused) as temporary:
+        refused.to_csv(temporary, index=False, errors="backslashreplace")
     print(f"  {len(first):,} images of {config.survey}, {len(paths):,} of {config.other}")
-    counts = Counter(reason.split(":")[0] for _, reason in refused)
+    counts = Counter(reason.split(":")[0] for reason in refused["reason"])
     for reason, count in counts.most_common():
         print(f"  refused {count:,}: {reason}")
     far = matched["separation_pixels"] > config.largest
@@ -162,7 +150,7 @@ def main(config: Config) -> None:
             f"no galaxy of {run.show(run.train_txt)} is in {shown} too ({why}): "
             f"see {run.show(run.pairs_refused)}"
         )
-    pairs = table_of_pairs(first, verdicts, names, kept, config)
+    pairs = table_of_pairs(first, others, kept, config)
     sides = views(run, pairs, config.workers)
     pairs["defect"] = defects_of(*sides)
     pairs["usable"] = pairs["defect"] == ""
@@ -184,27 +172,16 @@ def main(config: Config) -> None:
 
 
 def table_of_pairs(
-    first: pd.DataFrame,
-    verdicts: list[Verdict],
-    names: list[str],
-    kept: pd.DataFrame,
-    config: Config,
+    first: pd.DataFrame, others: pd.DataFrame, kept: pd.DataFrame, config: Config
 ) -> pd.DataFrame:
-    """A row a pair, of what the headers say; ordered by the first survey's list."""
-    here = first.iloc[kept["row"]].reset_index(drop=True)
-    there = [verdicts[row] for row in kept["other_row"]]
-    return pd.DataFrame(
-        {
-            "pair": np.arange(len(kept)), "iauname": here["iauname"], "ra": here["ra"],
-            "dec": here["dec"], "split": here["split"],
-            "survey": config.survey, "release": here["release"], "path": here["path"],
-            "other_survey": config.other, "other_release": [v.release for v in there],
-            "other_path": [names[row] for row in kept["other_row"]],
-            "other_ra": [v.ra for v in there], "other_dec": [v.dec for v in there],
-            "separation": kept["separation"], "separation_pixels": kept["separation_pixels"],
-            "shift_x": kept["shift_x"], "shift_y": kept["shift_y"],
-        }
-    )  # fmt: skip
+    """Return a row per pair, from the headers, in the order of the first survey's list."""
+    here = first.iloc[kept["row"]][["iauname", "ra", "dec", "split", "release", "path"]]
+    there = others.iloc[kept["other_row"]][["release", "path", "ra", "dec"]].add_prefix("other_")
+    parts = [here, there, kept.drop(columns=["row", "other_row"])]
+    table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+    table = table.assign(survey=config.survey, other_survey=config.other)
+    table.insert(0, "pair", np.arange(len(table)))
+    return table
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from VAE_model.pages.chapters import CHAPTERS
 from VAE_model.pipeline import __main__ as generated
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.report.chapters import CHAPTERS
 
 
 def make(*words: str) -> list[str]:

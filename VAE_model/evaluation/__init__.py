@@ -1,0 +1,1 @@
+"""Scores and their intervals, calibration, agreement, outliers, similarity, probe."""

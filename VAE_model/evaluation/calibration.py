@@ -1,0 +1,155 @@
+"""Calibration of a forest's probabilities: of the galaxies whose answer has a probability of 0.8,
+four in five should be correct.
+
+The most probable answer of each test galaxy counts (Guo et al. 2017, ICML, eqs. 2 and 3): its
+probability, the confidence, against the share of correct answers, in bins. A forest with balanced
+class weights treats all answers as equally common; `correct_for_shares` converts its probabilities
+to the shares of the training galaxies.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from VAE_model.evaluation.bootstrap import Estimate, bootstrap
+from VAE_model.evaluation.classification import Question
+
+BINS = 10
+ALL = "all"
+BALANCED, CORRECTED, BASE = "balanced weights", "train shares", "base rate"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Forecasts of M answers.
+
+    galaxy: row of each galaxy, (M,); confidence: probability of the most probable answer, (M,);
+    correct: it is the true one, (M,); brier: squared distance of the probabilities of all answers
+    from the truth, 0 to 2, (M,).
+    """
+
+    galaxy: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    correct: NDArray[np.bool_]
+    brier: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, galaxy: NDArray[np.int64], probability: NDArray[np.float64], truth: NDArray[np.int64]
+    ) -> "Forecast":
+        """Return the forecast of probabilities (M, answers), given the true codes (M,)."""
+        brier = np.square(probability - np.eye(probability.shape[1])[truth]).sum(axis=1)
+        return cls(galaxy, probability.max(axis=1), probability.argmax(axis=1) == truth, brier)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Forecast"]) -> "Forecast":
+        """Return the forecasts of several questions as one."""
+        names = ("galaxy", "confidence", "correct", "brier")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def correct_for_shares(
+    probability: NDArray[np.float64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return probabilities (M, K) for answers that have `shares` (K,), from probabilities that hold
+    for equally common answers (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4)."""
+    weighted = probability * shares
+    total = weighted.sum(axis=1, keepdims=True)
+    return np.where(total > 0, weighted / np.maximum(total, 1e-12), shares)
+
+
+def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str, Forecast]:
+    """Return three forecasts of one question: the forest's, the forest's at the shares of the
+    training galaxies, and the base rate, which is these shares for every galaxy."""
+    counts = np.bincount(question.train_codes, minlength=len(question.answers))
+    shares = counts / counts.sum()
+    kinds = {
+        BALANCED: probability,
+        CORRECTED: correct_for_shares(probability, shares),
+        BASE: np.tile(shares, (len(question.test), 1)),
+    }
+    return {kind: Forecast.of(question.test, p, question.test_codes) for kind, p in kinds.items()}
+
+
+def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDArray[np.float64]:
+    """Return the expected calibration error: the difference between mean confidence and share of
+    correct answers in each bin, weighted by its number. confidence: (M,); correct: (..., M)."""
+    inside = _bins(confidence)[:, None] == np.arange(BINS)
+    return np.abs((correct - confidence) @ inside).sum(axis=-1) / len(confidence)
+
+
+def as_values(forecast: Forecast, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Return the bins, the calibration error and the Brier score with its 95 % interval.
+
+    if_calibrated: the error of perfectly calibrated probabilities on as many galaxies, its mean
+    and 95th percentile.
+    """
+    confidence = forecast.confidence
+    drawn = np.random.default_rng(seed).random((n_bootstrap, len(confidence))) < confidence
+    error = calibration_error(confidence, drawn)
+    place = np.unique(forecast.galaxy, return_inverse=True)[1]
+    number, total = np.bincount(place), np.bincount(place, forecast.brier)
+    brier = bootstrap(lambda w: (w @ total) / (w @ number), len(number), n_bootstrap, seed)
+    return {
+        "n": len(confidence),
+        "bins": _binned(forecast),
+        "calibration_error": float(calibration_error(confidence, forecast.correct)),
+        "if_calibrated": {"mean": float(error.mean()), "high": float(np.percentile(error, 95))},
+        "brier": asdict(Estimate.of(brier)),
+    }
+
+
+def calibration(
+    questions: Sequence[Question],
+    probability: Sequence[NDArray[np.float64]],
+    n_bootstrap: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the values of each question and, under ALL, of all together, by the three forecasts.
+
+    Errors of opposite sign may cancel in ALL; mean_error, beside it, is the mean over questions.
+    """
+    found = {q.name: forecasts(q, p) for q, p in zip(questions, probability, strict=True)}
+    every = dict(found)
+    if len(found) > 1:
+        kinds = (BALANCED, CORRECTED, BASE)
+        pooled = {kind: Forecast.concatenate([f[kind] for f in found.values()]) for kind in kinds}
+        every = {ALL: pooled, **found}
+    values = {
+        name: {kind: as_values(forecast, n_bootstrap, seed) for kind, forecast in of.items()}
+        for name, of in every.items()
+    }
+    for kind, of in values.get(ALL, {}).items():
+        errors = [values[name][kind]["calibration_error"] for name in found]
+        of["mean_error"] = float(np.mean(errors))
+    return values
+
+
+def mean_error(of: Mapping[str, Any]) -> float:
+    """Return the calibration error, as the mean over the questions where there are several."""
+    return of.get("mean_error", of["calibration_error"])
+
+
+def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((confidence * BINS).astype(int), BINS - 1)
+
+
+def _binned(forecast: Forecast) -> list[dict[str, float]]:
+    """Each bin that holds a galaxy: n, mean confidence, accuracy (the share of correct answers)
+    and its binomial 95 % interval (Clopper & Pearson 1934)."""
+    place, lines = _bins(forecast.confidence), []
+    for number in np.unique(place):
+        inside = place == number
+        n, correct = int(inside.sum()), int(forecast.correct[inside].sum())
+        interval = binomtest(correct, n).proportion_ci(0.95, "exact")
+        lines.append(
+            {
+                "n": n, "confidence": float(forecast.confidence[inside].mean()),
+                "accuracy": correct / n, "low": float(interval.low), "high": float(interval.high),
+            }
+        )  # fmt: skip
+    return lines

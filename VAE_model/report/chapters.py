@@ -1,0 +1,113 @@
+"""The report's chapters: the purpose of each stage of the pipeline, in the pipeline's order.
+
+A chapter is data, in chapters.toml: the stages that make it, a title, a sentence or two for a
+student, and the function that returns its tables. Its scripts, and the order of the chapters, come
+from the list of stages. A stage without a chapter is shown under its own name.
+"""
+
+import importlib
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from VAE_model.pipeline.stages import STAGES
+from VAE_model.report import classification, transfer
+from VAE_model.report.page import Block
+from VAE_model.report.run_outputs import RunOutputs
+from VAE_model.report.tables import percent
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the report.
+
+    stages: numbers of the list of stages, or scripts that are not in it; any of them makes the
+    chapter; blocks: returns what the chapter shows above its figures.
+    """
+
+    stages: tuple[str, ...]
+    title: str
+    sentence: str
+    blocks: Callable[[RunOutputs], list[Block]]
+
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
+
+    @property
+    def command(self) -> str:
+        """The command to run where the chapter has no output: the first of each stage."""
+        return " and ".join(
+            next((f"python {e.script}" for e in STAGES if e.chapter == stage), f"python {stage}")
+            for stage in self.stages
+        )
+
+    def outputs(self, outputs: RunOutputs) -> dict[Path, dict[str, Any]]:
+        """Return the side-cars of the files that its scripts wrote."""
+        return {p: r for p, r in outputs.records.items() if r["script"] in self.scripts}
+
+    def figures(self, outputs: RunOutputs) -> list[Path]:
+        """Return its image files, in the order of CAPTIONS."""
+        order = [*CAPTIONS, ""]
+        images = [path for path in self.outputs(outputs) if path.suffix == ".png"]
+        return sorted(images, key=lambda path: order.index(caption_key(path)))
+
+
+def _blocks(name: str) -> Callable[[RunOutputs], list[Block]]:
+    """The function that chapters.toml names: module.function; of no name, one without blocks."""
+    if not name:
+        return lambda _: []
+    module, function = name.split(".")
+    return getattr(importlib.import_module(f"VAE_model.report.{module}"), function)
+
+
+_TEXT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+CHAPTERS = [
+    Chapter(tuple(of["stages"]), of["title"], of["sentence"], _blocks(of["blocks"]))
+    for of in _TEXT["chapter"]
+]
+_ORDER = [entry.chapter for entry in STAGES]
+CHAPTERS.sort(key=lambda chapter: _ORDER.index(chapter.stages[0]))
+CAPTIONS = {name: (of["text"], of["alt"]) for name, of in _TEXT["caption"].items()}
+
+
+def caption_key(figure: Path) -> str:
+    """Return the entry of CAPTIONS that a figure belongs to, or an empty string."""
+    return max((name for name in CAPTIONS if figure.stem.startswith(name)), key=len, default="")
+
+
+def caption(figure: Path) -> tuple[str, str]:
+    """Return caption and alternative text of a figure; of an unknown one its name."""
+    name = figure.stem.replace("_", " ")
+    return CAPTIONS.get(caption_key(figure), (name, f"figure: {name}"))
+
+
+def key_numbers(outputs: RunOutputs) -> list[tuple[str, object, str]]:
+    """Return the main results: name, number, and a note on it."""
+    run, n = outputs.run, outputs.num_var
+    found = classification.headline(outputs.json(run.classification(n)), n)
+    recovery = outputs.json(run.result(f"outliers_{n}.json")).get("recovery")
+    if recovery:
+        injected, clean = recovery["injected"], recovery["clean"]
+        interval = f"95 % interval {' to '.join(map(percent, injected['interval_95']))}"
+        note = f"{interval}; {clean['flagged']:,} of {clean['n']:,} clean images flagged"
+        found.append(("Injected defects found", f"{injected['either']} of {injected['n']}", note))
+    found += transfer.headline(outputs)
+    table = outputs.parquet(run.latents(n), ["split", "ssim", "mse"])
+    test = None if table is None else table[table["split"] == "test"]
+    if test is not None and len(test):
+        note = (
+            f"median of {len(test):,} test images; reduced χ² per pixel {test['mse'].median():.2f}"
+        )
+        found.append(("SSIM of reconstructions", f"{test['ssim'].median():.3f}", note))
+    history = outputs.history(run.model_log(n))
+    if history:
+        best = min(history, key=lambda line: line["validation_loss"])
+        note = f"nats per image, validation, best of {len(history)} epochs"
+        found.append(("−ELBO", f"{best['validation_loss']:,.0f}", note))
+    good, refused = (outputs.numbers(run.train_txt).get(name) for name in ("good", "refused"))
+    if good is not None:
+        found.append(("Good images", f"{good:,}", f"{refused:,} refused"))
+    return found

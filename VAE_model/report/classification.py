@@ -1,0 +1,344 @@
+"""The scores of analysis/classify.py as plain values, tables and figures.
+
+Everything is made from the content of classification_40.json, by the stage and by the report.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from VAE_model.evaluation.bootstrap import Estimate
+from VAE_model.evaluation.calibration import ALL, BALANCED, BASE, CORRECTED
+from VAE_model.evaluation.classification import Question, Scores, confusion_matrix
+from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, new_figure, save_figure
+from VAE_model.report.page import Block, Details, Paragraph, facts
+from VAE_model.report.plotting import Axes, Figure
+from VAE_model.report.run_outputs import RunOutputs
+from VAE_model.report.tables import Note, Table, signed
+
+Content = dict[str, Any]
+estimate = Estimate.read
+
+PCA, LATENTS = "pca", "latents"  # keys of the two sets of features
+MAIN = "balanced_accuracy"
+_LOOKS = {LATENTS: (INDIGO, "o", -0.14), PCA: (ROSE, "s", 0.14)}  # colour, marker, offset
+_CALIBRATED = {BALANCED: (ROSE, "s", -0.006), CORRECTED: (INDIGO, "o", 0.006)}
+_SLANTED: dict[str, Any] = {
+    "rotation": 45,
+    "ha": "right",
+    "rotation_mode": "anchor",
+}  # more than three names
+_MEASURES = {  # columns of a dimension's row: their headings
+    "num_var": "latents",
+    "validation_loss": "−ELBO",
+    "active": "active latents",
+    "mse": "reduced χ² per pixel",
+    "ssim": "SSIM",
+    "forest": "forest, balanced accuracy",
+}
+
+
+def verdict(difference: Estimate) -> str:
+    """Return the conclusion that the interval of latents - PCA allows."""
+    if difference.crosses_zero:
+        return "undecided: the interval crosses zero"
+    return "latents better" if difference.value > 0 else "PCA better"
+
+
+def compared(scores: Scores[str], question: int | None = None) -> dict[str, dict[str, Any]]:
+    """Return the scores of PCA, latents, and their difference, of one question or the mean."""
+    difference = scores.difference(LATENTS, PCA, question)
+    return {
+        PCA: asdict(scores.estimate(PCA, question)),
+        LATENTS: asdict(scores.estimate(LATENTS, question)),
+        "difference": asdict(difference) | {"crosses_zero": difference.crosses_zero},
+    }
+
+
+def unscored(question: Question) -> Content:
+    """Return what is known of a question before it has scores."""
+    return {
+        "question": question.name, "answers": list(question.answers),
+        "n_train": question.n_train, "n_test": question.n_test,
+        "majority": None if question.too_few else question.majority,
+        "no_score_because": question.too_few,
+    }  # fmt: skip
+
+
+def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
+    """Return the scores of one question, by its number, in all metrics, and its confusion."""
+    scores = by_metric[MAIN]
+    question = scores.questions[number]
+    parts = {metric: compared(of, number) for metric, of in by_metric.items()}
+    content: Content = {
+        name: {metric: of[name] for metric, of in parts.items()}
+        for name in (PCA, LATENTS, "difference")
+    }
+    for name in (PCA, LATENTS):
+        codes = scores.answers[name][number]
+        confusion = confusion_matrix(question.test_codes, codes, len(question.answers))
+        content[name]["confusion"] = confusion.tolist()
+    content["mcnemar"] = scores.mcnemar(LATENTS, PCA, number)
+    content["verdict"] = verdict(scores.difference(LATENTS, PCA, number))
+    return unscored(question) | content
+
+
+def records(content: Content) -> list[Content]:
+    """Return a record per question and one for the mean: balanced accuracy of PCA, of the latents
+    and their difference, and macro F1."""
+    rows: list[Content] = []
+    for of in content["questions"]:
+        row = {
+            "question": of["question"], "answers": " / ".join(of["n_test"]),
+            "n_train": "/".join(map(str, of["n_train"].values())),
+            "n_test": "/".join(map(str, of["n_test"].values())),
+        }  # fmt: skip
+        if LATENTS not in of:
+            rows.append(row | {"verdict": f"no score: {of['no_score_because']}"})
+            continue
+        left_out = [name for name in of["n_test"] if name not in of["answers"]]
+        note = f"without {', '.join(left_out)} (too few); " if left_out else ""
+        row |= {"chance": 1 / len(of["answers"]), "majority": of["majority"]}
+        row |= {name: estimate(of[name][MAIN]) for name in (PCA, LATENTS, "difference")}
+        row |= {f"{name}_macro_f1": of[name]["macro_f1"]["value"] for name in (PCA, LATENTS)}
+        rows.append(row | {"p": of["mcnemar"]["p"], "verdict": note + of["verdict"]})
+    mean = content["mean"]
+    if mean and len(content["mean_of"]) > 1:
+        row = {"question": f"mean of {len(content['mean_of'])}", "verdict": mean["verdict"]}
+        rows.append(row | {name: estimate(mean[name]) for name in (PCA, LATENTS, "difference")})
+    return rows
+
+
+def score_table(content: Content) -> Table:
+    """Return the table of all questions."""
+    shown = []
+    for row in records(content):
+        row |= {"difference": signed(row.get("difference"))}
+        if "p" in row:
+            p = f"p = {row['p']:.2g}" if row["p"] >= 0.001 else "p < 0.001"
+            row |= {
+                "question": Note(row["question"], row["answers"]),
+                "chance": Note(f"{row['chance']:.3f}", f"accuracy {row['majority']:.3f}"),
+                "latents_macro_f1": f"{row['latents_macro_f1']:.3f}",
+                "verdict": Note(row["verdict"].split(":")[0], p),
+            }
+        shown.append(row)
+    n = content["dimension"]
+    headings = {
+        "question": "question", "n_train": "train galaxies", "n_test": "test galaxies",
+        "chance": "majority class", PCA: f"PCA-{n}", LATENTS: f"latents-{n}",
+        "difference": "latents − PCA", "latents_macro_f1": "macro F1", "verdict": "verdict",
+    }  # fmt: skip
+    caption = (
+        "Balanced accuracy on test galaxies, with 95 % intervals of resampled test galaxies. "
+        "Counts are in the order of the answers. Majority class: balanced accuracy of predicting "
+        "it always, and its accuracy. PCA: of the pixels, fitted on all images of the train split. "
+        "The difference is paired on the same galaxies; undecided: its interval crosses zero. p: "
+        "McNemar's test on the number of correct answers, which is dominated by the common "
+        "answers, so that it need not agree."
+    )
+    return Table.of(shown, headings, caption, total=len(content["mean_of"]) > 1)
+
+
+def markdown(content: Content, words: str) -> str:
+    """Return the table as a page of Markdown, `words` above it."""
+    table = score_table(content)
+    return f"# Questions of morphology\n\n{words}\n\n{table.caption}\n\n{table.markdown()}\n"
+
+
+def calibration_table(content: Content) -> list[Table]:
+    """Return the table of calibration errors and Brier scores; none where there are no scores."""
+    found = content.get("calibration", {})
+    if not found:
+        return []
+    rows: list[list[object]] = []
+    for name, of in found.items():
+        errors = [
+            Note(f"{of[kind]['calibration_error']:.3f}",
+                 f"if calibrated below {of[kind]['if_calibrated']['high']:.3f}")
+            for kind in of
+        ]  # fmt: skip
+        brier = [estimate(values["brier"]) for values in of.values()]
+        rows.append([name, of[BALANCED]["n"], *errors, *brier])
+    if several := ALL in found:
+        means = (f"{of['mean_error']:.3f}" for of in found[ALL].values())
+        rows.append([f"mean of {len(rows) - 1}", None, *means, None, None, None])
+    kinds = (BALANCED, CORRECTED, BASE)
+    head = ["question", "test galaxies", *(f"error, {kind}" for kind in kinds),
+            *(f"Brier, {kind}" for kind in kinds)]  # fmt: skip
+    caption = (
+        "Calibration of the forest's probabilities. Error: the expected calibration error, the "
+        "difference between the probability of the most probable answer and the share of correct "
+        "answers, in ten bins; calibrated: the 95th percentile for perfectly calibrated "
+        "probabilities. Brier: squared distance from the truth, 0 to 2, less is better. Balanced "
+        "weights: the forest's probabilities; train shares: corrected for the shares of the "
+        "answers among the training galaxies; base rate: these shares alone. In all together "
+        "errors of opposite sign cancel."
+    )
+    return [Table(head, rows, caption, total=several)]
+
+
+def blocks(outputs: RunOutputs) -> list[Block]:
+    """Return the chapter of the report."""
+    content = outputs.json(outputs.run.classification(outputs.num_var))
+    if not content.get("questions"):
+        return []
+    everything = facts({of["question"]: of for of in content["questions"]})
+    return [
+        Paragraph(f"Labels: {content['labels']}."), score_table(content),
+        *calibration_table(content), Details("Every number of each question", everything),
+    ]  # fmt: skip
+
+
+def headline(content: Content, num_var: int) -> list[tuple[str, object, str]]:
+    """Return the scores of latents, PCA and chance, means over the scored questions."""
+    mean = content.get("mean")
+    if not mean:
+        return []
+    asked = [q for q in content["questions"] if q["question"] in content["mean_of"]]
+    tested = sorted(sum(q["n_test"][a] for a in q["answers"]) for q in asked)
+    chance = sum(1 / len(q["answers"]) for q in asked) / len(asked)
+    what = f"mean of {len(asked)} questions with {tested[0]:,} to {tested[-1]:,} test galaxies"
+    crosses = estimate(mean["difference"]).crosses_zero
+    rows = {
+        f"Forest on {num_var} latents": (LATENTS, "", f"balanced accuracy, {what}"),
+        f"Forest on PCA-{num_var}": (PCA, "", "balanced accuracy, the same galaxies"),
+        "Latents minus PCA": ("difference", "+.3f", "paired on the same galaxies" + (
+            "; it crosses zero: no difference shown" if crosses else "")),
+    }  # fmt: skip
+    found: list[tuple[str, object, str]] = []
+    for name, (key, spec, note) in rows.items():
+        value, interval = format(estimate(mean[key]), spec).replace("-", "−").split(" ", 1)
+        found.append((name, value, f"95 % interval {interval}, {note}"))
+    note = "balanced accuracy of predicting the majority class"
+    return [*found, ("Chance", f"{chance:.3f}", note)]
+
+
+def dimension_blocks(outputs: RunOutputs) -> list[Block]:
+    """Return the chapter on the number of latent variables."""
+    content = outputs.json(outputs.run.dimensions())
+    rows = content.get("dimensions", [])
+    if not rows:
+        return []
+    shown = [
+        {name: estimate(v) if isinstance(v, dict) else v for name, v in row.items()} for row in rows
+    ]
+    headings = {name: label for name, label in _MEASURES.items() if name in rows[0]}
+    found: list[Block] = [Table.of(shown, headings, "On validation images.")]
+    knee = content.get("knee") or {}
+    if "num_var" in knee:
+        found.append(Paragraph(f"Knee: {knee['num_var']} latent variables, by the {knee['of']}."))
+    return found
+
+
+def _panels(
+    count: int, side: float, path: Path, share: bool = False
+) -> tuple[Figure, Iterator[Axes]] | None:
+    """A figure with `count` square panels in rows of four; where there are none, an empty one is
+    saved and None returned."""
+    if not count:
+        figure = new_figure(4, 2)
+        figure.text(0.5, 0.5, "no question has enough galaxies", ha="center")
+        save_figure(figure, path)
+        return None
+    columns, rows = min(4, count), -(-count // 4)
+    figure = new_figure(side * columns, side * rows, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
+    for axes in panels[count:]:
+        axes.axis("off")
+    return figure, iter(panels[:count])
+
+
+def draw_scores(content: Content, path: Path) -> None:
+    """Draw the balanced accuracy of each question with its interval: latents, PCA, chance."""
+    asked = [q for q in content["questions"] if LATENTS in q]
+    lines = [
+        (f"{q['question']}\nn = {sum(q['n_test'][a] for a in q['answers']):,}",
+         {name: q[name][MAIN] for name in _LOOKS}, 1 / len(q["answers"]))
+        for q in asked
+    ]  # fmt: skip
+    if not lines:
+        _panels(0, 0, path)
+        return
+    if len(lines) > 1:
+        chance = float(np.mean([line[2] for line in lines]))
+        lines.append((f"mean of {len(asked)}", content["mean"], chance))
+    figure = new_figure(8.5, 1.6 + 0.62 * len(lines))
+    axes = figure.subplots()
+    for y, (_, of, chance) in enumerate(lines):
+        axes.plot(chance, y, "|", color=GREY, markersize=22, markeredgewidth=2.5)
+        for name, (colour, marker, shift) in _LOOKS.items():
+            ends = [of[name]["low"], of[name]["high"]]
+            axes.plot(ends, [y + shift] * 2, color=colour, linewidth=2.2)
+            axes.plot(of[name]["value"], y + shift, marker, color=colour, markersize=7.5)
+    n = content["dimension"]
+    labels = {LATENTS: f"{n} latents", PCA: f"{n} principal components"}
+    legend = [(*_LOOKS[name][:2], label) for name, label in labels.items()]
+    for colour, marker, label in (*legend, (GREY, "|", "majority class")):
+        axes.plot([], [], marker, color=colour, label=label, markersize=8, markeredgewidth=2)
+    axes.set_yticks(range(len(lines)), [line[0] for line in lines])
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set(xlim=(0, 1), xlabel="balanced accuracy on test galaxies (bars: 95 % intervals)")
+    axes.grid(axis="x")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    save_figure(figure, path)
+
+
+def draw_confusion(content: Content, path: Path) -> None:
+    """Draw the confusion matrix of the forest on the latents, one panel per question."""
+    asked = [q for q in content["questions"] if LATENTS in q]
+    if (made := _panels(len(asked), 3.6, path)) is None:
+        return
+    figure, panels = made
+    figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.12)
+    for axes, question in zip(panels, asked, strict=True):
+        names, counts = question["answers"], np.array(question[LATENTS]["confusion"])
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (i, j), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.55 else "#222222"
+            axes.text(j, i, f"{share:.0%}\n{counts[i, j]}", ha="center", va="center", color=colour)
+        folded = [name.replace("-", "-\n").replace(" ", "\n") for name in names]
+        axes.set_xticks(range(len(names)), folded, **_SLANTED if len(names) > 3 else {})
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=question["question"], xlabel="predicted", ylabel="label")
+    save_figure(figure, path)
+
+
+def draw_calibration(content: Content, path: Path) -> None:
+    """Draw the share of correct answers against confidence: all questions, then each."""
+    found = content["calibration"]
+    if (made := _panels(len(found), 3.3, path, share=True)) is None:
+        return
+    figure, panels = made
+    figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + 0.9)
+    for axes, (name, of) in zip(panels, found.items(), strict=True):
+        _draw_bins(axes, "all questions" if name == ALL else name, of)
+    figure.supxlabel("probability of the forest's answer", fontsize=11)
+    figure.supylabel("share of correct answers (bars: 95 % intervals)", fontsize=11)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    save_figure(figure, path)
+
+
+def _draw_bins(axes: Axes, name: str, of: Content) -> None:
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, zorder=0)
+    for kind, (colour, marker, aside) in _CALIBRATED.items():
+        x, y, low, high = np.array(
+            [
+                [b[key] for b in of[kind]["bins"]]
+                for key in ("confidence", "accuracy", "low", "high")
+            ]
+        )
+        axes.errorbar(x + aside, y, np.maximum([y - low, high - y], 0), fmt=marker, color=colour,
+                      markersize=5, linewidth=1.3, label=f"forest, {kind}")  # fmt: skip
+    base = of[BASE]["bins"][0]
+    axes.plot(base["confidence"], base["accuracy"], "D", color=GREEN, markersize=6, label=BASE)
+    errors = [of[kind]["calibration_error"] for kind in _CALIBRATED]
+    axes.set_title(f"{name}, n = {of[BALANCED]['n']:,}", pad=22)
+    axes.text(0, 1.03, "calibration error {:.3f} (squares), {:.3f} (dots)".format(*errors),
+              transform=axes.transAxes, fontsize=8.5, color="#555555")  # fmt: skip
+    axes.set(xlim=(0.25, 1.03), ylim=(-0.03, 1.04))

@@ -1,0 +1,161 @@
+"""The interactive map of the latent space: one HTML file that works offline.
+
+The page (templates/latent_map.html) holds a canvas, one script (latent_map.js), the galaxies as
+JSON, and their thumbnails as sheets of JPEG tiles, which the browser decodes when it shows them.
+Names come from files and tables of other people: they enter the page as data and are shown as
+text. The page's content security policy forbids every request, and every script but this one.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from VAE_model.report.page import render
+
+TILE = 80  # pixels on a side of a thumbnail
+TILES = 16  # thumbnails on a side of a sheet
+QUALITY = 82  # of the sheets' JPEG
+SCRIPT = Path(__file__).with_suffix(".js")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The look of a group of galaxies: its label, colour and marker (o, s, D or ^); none: the
+    galaxies have no answer, and are drawn small and below the others."""
+
+    label: str
+    colour: str
+    marker: str
+    none: bool = False
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to colour the map: answers, and the code of each galaxy's answer, (N,)."""
+
+    title: str
+    answers: list[Answer]
+    codes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The votes on one question: its answers, the code of the leading one and its share in per
+    cent, (N,) each; the share is -1 where the question was not reached."""
+
+    question: str
+    answers: list[str]
+    leads: NDArray[np.int64]
+    share: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Galaxies:
+    """The galaxies on the map, one row per galaxy, in the order of the sheets.
+
+    places: on the map, (N, 2), any unit; names; ra, dec: degrees, NaN where unknown; survey: code
+    of each galaxy's in `surveys`, their labels; viewer: address of each survey's viewer, with {ra}
+    and {dec}; schemes: the first is shown first, the last is not on the cards; labels: origin of
+    the votes; simulated: the sky is.
+    """
+
+    places: NDArray[np.floating]
+    names: list[str]
+    ra: NDArray[np.floating]
+    dec: NDArray[np.floating]
+    survey: NDArray[np.int64]
+    surveys: list[str]
+    viewer: list[str]
+    schemes: list[Scheme]
+    votes: list[Vote]
+    labels: str
+    simulated: bool = False
+
+
+def sheet_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return an order of the galaxies, (N,), along a Morton curve: galaxies that are close on the
+    map share a sheet."""
+    low, span = places.min(axis=0), max(float(np.ptp(places, axis=0).max()), 1e-12)
+    cells = np.minimum((places - low) / span * 256, 255).astype(np.int64)
+    code = np.zeros(len(places), np.int64)
+    for bit in range(8):
+        for axis in (0, 1):
+            code |= (cells[:, axis] >> bit & 1) << (2 * bit + axis)
+    return np.argsort(code, kind="stable")
+
+
+def sheets(thumbnails: Iterator[NDArray[np.uint8]]) -> Iterator[str]:
+    """Yield JPEG sheets in base64, of thumbnails (TILE, TILE, 3) in the galaxies' order."""
+    canvas = np.zeros((TILES * TILE, TILES * TILE, 3), np.uint8)
+    place = 0
+    for tile in thumbnails:
+        row, column = divmod(place, TILES)
+        canvas[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE] = tile
+        place += 1
+        if place == TILES**2:
+            yield _jpeg(canvas)
+            canvas[:], place = 0, 0
+    if place:
+        yield _jpeg(canvas[: -(-place // TILES) * TILE])
+
+
+def _jpeg(canvas: NDArray[np.uint8]) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(canvas).save(stream, "JPEG", quality=QUALITY)
+    return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def map_page(title: str, lead: str, galaxies: Galaxies, thumbnails: Iterator[NDArray]) -> str:
+    """Return the page. thumbnails: colours (TILE, TILE, 3) in the galaxies' order."""
+    script = SCRIPT.read_text(encoding="utf-8")
+    return render(
+        "latent_map.html", title=title, lead=lead, script=Markup(script),  # noqa: S704
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        data=Markup(in_script(_content(galaxies))), sheets=sheets(thumbnails),  # noqa: S704
+    )  # fmt: skip
+
+
+def in_script(content: Any) -> str:
+    """Return JSON for a script element: no character of it can end or open one."""
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _content(galaxies: Galaxies) -> dict[str, Any]:
+    low = galaxies.places.min(axis=0)
+    extent = np.ptp(galaxies.places, axis=0)
+    longer = max(float(extent.max()), 1e-12)
+    x, y = ((galaxies.places - low) / longer).T
+    known = np.isfinite(galaxies.ra) & np.isfinite(galaxies.dec)
+    return {
+        "x": _rounded(x, 5), "y": _rounded(y, 5), "size": _rounded(extent / longer, 5),
+        "name": galaxies.names,
+        "ra": [v if k else None for v, k in zip(_rounded(galaxies.ra, 6), known, strict=True)],
+        "dec": [v if k else None for v, k in zip(_rounded(galaxies.dec, 6), known, strict=True)],
+        "survey": galaxies.survey.tolist(), "surveys": galaxies.surveys,
+        "viewer": galaxies.viewer, "labels": galaxies.labels, "simulated": galaxies.simulated,
+        "tile": TILE, "tiles": TILES,
+        "schemes": [
+            {"title": s.title, "answers": [vars(a) for a in s.answers], "codes": s.codes.tolist()}
+            for s in galaxies.schemes
+        ],
+        "votes": [
+            {"question": v.question, "answers": v.answers, "leads": v.leads.tolist(),
+             "share": v.share.tolist()}
+            for v in galaxies.votes
+        ],
+    }  # fmt: skip
+
+
+def _rounded(values: NDArray[np.floating], digits: int) -> list[float]:
+    return np.round(np.nan_to_num(np.asarray(values, float)), digits).tolist()

@@ -1,0 +1,66 @@
+"""The outputs that a run has so far, with the side-car of each."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from VAE_model.pipeline.files import read_json, read_parquet
+from VAE_model.pipeline.provenance import read_sidecar
+from VAE_model.pipeline.run import Run
+from VAE_model.splits import SHARES
+
+_FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """The outputs of a run. records: the side-car of each, by its path, oldest first."""
+
+    run: Run
+    num_var: int
+    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, num_var: int) -> "RunOutputs":
+        """Find every output of every stage, except the report itself."""
+        found = {}
+        for folder in _FOLDERS:
+            for path in sorted((run.folder / folder).glob("*.json")):
+                output = path.with_suffix("")
+                if output.exists() and output != run.report:
+                    found[output] = read_sidecar(output)
+        order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
+        return cls(run, num_var, {path: found[path] for path in order})
+
+    def numbers(self, path: Path) -> dict[str, Any]:
+        """Return the numbers that the stage that wrote `path` recorded."""
+        return self.records.get(path, {}).get("numbers", {})
+
+    def splits(self) -> dict[str, int]:
+        """Return the number of images in each split."""
+        table = self.parquet(self.run.latents(self.num_var), ["split"])
+        if table is None:
+            table = self.parquet(self.run.packed / "index.parquet", ["split"])
+        counts = {} if table is None else table["split"].value_counts().to_dict()
+        return {split: counts[split] for split in SHARES if split in counts}
+
+    def history(self, log: Path) -> list[dict[str, Any]]:
+        """Return the epochs of a training, from its JSON lines; none where there is no log."""
+        if not log.exists():
+            return []
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    def json(self, path: Path) -> dict[str, Any]:
+        """Return a JSON result; empty where it is missing."""
+        return read_json(path) if path.exists() else {}
+
+    def parquet(self, path: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+        """Return a table, or None where it is missing."""
+        return read_parquet(path, columns) if path.exists() else None
+
+    def csv(self, path: Path) -> pd.DataFrame | None:
+        """Return a table as text, or None where it is missing."""
+        return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else None

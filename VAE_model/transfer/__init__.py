@@ -1,0 +1,1 @@
+"""The same galaxies in two surveys: their pairs, the audit of each, the comparison."""

@@ -1,0 +1,192 @@
+"""Part II on larger skies of several seeds, to test whether the demo's result holds in general.
+
+Makes each sky, runs the stages up to transfer/compare.py on it, and writes one table over all
+seeds. Then the same with a third survey of the same galaxies, much poorer than BASS+MzLS: does
+adaptation close a gap where there is one? Finished stages are not repeated. About 20 minutes per
+seed on 2 cores and 10 GB on disk.
+
+Reads:  nothing
+Writes: <folder>/<seed>/ and <folder>/<seed>_poor/ (two runs per seed), docs/TRANSFER.md
+
+Example: python experiments/larger_sky.py --seeds 2 3 4
+"""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from VAE_model.adaptation import BEFORE
+from VAE_model.cutout_writer import write_cutout
+from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
+from VAE_model.evaluation.bootstrap import Estimate
+from VAE_model.pipeline import parallel, stages
+from VAE_model.pipeline.files import list_files, read_json, write_text
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import start
+from VAE_model.report.tables import Table
+from VAE_model.report.transfer import CARRIED, HOME, label_of, surveys_of, text
+from VAE_model.surveys import BASSMZLS, DECALS
+
+STAGES = [entry.script for entry in stages.needed("take", "compare")]
+TRANSFER = [script for script in STAGES if script.startswith("transfer/")]
+POOR = "poor"  # folder of the third survey's images
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    folder: Path = Path("data/larger")
+    """Folder of the runs, one per seed."""
+    seeds: tuple[int, ...] = (2, 3, 4)
+    """Seeds of the skies; methods and their weights were chosen on seed 11."""
+    galaxies: int = 3000
+    """Galaxies that DECaLS observes in each."""
+    overlap: int = 2700
+    """Those of them that BASS+MzLS observes too."""
+    poor_fwhm: float = 2.5
+    """Seeing of the poor survey, arcsec; 0: no such survey."""
+    poor_noise: float = 3.0
+    """Added white noise, in units of that of DECaLS."""
+    workers: int = 0
+    """Processes that draw its images; 0: one per core."""
+
+
+def do(run: Run, scripts: list[str], **constants: dict[str, object]) -> None:
+    """Run stages on a run; constants: by the name of the script."""
+    for stage in scripts:
+        given = [
+            part
+            for name, value in constants.get(Path(stage).stem, {}).items()
+            for part in (f"--{name}", str(value))
+        ]
+        print("python", stage, *given, flush=True)
+        command = [sys.executable, stage, "--run", str(run.folder), *given]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+def make_run(config: Config, seed: int) -> Run:
+    """Return the run of one seed, with every stage done."""
+    run = Run(config.folder / str(seed))
+    sky = {"galaxies": config.galaxies, "overlap": config.overlap, "seed": seed}
+    do(run, STAGES, simulate=sky)
+    return run
+
+
+def make_poor_run(config: Config, rich: Run) -> Run:
+    """Return a run with the galaxies, model and labels of `rich`, and the poor survey."""
+    run = Run(f"{rich.folder}_{POOR}")
+    if not run.folder.exists():
+        unwanted = shutil.ignore_patterns("transfer", "bassmzls*", "figures", ".partial*")
+        shutil.copytree(rich.folder, run.folder, copy_function=os.link, ignore=unwanted)
+    paths = [
+        (path, run.images(POOR) / path.name, config.poor_fwhm, config.poor_noise)
+        for path in list_files(rich.images("bassmzls"), ENDINGS)
+        if not (run.images(POOR) / path.name).exists()
+    ]
+    for _ in parallel.each(draw_poor, paths, config.workers, "drawing the poor survey"):
+        pass
+    do(run, TRANSFER, make_pairs={"other": POOR})
+    return run
+
+
+def draw_poor(job: tuple[Path, Path, float, float]) -> None:
+    """Blur a northern image to a seeing of `fwhm` arcsec, and add white noise."""
+    source, target, fwhm, noise = job
+    try:
+        cutout = read_cutout(source)
+    except BadCutout:
+        return
+    if cutout.survey != BASSMZLS.name:
+        return
+    blur = np.sqrt(np.maximum(fwhm**2 - np.square(BASSMZLS.fwhm), 0)) / 2.3548 / PIXEL_SCALE
+    rng = np.random.default_rng([int(1e4 * cutout.ra), int(1e4 * cutout.dec)])
+    flux = np.stack([
+        gaussian_filter(plane, sigma) + noise * level * rng.standard_normal(plane.shape)
+        for plane, sigma, level in zip(cutout.flux, blur, DECALS.noise, strict=True)
+    ])  # fmt: skip
+    write_cutout(target, flux, cutout.ra, cutout.dec, release="POOR")
+
+
+def pooled(values: list[dict[str, float]]) -> Estimate:
+    """Return the mean of independent skies, its 95 % interval from the width of each one's own."""
+    mean = float(np.mean([of["value"] for of in values]))
+    half = math.hypot(*(of["high"] - of["low"] for of in values)) / len(values) / 2
+    return Estimate(mean, mean - half, mean + half)
+
+
+def pooled_text(values: list[dict[str, float]], spec: str = ".3f") -> str:
+    """Return the pooled estimate, and behind it the values of the skies."""
+    each = ", ".join(format(of["value"], spec) for of in values)
+    return f"{pooled(values):{spec}} ({each})"
+
+
+def method_table(results: list[Content]) -> Table:
+    """Return a row per method: forest scores, their changes, and the agreement of the latents."""
+    first, second = surveys_of(results[0])
+    head = ["method", f"{first} → {first}", f"{first} → {second}", f"change of {second}",
+            f"change of {first}", "AUC of the survey", "recall at 1",
+            "distance (standard deviations)"]  # fmt: skip
+    rows = []
+    for method in results[0]["methods"]:
+        of = [result["methods"][method] for result in results]
+        means, changes = (
+            {route: [m["transfer"][key][route] for m in of] for route in (HOME, CARRIED)}
+            for key in ("mean", "change")
+        )
+        rows.append([
+            label_of(method), pooled_text(means[HOME]), pooled_text(means[CARRIED]),
+            *(None if method == BEFORE else pooled_text(changes[route], "+.3f")
+              for route in (CARRIED, HOME)),
+            *(pooled_text([m["agreement"][key] for m in of])
+              for key in ("auc", "recall_at_1", "distance")),
+        ])  # fmt: skip
+    return Table(head, rows)
+
+
+def pooled_difference(results: list[Content], method: str, *keys: str) -> str:
+    """Return the pooled value of `transfer` of a method at `keys`, a difference."""
+    values = []
+    for result in results:
+        found = result["methods"][method]["transfer"]
+        for key in keys:
+            found = found[key]
+        values.append(found)
+    return pooled_text(values, "+.3f")
+
+
+def results_of(config: Config, runs: list[Run]) -> list[Content]:
+    """Return the comparison of each run with its seed, and its gap where that is significant."""
+    results = []
+    for seed, run in zip(config.seeds, runs, strict=False):
+        result = read_json(run.comparison())
+        gap = result["methods"][BEFORE]["transfer"]["gap"]
+        results.append(result | {"seed": seed, "gap": gap if gap["low"] > 0 else None})
+    return results
+
+
+def main(config: Config) -> None:
+    runs = [make_run(config, seed) for seed in config.seeds]
+    poor = [make_poor_run(config, run) for run in runs] if config.poor_fwhm else []
+    template = jinja2.Environment(  # noqa: S701 (Markdown)
+        undefined=jinja2.StrictUndefined, trim_blocks=True
+    ).from_string(Path(__file__).with_suffix(".md.j2").read_text(encoding="utf-8"))
+    page = template.render(
+        config=config, rich=results_of(config, runs), poor=results_of(config, poor),
+        surveys_of=surveys_of, pooled=pooled_difference, method_table=method_table,
+        label_of=label_of, text=text, BEFORE=BEFORE,
+    )  # fmt: skip
+    write_text(ROOT / "docs" / "TRANSFER.md", page)
+    print(page)
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
