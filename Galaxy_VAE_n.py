@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from VAE_model import distributed, models
-from VAE_model.device import Precision, choose_device
+from VAE_model import models
 from VAE_model.files import sha256
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.stretch import Stretch
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training import distributed
+from VAE_model.training.device import Precision, choose_device
+from VAE_model.training.image_training import Files, Recipe, Trainer
 
 
 @dataclass(frozen=True)

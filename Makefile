@@ -49,7 +49,7 @@ define stages
 	$(PY) analysis/classify.py --run $(1)
 	$(PY) analysis/choose_dimension.py --run $(1)
 	$(PY) analysis/similar.py --run $(1)
-	$(PY) outline/traversal.py --run $(1)
+	$(PY) analysis/traversal.py --run $(1)
 	$(PY) analysis/probe.py --run $(1)
 	$(PY) transfer/make_pairs.py --run $(1)
 	$(PY) transfer/encode_pairs.py --run $(1)
@@ -118,7 +118,7 @@ features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md 
 diagram: setup  ## a drawing of the network, made from the model itself
 	$(PY) outline/network_diagram.py --run $(RUN)
 traversal: setup  ## A8 images along the strongest latents
-	$(PY) outline/traversal.py --run $(RUN)
+	$(PY) analysis/traversal.py --run $(RUN)
 report: setup  ## the page with every figure and number of the run
 	$(PY) analysis/report.py --run $(RUN)
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo

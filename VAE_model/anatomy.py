@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from VAE_model import models
-from VAE_model.upsampling import Upsampling
+from VAE_model.layers import Upsampling
 
 
 @dataclass(frozen=True)

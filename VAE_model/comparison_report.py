@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from scipy.stats import binomtest
 
 from VAE_model import surveys
-from VAE_model.adaptation import BEFORE, RECOMMENDED
 from VAE_model.figures import GREEN, INDIGO, ROSE, WINE, new_figure, save_figure
+from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 Content = dict[str, Any]
 

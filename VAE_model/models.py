@@ -20,10 +20,11 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 
-from VAE_model import pose, structure
-from VAE_model.pose import Pose
+from VAE_model.layers import Upsampling
+from VAE_model.preparation import pose
+from VAE_model.preparation import structure_vector as structure
+from VAE_model.preparation.pose import Pose
 from VAE_model.segmentation import hide_neighbours
-from VAE_model.upsampling import Upsampling
 
 BANDS = 3
 SIZE = 256

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from VAE_model import defects, parallel, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
+from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.files import read_parquet, sha256, write_parquet
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
-from VAE_model.row_file import EXCEPTION, halved
 from VAE_model.segmentation import SURROUNDINGS, surroundings
 from VAE_model.sky import iauname
 

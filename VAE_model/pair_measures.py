@@ -6,10 +6,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from VAE_model import pose
 from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.pairs import View
-from VAE_model.stretch import Stretch
+from VAE_model.preparation import pose
+from VAE_model.preparation.stretch import Stretch
 
 APERTURE = 20  # pixels, radius: 5.2 arcsec
 _SPOT = 8  # pixels a side of a spot, 2.1 arcsec

@@ -31,11 +31,12 @@ from typing import Any
 
 import tyro
 
-from VAE_model import __version__, distributed
+from VAE_model import __version__
 from VAE_model.files import count_rows, read_json, sha256, sweep, write_json
 from VAE_model.occupied import occupy, sign
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
+from VAE_model.training import distributed
 
 __all__ = ["Problem", "Stage", "read_sidecar", "sidecar", "start"]
 

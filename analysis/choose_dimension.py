@@ -22,18 +22,19 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from VAE_model import checkpoint, galaxy_zoo, scores
-from VAE_model.batches import batches
-from VAE_model.device import choose_device
+from VAE_model import galaxy_zoo, scores
+from VAE_model.extraction.reconstruction_quality import quality
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic, read_parquet, sha256, write_json
-from VAE_model.likeness import quality
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
-from VAE_model.prepared import Prepared
+from VAE_model.preparation.prepared_inputs import Prepared
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.device import choose_device
+from VAE_model.training.image_training import Files, Recipe, Trainer
+from VAE_model.training.loader import batches
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.reliability import draw_reliability, reliability
 from VAE_model.score_report import (
     as_values,
@@ -41,7 +42,6 @@ from VAE_model.score_report import (
     verdict,
 )
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.stretch import Stretch
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.figures import (
     CLASS_STYLES,
     NO_CLASS,
@@ -35,7 +36,6 @@ from VAE_model.figures import (
 )
 from VAE_model.files import write_parquet
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start

@@ -33,10 +33,10 @@ from scipy.stats import binomtest
 
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
 from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pages.gallery import Card, Kind, write_gallery
 from VAE_model.paths import Run

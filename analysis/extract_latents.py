@@ -19,15 +19,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import distributed
-from VAE_model.device import Precision
-from VAE_model.encoding import encode
+from VAE_model.extraction.extract import encode
 from VAE_model.files import count_rows, read_parquet, write_parquet
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import distributed
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)

@@ -30,11 +30,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.device import Precision
-from VAE_model.elbo import kl_divergence
 from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.paths import ROOT, Run
 from VAE_model.pixel_pca import pixel_components
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.probe.calibration import Calibration, calibrate
 from VAE_model.probe.encoded import Encoded, Encoder
 from VAE_model.probe.exposures import observe
@@ -44,7 +43,8 @@ from VAE_model.probe.probing import Told, tell
 from VAE_model.probe.quantities import Quantity, quantities
 from VAE_model.scores import Estimate
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.stretch import Stretch
+from VAE_model.training.device import Precision
+from VAE_model.training.losses import kl_divergence
 
 ACTIVE = 0.01  # variance of a mean from which a latent is in use (Burda et al. 2016, section 5)
 FEWEST = 5  # galaxies to learn from and as many to ask about that a quantity needs

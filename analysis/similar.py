@@ -19,9 +19,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import write_parquet
-from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import Run

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from VAE_model import outliers
-from VAE_model.encoding import encode
+from VAE_model.extraction.extract import encode
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT
 from VAE_model.pixel_pca import pixel_components
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.model_file import TrainedVAE
 
 sys.path[:0] = [str(ROOT / "analysis")]
 decals_4 = importlib.import_module("decals_4")

@@ -40,19 +40,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from VAE_model import models, pixel_pca, pose, second_look, segmentation, structure
-from VAE_model.device import choose_device
+from VAE_model import models, pixel_pca, segmentation
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
-from VAE_model.prepared import Prepared
+from VAE_model.preparation import degradation as second_look
+from VAE_model.preparation import pose
+from VAE_model.preparation import structure_vector as structure
+from VAE_model.preparation.prepared_inputs import Prepared
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.scores import Question, set_question
 from VAE_model.stage import Problem, start
-from VAE_model.stretch import Stretch
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Trainer
+from VAE_model.training.device import choose_device
+from VAE_model.training.image_training import Files, Trainer
+from VAE_model.training.model_file import TrainedVAE
 
 sys.path[:0] = [str(ROOT), str(ROOT / "analysis")]
 classify, training = (importlib.import_module(name) for name in ("classify", "Galaxy_VAE_n"))

@@ -24,7 +24,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from VAE_model import parallel
-from VAE_model.adaptation import BEFORE
 from VAE_model.comparison_report import CARRIED, HOME, label_of, shown, surveys_of
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
@@ -32,6 +31,7 @@ from VAE_model.files import list_files, write_text
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import start
 from VAE_model.surveys import BASSMZLS, DECALS
+from VAE_model.transfer.adaptation import BEFORE
 
 STAGES = (
     "data/simulate.py",

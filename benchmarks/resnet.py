@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from VAE_model.device import autocast, choose_device
-from VAE_model.row_file import RowFile
+from VAE_model.data.row_file import RowFile
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.scores import Question
-from VAE_model.stretch import Stretch
+from VAE_model.training.device import autocast, choose_device
 
 HALF_WIDTH = 0.6  # of what it sees, in half-frames: a little more than the default network
 SIDE = 96  # pixels of it

@@ -31,10 +31,8 @@ from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed
 
 from VAE_model import neighbours, outliers
-from VAE_model.batches import batches, shuffled
 from VAE_model.cutout_writer import write_cutout
-from VAE_model.device import choose_device, computes_in
-from VAE_model.encoding import encode
+from VAE_model.extraction.extract import encode
 from VAE_model.files import write_parquet, write_text
 from VAE_model.models import build
 from VAE_model.packed import Packed
@@ -42,8 +40,10 @@ from VAE_model.parallel import cores
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import cross_match
 from VAE_model.stage import start
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training.device import choose_device, computes_in
+from VAE_model.training.image_training import Files, Recipe, Trainer
+from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)

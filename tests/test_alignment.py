@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from VAE_model import alignment, scores
+from VAE_model import scores
 from VAE_model.agreement import agreement, intervals
 from VAE_model.comparison import FIRST, OLD, SECOND, Scores, ask_all, transfer_of
+from VAE_model.transfer import alignment
 
 RNG = np.random.default_rng(3)
 

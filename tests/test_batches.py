@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from VAE_model.batches import _Buffers, batches
-from VAE_model.row_file import RowFile
+from VAE_model.data.row_file import RowFile
+from VAE_model.training.loader import _Buffers, batches
 
 
 def test_batches_that_are_kept_are_not_overwritten(tmp_path):

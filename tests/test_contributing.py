@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from pairs_of_tiny_run import add_second_survey
 
-from VAE_model import checkpoint
 from VAE_model.files import read_parquet
 from VAE_model.paths import ROOT, Run
 from VAE_model.simulation import Purpose
 from VAE_model.surveys import SURVEYS, survey_of
+from VAE_model.training import checkpoint
 
 GUIDE = ROOT / "docs" / "CONTRIBUTING.md"
 KINDS = ("A stage", "A network", "A method of adaptation", "A survey")

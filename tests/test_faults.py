@@ -20,7 +20,7 @@ from conftest import load_script, says_one_line
 from test_training import recipe
 
 import make_datatxt
-from VAE_model import checkpoint, parallel
+from VAE_model import parallel
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
 from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
@@ -28,8 +28,9 @@ from VAE_model.occupied import LOCK
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.image_training import Files, Trainer
+from VAE_model.training.model_file import TrainedVAE
 
 # Broken files
 

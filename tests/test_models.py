@@ -7,11 +7,14 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from VAE_model import checkpoint, device, models, pose, structure
-from VAE_model.elbo import Likelihood, kl_divergence
+from VAE_model import models
+from VAE_model.preparation import pose
+from VAE_model.preparation import structure_vector as structure
+from VAE_model.preparation.degradation import second_look
+from VAE_model.preparation.stretch import NOISE, Stretch
 from VAE_model.problem import Problem
-from VAE_model.second_look import second_look
-from VAE_model.stretch import NOISE, Stretch
+from VAE_model.training import checkpoint, device
+from VAE_model.training.losses import Likelihood, kl_divergence
 
 
 def ellipse(angle: float, x: float = 0.0, y: float = 0.0, ratio: float = 0.4) -> torch.Tensor:

@@ -15,8 +15,8 @@ from pairs_of_tiny_run import add_second_survey
 from VAE_model.files import sha256
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
-from VAE_model.stretch import Stretch
-from VAE_model.training import Files, Trainer
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training.image_training import Files, Trainer
 
 NOTEBOOKS = sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")])
 LARGEST = 1_000_000  # bytes

@@ -121,7 +121,7 @@ def test_dry_run_shows_and_writes_nothing(tmp_path, script):
         ("analysis/map.py", "map_40.parquet is missing: run python analysis/decals_3.py"),
         ("analysis/similar.py", "is missing: run python analysis/extract_latents.py"),
         ("analysis/probe.py", "is missing: run python analysis/extract_latents.py"),
-        ("outline/traversal.py", "vae_40.pt is missing: run python Galaxy_VAE_n.py"),
+        ("analysis/traversal.py", "vae_40.pt is missing: run python Galaxy_VAE_n.py"),
         ("analysis/report.py", "has no output of any stage: run make run"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_model_of_another_dimension_gets_one_line(small_run: Run, tmp_path, sc
     done = script("analysis/extract_latents.py", run)
     assert done.returncode == 1
     assert "has 4 latents, not 40" in done.stderr
-    for stage in ("analysis/probe.py", "outline/traversal.py"):
+    for stage in ("analysis/probe.py", "analysis/traversal.py"):
         said = says_one_line(script(stage, run))
         assert "latents_40.parquet is stale (model/vae_40.pt has changed since)" in said
 
@@ -179,7 +179,7 @@ def test_latents_of_another_dimension_get_one_line(small_run: Run, tmp_path, scr
     run = spoiled(
         small_run, tmp_path, "result/latents_40.parquet", as_bytes(table.drop(columns=last))
     )
-    for stage in ("analysis/similar.py", "analysis/probe.py", "outline/traversal.py"):
+    for stage in ("analysis/similar.py", "analysis/probe.py", "analysis/traversal.py"):
         assert "holds 39 latent variables, not 40" in says_one_line(script(stage, run))
 
 
@@ -214,7 +214,7 @@ def test_a_changed_input_makes_what_follows_stale(small_run: Run, tmp_path, scri
         (lambda lines: lines[::-1], "analysis/map.py"),
         (lambda lines: lines[:3] + lines[4:], "analysis/similar.py"),
         (lambda lines: lines[::-1], "analysis/probe.py"),
-        (lambda lines: [*lines, lines[0]], "outline/traversal.py"),
+        (lambda lines: [*lines, lines[0]], "analysis/traversal.py"),
     ],
     ids=["removed", "reordered", "reordered again", "doubled", "removed again",
          "map", "similar", "probe", "traversal"],

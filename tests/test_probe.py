@@ -12,14 +12,15 @@ import torch
 from conftest import load_script, run_script, says_one_line
 from scipy.ndimage import center_of_mass
 
-from VAE_model import checkpoint, models
+from VAE_model import models
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.probe import calibration, invariance, probing
 from VAE_model.simulation import repeats, sky
 from VAE_model.simulation.camera import draw_conditions
-from VAE_model.stretch import Stretch
 from VAE_model.surveys import DECALS
+from VAE_model.training import checkpoint
 
 STAGE, NUM_VAR = "analysis/probe.py", 5
 

@@ -9,10 +9,11 @@ import torch
 from conftest import NOISE, run_script, says_one_line
 from numpy.typing import NDArray
 
-from VAE_model import checkpoint, models, segmentation
+from VAE_model import models, segmentation
 from VAE_model.paths import Run
-from VAE_model.stretch import Stretch
-from VAE_model.trained import TrainedVAE
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training import checkpoint
+from VAE_model.training.model_file import TrainedVAE
 
 STARS = ((40, 60, 3), (200, 90, 2), (70, 210, 3))  # row, column, sigma in pixels
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from VAE_model import checkpoint, splits
-from VAE_model.batches import shuffled
+from VAE_model import splits
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import Problem
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.image_training import Files, Recipe, Trainer
+from VAE_model.training.loader import shuffled
 
 QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch", "16")
 

@@ -25,16 +25,16 @@ from pairs_of_tiny_run import (
     add_second_survey,
 )
 
-from VAE_model import checkpoint
-from VAE_model.adaptation import Adapter, recipe_of
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
-from VAE_model.fitting import Files
-from VAE_model.latents import read_means
-from VAE_model.pair_latents import read_sides
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.pairs import read_pairs, views
 from VAE_model.paths import ROOT, Run
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import checkpoint
+from VAE_model.training.loop import Files
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import Adapter, recipe_of
+from VAE_model.transfer.pair_latents import read_sides
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),

@@ -7,14 +7,15 @@ import torch
 from conftest import load_script, run_script
 from matplotlib.image import imread
 
-from VAE_model import checkpoint, models
+from VAE_model import models
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.files import read_parquet, write_parquet
 from VAE_model.paths import Run
+from VAE_model.preparation.stretch import SOFTENING
 from VAE_model.problem import Problem
-from VAE_model.stretch import SOFTENING
+from VAE_model.training import checkpoint
 
-STAGE = "outline/traversal.py"
+STAGE = "analysis/traversal.py"
 NUM_VAR = 4
 traversal = load_script(STAGE)
 

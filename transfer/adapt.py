@@ -15,15 +15,15 @@ Example: python transfer/adapt.py --methods paired --epochs 10
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.adaptation import BEFORE, METHODS, Adapter, recipe_of, save_mapped
-from VAE_model.device import Precision, choose_device
 from VAE_model.files import sha256, write_parquet
-from VAE_model.fitting import Files
-from VAE_model.pair_latents import encode_pairs, read_sides
 from VAE_model.pairs import read_pairs, views
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.device import Precision, choose_device
+from VAE_model.training.loop import Files
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import BEFORE, METHODS, Adapter, recipe_of, save_mapped
+from VAE_model.transfer.pair_latents import encode_pairs, read_sides
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Config:
     run: Path = Path("data/demo")
     """Folder of the run."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Entries of METHODS in VAE_model/adaptation.py: standardise, coral, continue, mmd, paired."""
+    """Entries of METHODS in VAE_model/transfer/adaptation.py: standardise, coral, continue, mmd,
+    paired."""
     num_var: int = 40
     """Number of latent variables of the model."""
     epochs: int = 10

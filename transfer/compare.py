@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model import galaxy_zoo, scores
-from VAE_model.adaptation import BEFORE, METHODS
 from VAE_model.agreement import Agreement, agreement, intervals
 from VAE_model.comparison import FIRST, SECOND, Scores, ask_all, transfer_of
 from VAE_model.comparison_report import (
@@ -35,9 +34,10 @@ from VAE_model.comparison_report import (
     verdicts,
 )
 from VAE_model.files import atomic, read_parquet, write_json, write_text
-from VAE_model.pair_latents import Sides, read_sides
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.transfer.adaptation import BEFORE, METHODS
+from VAE_model.transfer.pair_latents import Sides, read_sides
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ Example: python transfer/encode_pairs.py --num-var 40
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.adaptation import BEFORE
-from VAE_model.device import Precision
 from VAE_model.files import write_parquet
-from VAE_model.pair_latents import encode_pairs
 from VAE_model.pairs import read_pairs, views
 from VAE_model.paths import Run
 from VAE_model.stage import Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import BEFORE
+from VAE_model.transfer.pair_latents import encode_pairs
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,8 @@ CHAPTERS = [
         "turned down and up, and those that vary with it along. Only the numbers are measured; "
         "what changes in form is for you to see, and what one latent does to the mean galaxy it "
         "need not do to another.",
-        ("outline/traversal.py",),
-        "python outline/traversal.py",
+        ("analysis/traversal.py",),
+        "python analysis/traversal.py",
         run_tables.traversal,
     ),
     Chapter(

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from VAE_model.adaptation import BEFORE, RECOMMENDED
 from VAE_model.comparison_report import (
     agreement_rows,
     mcnemar_rows,
@@ -13,6 +12,7 @@ from VAE_model.comparison_report import (
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, details, element, join, percent, table
 from VAE_model.pages.run_tables import by_reason
+from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 _AGREEMENT = (
     "The same galaxies seen by both surveys. Distance: of a galaxy's two views, in scatters of the "

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import pose
-from VAE_model.batches import batches
 from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.packed import Packed
+from VAE_model.preparation import pose
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.segmentation import hide_neighbours
-from VAE_model.stretch import Stretch
+from VAE_model.training.loader import batches
 
 ROUND = 0.8  # axis ratio from which a galaxy has no position angle worth the name
 _BATCH = 32

@@ -23,7 +23,7 @@ import torch
 from astropy.io import fits
 from PIL import Image
 
-from VAE_model import checkpoint, galaxy_zoo, models
+from VAE_model import galaxy_zoo, models
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SHAPE, BadCutout, read_cutout
 from VAE_model.files import write_parquet, write_text
@@ -32,7 +32,8 @@ from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
 from VAE_model.stage import Stage, sidecar
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import checkpoint
+from VAE_model.training.model_file import TrainedVAE
 
 
 def _flux(seed: int = 0) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model.distributed import number, processes
+from VAE_model.data.row_file import RowFile
 from VAE_model.parallel import cores
-from VAE_model.row_file import RowFile
+from VAE_model.training.distributed import number, processes
 
 _AHEAD = 3  # batches in flight
 _READERS = min(4, cores())  # threads that read them

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.encoding import encode
-from VAE_model.latents import read_means
+from VAE_model.extraction.extract import encode
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.pairs import View
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.model_file import TrainedVAE
 
 _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"]
 

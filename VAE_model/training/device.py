@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from VAE_model import distributed
+from VAE_model.training import distributed
 
 Precision = Literal["auto", "float32", "bf16"]
 

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import checkpoint, distributed
-from VAE_model.batches import shuffled
-from VAE_model.elbo import Likelihood
 from VAE_model.files import write_text
 from VAE_model.problem import Problem
+from VAE_model.training import checkpoint, distributed
+from VAE_model.training.loader import shuffled
+from VAE_model.training.losses import Likelihood
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from VAE_model import checkpoint, models
-from VAE_model.device import Precision, autocast, choose_device, part_of_a_batch
-from VAE_model.pose import Pose
+from VAE_model import models
+from VAE_model.preparation.pose import Pose
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.problem import Problem
-from VAE_model.stretch import Stretch
+from VAE_model.training import checkpoint
+from VAE_model.training.device import Precision, autocast, choose_device, part_of_a_batch
 
 
 @dataclass(frozen=True)

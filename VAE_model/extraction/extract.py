@@ -6,12 +6,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.batches import batches
-from VAE_model.likeness import quality
+from VAE_model.extraction.reconstruction_quality import quality
 from VAE_model.packed import Packed
-from VAE_model.pose import Pose
-from VAE_model.prepared import Prepared
-from VAE_model.trained import TrainedVAE
+from VAE_model.preparation.pose import Pose
+from VAE_model.preparation.prepared_inputs import Prepared
+from VAE_model.training.loader import batches
+from VAE_model.training.model_file import TrainedVAE
 
 
 def encode(

@@ -16,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model import alignment, checkpoint, models
-from VAE_model.alignment import Method
-from VAE_model.device import Precision, autocast
-from VAE_model.elbo import Likelihood, kl_divergence
+from VAE_model import models
 from VAE_model.files import sha256
-from VAE_model.fitting import Files, Loop, plain
 from VAE_model.pairs import View
-from VAE_model.prepared import Prepared
-from VAE_model.trained import TrainedVAE
+from VAE_model.preparation.prepared_inputs import Prepared
+from VAE_model.training import checkpoint
+from VAE_model.training.device import Precision, autocast
+from VAE_model.training.loop import Files, Loop, plain
+from VAE_model.training.losses import Likelihood, kl_divergence
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer import alignment
+from VAE_model.transfer.alignment import Method
 
 METHODS = {
     "standardise": Method(

@@ -9,15 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model import distributed, models
-from VAE_model.batches import batches, shuffled
-from VAE_model.device import Precision, autocast, compiled, part_of_a_batch
-from VAE_model.elbo import Likelihood, kl_divergence
-from VAE_model.fitting import Files, Loop, plain
+from VAE_model import models
 from VAE_model.packed import Packed
-from VAE_model.prepared import Prepared
-from VAE_model.second_look import second_look
-from VAE_model.stretch import SOFTENING, Kind, Stretch
+from VAE_model.preparation.degradation import second_look
+from VAE_model.preparation.prepared_inputs import Prepared
+from VAE_model.preparation.stretch import SOFTENING, Kind, Stretch
+from VAE_model.training import distributed
+from VAE_model.training.device import Precision, autocast, compiled, part_of_a_batch
+from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.loop import Files, Loop, plain
+from VAE_model.training.losses import Likelihood, kl_divergence
 
 __all__ = ["Files", "Recipe", "Trainer"]
 

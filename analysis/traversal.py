@@ -12,7 +12,7 @@ Reads:  model/vae_40.pt, result/latents_40.parquet
 Writes: figures/traversal_40.png, result/traversal_40.parquet: a row an image: latent, kl (nats),
         scatter, step, mag_r, colour (g-r), half_light (arcsec)
 
-Example: python outline/traversal.py --latents 6
+Example: python analysis/traversal.py --latents 6
 """
 
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.elbo import kl_divergence
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.files import write_parquet
-from VAE_model.latents import read_means
 from VAE_model.paths import Run
-from VAE_model.pose import Pose
+from VAE_model.preparation.pose import Pose
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.losses import kl_divergence
+from VAE_model.training.model_file import TrainedVAE
 
 APERTURE = 15.0  # arcsec: radius in which fluxes are summed; the decoder's frame is 34 across
 

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import distributed, pose, segmentation, structure
-from VAE_model.batches import batches
+from VAE_model import segmentation
+from VAE_model.data.row_file import RowFile
 from VAE_model.files import atomic
 from VAE_model.packed import Packed
-from VAE_model.pose import Pose
+from VAE_model.preparation import pose
+from VAE_model.preparation import structure_vector as structure
+from VAE_model.preparation.pose import Pose
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.problem import Problem
-from VAE_model.row_file import RowFile
-from VAE_model.stretch import Stretch
+from VAE_model.training import distributed
+from VAE_model.training.loader import batches
 
 _BATCH = 64
 

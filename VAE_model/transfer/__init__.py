@@ -1,0 +1,1 @@
+"""Domain adaptation: pairs of images of the same galaxies in two surveys."""
