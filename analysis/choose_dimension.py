@@ -23,7 +23,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from VAE_model import galaxy_zoo, scores
-from VAE_model.extraction.reconstruction_quality import quality
+from VAE_model.evaluation.reconstruction import quality
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic, read_parquet, sha256, write_json
 from VAE_model.packed import Packed

@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytorch_msssim import ssim as library
 
-from VAE_model.extraction.reconstruction_quality import quality, ssim
+from VAE_model.evaluation.reconstruction import quality, ssim
 
 
 def test_ssim_is_that_of_the_library():

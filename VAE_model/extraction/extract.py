@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.extraction.reconstruction_quality import quality
+from VAE_model.evaluation.reconstruction import quality
 from VAE_model.packed import Packed
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.prepared_inputs import Prepared

@@ -1,0 +1,1 @@
+"""What is measured: scores and their intervals, outliers, similarity, what the latents tell."""
