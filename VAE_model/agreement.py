@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from VAE_model.scores import Estimate
-from VAE_model.transfer.alignment import mmd
+from VAE_model.training.losses import mmd
 
 _FOLDS = 5
 _MOST = 2000  # galaxies that the discrepancy is measured on

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from VAE_model import models
-from VAE_model.layers import Upsampling
+from VAE_model.layers import FusedUpsampling
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,17 @@ class _Walk:
         self.way.outputs.append(output)
 
 
-def dissect(network: nn.Module) -> Anatomy:
+def dissect(network: models.VAE) -> Anatomy:
     """Send one image, an inclined galaxy, through a network of VAE_model.models."""
     axis = torch.linspace(-4, 4, models.SIZE)
     galaxy = torch.exp(-((axis + axis[:, None]) ** 2) - 0.2 * (axis - axis[:, None]) ** 2)
     image = galaxy.expand(1, models.BANDS, -1, -1).contiguous()
     walk = _Walk(network)
     network.eval()
-    fused = [module for module in network.modules() if isinstance(module, Upsampling)]
+    fused = [module for module in network.modules() if isinstance(module, FusedUpsampling)]
     try:
         for module in fused:
-            module.as_written = True
+            module.layer_by_layer = True
         with torch.no_grad():
             inputs, pose = network.prepare(image)
             walk.part = "encode"
@@ -124,7 +124,7 @@ def dissect(network: nn.Module) -> Anatomy:
             restored = network.restore(decoded, pose)
     finally:
         for module in fused:
-            module.as_written = False
+            module.layer_by_layer = False
         for handle in walk.handles:
             handle.remove()
     encoder, *beside = sorted(walk.ways["encode"], key=lambda way: -len(way.layers))

@@ -23,7 +23,7 @@ MADE_BY = [
     ("train.txt", "python make_datatxt.py"),
     ("rejected.csv", "python make_datatxt.py"),
     ("model/dimensions/*", "python analysis/choose_dimension.py"),
-    ("model/vae_*_*.pt", "python transfer/adapt.py"),
+    ("model/vae_*_*.safetensors", "python transfer/adapt.py"),
     ("model/*", "python Galaxy_VAE_n.py"),
     ("result/latents_*", "python analysis/extract_latents.py"),
     ("result/classes.parquet", "python analysis/decals_1.py"),
@@ -114,12 +114,14 @@ class Run:
         return self.folder / "packed"
 
     def model(self, num_var: int, method: str = "") -> Path:
-        """Best model on validation: vae_40.pt, or vae_40_<method>.pt after adaptation."""
-        return self.folder / "model" / f"vae_{num_var}{'_' + method if method else ''}.pt"
+        """Best model on validation: vae_40.safetensors; vae_40_<method> after adaptation."""
+        name = f"vae_{num_var}{'_' + method if method else ''}.safetensors"
+        return self.folder / "model" / name
 
     def model_last(self, num_var: int, method: str = "") -> Path:
         """Checkpoint to resume from."""
-        return self.model(num_var, method).with_name(self.model(num_var, method).stem + "_last.pt")
+        best = self.model(num_var, method)
+        return best.with_name(f"{best.stem}_last.safetensors")
 
     def model_log(self, num_var: int, method: str = "") -> Path:
         """A JSON line an epoch."""
@@ -128,7 +130,7 @@ class Run:
 
     def dimension_model(self, num_var: int) -> Path:
         """A model of choose_dimension.py: trained briefly, to compare dimensions only."""
-        return self.folder / "model" / "dimensions" / f"vae_{num_var}.pt"
+        return self.folder / "model" / "dimensions" / f"vae_{num_var}.safetensors"
 
     def latents(self, num_var: int) -> Path:
         return self.result(f"latents_{num_var}.parquet")

@@ -78,15 +78,15 @@ def start(
     given = tyro.cli(arguments, description=description, prog=sys.argv[0])
     _dry_run, _started = given.dry_run, True
     try:
-        if distributed.processes() > 1 and not several:
+        if distributed.world_size() > 1 and not several:
             raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
-        distributed.join()
+        distributed.start()
         main(given.config)
-        distributed.leave()
+        distributed.stop()
     except Problem as problem:
         sys.exit(f"error: {problem}")
     except RuntimeError as error:
-        if distributed.processes() == 1 or not distributed.was_lost(error):
+        if distributed.world_size() == 1 or not distributed.is_loss_of_process(error):
             raise
         sys.exit(f"error: {distributed.LOST}")
     except OSError as error:
@@ -183,21 +183,23 @@ class Stage:
         named = {self._name(path): path for path in self.inputs}
         self.identities = {name: _identify(path, known.get(name)) for name, path in named.items()}
         fresh = not unfinished and self._outputs_are_fresh()
-        distributed.wait()  # no process writes before all have looked
+        distributed.barrier()  # no process writes before all have looked
         if fresh:
             names = ", ".join(self.run.show(path) for path in self.outputs)
-            print(f"{self.script}: nothing to do, input and constants are unchanged ({names})")
+            distributed.say(
+                f"{self.script}: nothing to do, input and constants are unchanged ({names})"
+            )
             return True
         self._check_writable()
         self._begin()
-        print(f"{self.script}: {self._describe_inputs()}", flush=True)
+        distributed.say(f"{self.script}: {self._describe_inputs()}")
         return False
 
     def finish(self, **numbers: Any) -> None:
         """Write the side-cars; `numbers` are what the stage wants remembered beside its outputs.
         Of several processes the first does, when all are done."""
-        distributed.wait()
-        if distributed.number():
+        distributed.barrier()
+        if distributed.rank():
             return
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
@@ -243,7 +245,7 @@ class Stage:
     def _occupy(self) -> None:
         """Be alone in the run, as a script, of several processes by the first; a notebook or a test
         that calls `main` may share it."""
-        if _started and not distributed.number():
+        if _started and not distributed.rank():
             occupy(self.run.folder, self.run.show(self.run.folder))
 
     def _check_inputs(self) -> None:
@@ -280,7 +282,7 @@ class Stage:
     def _begin(self) -> None:
         """Say in the side-cars of outputs that are to be replaced that they are at stake: what a
         run that does not end has written is not taken for what they describe."""
-        if distributed.number():
+        if distributed.rank():
             return
         for path in self.outputs:
             try:

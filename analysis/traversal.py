@@ -8,7 +8,7 @@ divergence from the prior, which is how much of a galaxy each carries.
 Drawn at one pose: centred, the major axis along x. Beside the images stand numbers measured on
 them; what changes in form is left to the reader.
 
-Reads:  model/vae_40.pt, result/latents_40.parquet
+Reads:  model/vae_40.safetensors, result/latents_40.parquet
 Writes: figures/traversal_40.png, result/traversal_40.parquet: a row an image: latent, kl (nats),
         scatter, step, mag_r, colour (g-r), half_light (arcsec)
 
@@ -73,7 +73,7 @@ def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
     Raises Problem where there are fewer than two, or no widths of the posterior.
     """
     source = run.latents(num_var)
-    table, means = read_means(run, source, num_var, ("logvar_", "flag_", "pose_angle"))
+    table, means = read_means(run, source, num_var, ("logvar_", "flag_", "image_angle"))
     names = [f"logvar_{number:02d}" for number in range(num_var)]
     if lacking := [name for name in names if name not in table]:
         raise Problem(f"{run.show(source)} has no column {lacking[0]}: run {run.made_by(source)}")
@@ -87,7 +87,7 @@ def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
     means, widths = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
     kl = kl_divergence(torch.tensor(means), torch.tensor(widths)).mean(dim=0).numpy()
     covariance = np.atleast_2d(np.cov(means, rowvar=False, bias=True)).astype(np.float32)
-    return Cloud(means.mean(axis=0), covariance, kl), "pose_angle" in table
+    return Cloud(means.mean(axis=0), covariance, kl), "image_angle" in table
 
 
 def walk(
@@ -104,7 +104,9 @@ def walk(
 def facing(count: int) -> Pose:
     """The pose of a galaxy in the middle of the frame whose major axis lies along x."""
     zero = torch.zeros(count)
-    return Pose(angle=zero, x=zero, y=zero, size=zero, ratio=zero + 1, hidden=zero)
+    return Pose(
+        angle=zero, x=zero, y=zero, rms_radius=zero, axis_ratio=zero + 1, masked_fraction=zero
+    )
 
 
 def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from VAE_model import outliers
-from VAE_model.extraction.extract import encode
+from VAE_model.extraction.extract import extract
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT
 from VAE_model.pixel_pca import pixel_components
@@ -30,7 +30,7 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
     components = pixel_components(
         packed.images, np.flatnonzero(train), rows, 40, stretch=model.stretch
     )
-    latents = encode(packed, model, 64)
+    latents = extract(packed, model, 64)
     table = pd.concat([packed.index, latents], axis=1)
     means = latents.filter(like="mu_").to_numpy(np.float32)
     without_classes = np.zeros((len(rows), 0), bool)

@@ -41,20 +41,19 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from VAE_model import models, pixel_pca, segmentation
+from VAE_model.extraction.extract import extract_means
 from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import ROOT, Run
-from VAE_model.preparation import degradation as second_look
-from VAE_model.preparation import pose
-from VAE_model.preparation import structure_vector as structure
-from VAE_model.preparation.prepared_inputs import Prepared
+from VAE_model.preparation import degradation, pose, structure_vector
+from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.scores import Question, set_question
 from VAE_model.stage import Problem, start
 from VAE_model.training.device import choose_device
-from VAE_model.training.image_training import Files, Trainer
+from VAE_model.training.loop import Files, ImageTask, Trainer
 from VAE_model.training.model_file import TrainedVAE
 
 sys.path[:0] = [str(ROOT), str(ROOT / "analysis")]
@@ -134,7 +133,7 @@ class Task:
 def code(variant: str = "") -> str:
     """Changes with the code that makes the features: what older code made is not kept."""
     own = {"pixels": (pixel_pca,), "resnet": (resnet,), "published": (models,)}
-    modules = own.get(variant, (models, segmentation, pose, second_look, structure))
+    modules = own.get(variant, (models, segmentation, pose, degradation, structure_vector))
     sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
@@ -188,7 +187,7 @@ def open_task(config: Config, name: str) -> Task:
 def prepared(task: Task) -> tuple[torch.nn.Module, Iterable[Tensor]]:
     """The default network, as it is built, and what it sees of all images, in blocks."""
     network, device = models.build("structured", LATENTS), torch.device("cpu")
-    inputs = Prepared(task.packed, network, task.stretch, device)
+    inputs = PreparedInputs(task.packed, network, task.stretch, device)
     return network, (part for _, part, _ in inputs.batches(np.arange(len(task)), 256))
 
 
@@ -222,21 +221,19 @@ def train(config: Config, task: Task, seed: int, **constants: Any) -> TrainedVAE
     if config.quick:
         constants |= {"epochs": 1}
     of = training.Config(seed=seed, **constants)
-    name = f"{of.network}_{seed}_{of.neighbours}{'' if of.learning_rate else '_untrained'}"
+    name = f"{of.network}_{seed}_{of.contaminants}{'' if of.learning_rate else '_untrained'}"
     folder = ROOT / config.folder / "models" / task.name / code()
-    files = Files(*(folder / f"{name}{end}" for end in (".pt", "_last.pt", "_log.jsonl")))
-    recipe = training.recipe(of, LATENTS, task.stretch)
-    device = choose_device()
-    Trainer(task.packed, sha256(task.run.train_txt), recipe, files, device).run(name)
+    files = Files.of(folder / f"{name}.safetensors")
+    settings = training.settings_of(of, LATENTS, task.stretch)
+    images = ImageTask(task.packed, sha256(task.run.train_txt), settings, choose_device())
+    Trainer(images, files).run(name)
     return TrainedVAE.load(files.best, LATENTS, precision="auto")
 
 
 def by_network(config: Config, task: Task, seed: int, **constants: Any) -> NDArray[np.float32]:
     """Its latents."""
     model = train(config, task, seed, **constants)
-    inputs = Prepared(task.packed, model.network, task.stretch, model.device)
-    parts = inputs.batches(np.arange(len(task)), 64)
-    return np.concatenate([model.encode_inputs(part)[0].cpu().numpy() for _, part, _ in parts])
+    return extract_means(task.packed, model, 64, np.arange(len(task)))
 
 
 def by_published(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
@@ -249,7 +246,7 @@ def by_untrained(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
 
 
 def by_neighbours_too(config: Config, task: Task, seed: int) -> NDArray[np.float32]:
-    return by_network(config, task, seed, neighbours="kept")
+    return by_network(config, task, seed, contaminants="kept")
 
 
 FEATURES: dict[str, Callable[[Config, Task, int], NDArray[np.float32]]] = {

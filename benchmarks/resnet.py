@@ -1,7 +1,7 @@
-"""The supervised mark of benchmarks/features.py: ResNet-18 (He et al. 2016), told the labels.
+"""The supervised rival in benchmarks/features.py: ResNet-18 (He et al. 2016).
 
-From random weights, on turned and mirrored images, a head a question; the answer is that of the
-mean over eight views.
+Trained from random weights on rotated and mirrored images, with one head per question; predictions
+are averaged over eight rotations and reflections.
 """
 
 import math
@@ -19,13 +19,13 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.scores import Question
 from VAE_model.training.device import autocast, choose_device
 
-HALF_WIDTH = 0.6  # of what it sees, in half-frames: a little more than the default network
-SIDE = 96  # pixels of it
+HALF_WIDTH = 0.6  # of its input, in half-widths of the image: the default network has 0.5
+SIDE = 96  # pixels of its input
 RATE, DECAY, BATCH = 1e-3, 0.05, 64
 
 
 class Network(nn.Module):
-    """Features of the last layer (N, 512), and a head a question."""
+    """Features of the last layer (N, 512), and one head per question."""
 
     FAST_IN_BF16 = True
 
@@ -42,7 +42,8 @@ class Network(nn.Module):
 def fit_resnet(
     images: RowFile, stretch: Stretch, questions: Sequence[Question], epochs: int, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
-    """The answer to each test galaxy by question, as codes, and the features of all images."""
+    """Return the predicted answer codes of each question's test galaxies, and the features of all
+    images."""
     device = choose_device()
     network = Network([len(q.answers) for q in questions]).to(device)
     network.to(memory_format=torch.channels_last)
@@ -50,7 +51,7 @@ def fit_resnet(
     codes = torch.full((len(images), len(questions)), -1)
     for column, q in enumerate(questions):
         codes[q.train, column] = torch.from_numpy(q.train_codes)
-    weights = [  # of an answer, so that all count the same, as in the forests
+    weights = [  # of each answer: balanced, as in the random forests
         torch.tensor(len(q.train) / len(q.answers) / np.bincount(q.train_codes)).float().to(device)
         for q in questions
     ]
@@ -65,28 +66,28 @@ def fit_resnet(
         for part in rows[torch.randperm(len(rows), generator=generator)].split(BATCH):
             angle = 2 * math.pi * torch.rand(len(part), generator=generator)
             mirror = torch.randint(0, 2, (len(part),), generator=generator) * 2.0 - 1
-            seen = view(small[part], angle, mirror).to(device)
+            inputs = transformed(small[part], angle, mirror).to(device)
             with autocast(device, "auto", network):
-                features = network(seen)
+                features = network(inputs)
             losses = []
             for column, head in enumerate(network.heads):
                 truth = codes[part, column].to(device)
                 if (truth >= 0).any():
-                    said = head(features.float())
-                    losses.append(F.cross_entropy(said, truth, weights[column], ignore_index=-1))
+                    logits = head(features.float())
+                    losses.append(F.cross_entropy(logits, truth, weights[column], ignore_index=-1))
             optimizer.zero_grad()
             torch.stack(losses).mean().backward()
             optimizer.step()
             schedule.step()
-    features, probabilities = _views(network, small, device)
+    features, probabilities = _predict(network, small, device)
     return {
         q.name: of[q.test].argmax(dim=1).numpy()
         for q, of in zip(questions, probabilities, strict=True)
     }, features
 
 
-def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
-    """The middle of images (N, 3, y, x), turned by `angle` (radians) and mirrored where -1."""
+def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
+    """Return the middle of images (N, 3, y, x), turned by `angle` (radians), mirrored where -1."""
     cos, sin = HALF_WIDTH * angle.cos(), HALF_WIDTH * angle.sin()
     none = torch.zeros_like(cos)
     rows = [torch.stack([mirror * cos, -sin, none], 1), torch.stack([mirror * sin, cos, none], 1)]
@@ -96,10 +97,10 @@ def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _views(
+def _predict(
     network: Network, small: Tensor, device: torch.device
 ) -> tuple[NDArray[np.float32], list[Tensor]]:
-    """Features and the answers' probabilities of all images, means of eight views."""
+    """Return features and class probabilities, averaged over eight transformations."""
     network.eval()
     features, found = [], [[] for _ in network.heads]
     for part in small.split(256):
@@ -108,16 +109,16 @@ def _views(
             angle = torch.full((len(part),), number % 4 * math.pi / 2)
             mirror = torch.full((len(part),), 1.0 if number < 4 else -1.0)
             with autocast(device, "auto", network):
-                each.append(network(view(part, angle, mirror).to(device)).float())
+                each.append(network(transformed(part, angle, mirror).to(device)).float())
         features.append(torch.stack(each).mean(dim=0).cpu())
         for column, head in enumerate(network.heads):
-            said = torch.stack([head(one).softmax(dim=1) for one in each])
-            found[column].append(said.mean(dim=0).cpu())
+            classes = torch.stack([head(one).softmax(dim=1) for one in each])
+            found[column].append(classes.mean(dim=0).cpu())
     return torch.cat(features).numpy(), [torch.cat(of) for of in found]
 
 
 def _small(images: RowFile, stretch: Stretch) -> Tensor:
-    """Stretched, averaged to half the resolution: (N, 3, 128, 128)."""
+    """Return images stretched and averaged to half the resolution: (N, 3, 128, 128)."""
     blocks = range(0, len(images), 64)
     parts = [stretch(torch.from_numpy(images[first : first + 64])) for first in blocks]
     return torch.cat([F.avg_pool2d(part, 2) for part in parts])

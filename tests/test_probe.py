@@ -175,7 +175,7 @@ def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
 def test_a_model_that_the_latents_are_not_of_is_one_clear_line(encoded_run: Run, tmp_path):
     content = checkpoint.load(encoded_run.model(NUM_VAR))
     content["weights"]["linear_encoder.weight"].neg_()
-    other = tmp_path / "other.pt"
+    other = tmp_path / "other.safetensors"
     checkpoint.save(other, content)
     done = run_script(STAGE, encoded_run, "--num-var", str(NUM_VAR), "--model", str(other))
     assert "the latents are not of this model" in says_one_line(done)

@@ -41,7 +41,7 @@ def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
     table[["iauname", "path"]] = "name"
     table[["ra", "dec"]] = 1.0
     if network == "structured":
-        table["pose_angle"] = 0.3
+        table["image_angle"] = 0.3
     write_parquet(run.latents(NUM_VAR), table)
     return run
 

@@ -1,8 +1,9 @@
-"""Both views of each pair through the model as it was trained on the first survey alone.
+"""Encode both images of each pair by the model as it was trained on the first survey alone.
 
-Reads:  transfer/pairs.parquet, model/vae_40.pt
-Writes: transfer/latents_no_tf.parquet: two rows a pair, one a survey: pair, survey, iauname, ra,
-        dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim, pose_*
+Reads:  transfer/pairs.parquet, model/vae_40.safetensors
+Writes: transfer/latents_no_tf.parquet: two rows per pair, one per survey: pair, survey,
+        iauname, ra, dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim and the
+        pose (VAE_model/extraction/extract.py)
 
 Example: python transfer/encode_pairs.py --num-var 40
 """
@@ -26,15 +27,15 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables of the model."""
-    batch: int = 64
-    """Images in a batch."""
+    batch_size: int = 64
+    """Images per batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
-    it (the published one); else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster
+    in it (the published one); else float32."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack images where that is not done yet; 0: one a core."""
+    """Processes that pack images if that is still to be done; 0: one per core."""
 
 
 def main(config: Config) -> None:
@@ -45,7 +46,7 @@ def main(config: Config) -> None:
         return
     pairs = read_pairs(run)
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch)
+    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch_size)
     write_parquet(target, table)
     scores = table.groupby("survey", sort=False)["ssim"].median().to_dict()
     words = ", ".join(f"{survey} {value:.3f}" for survey, value in scores.items())

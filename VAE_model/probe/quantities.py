@@ -104,7 +104,9 @@ def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
     with tqdm(total=len(rows), desc="measuring images", unit="image") as progress:
         for chunk, flux in batches(packed.images, rows, _BATCH, torch.device("cpu")):
             where = pose.measure(*hide_neighbours(stretch(flux)))
-            parts.append(torch.stack([where.size, where.ratio, where.angle], dim=1).numpy())
+            parts.append(
+                torch.stack([where.rms_radius, where.axis_ratio, where.angle], dim=1).numpy()
+            )
             progress.update(len(chunk))
     found = pd.DataFrame(np.concatenate(parts).astype(float), columns=["size", "ratio", "angle"])
     found["size"] *= SIZE / 2 * PIXEL_SCALE

@@ -1,84 +1,93 @@
-"""Model files: a dict of tensors and plain values that carries its own config.
+"""Model files: safetensors with the plain values, as JSON, in the file's metadata.
 
-Loaded with weights_only=True, so that a model file can hold data and never code.
+The content is a nested dictionary, such as {"config": {...}, "weights": {name: tensor}}. A tensor's
+name in the file is the path to it, "weights/encoder.0.weight". A hash of all of it is kept in the
+file. A model file holds data and never code.
 """
 
-import io
-import pickletools
-import zipfile
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from VAE_model.files import atomic
 from VAE_model.problem import Problem
 
-FORMAT = "Galaxy_VAE 1"
-
-# All that the pickle in a model file may name: tensors, their kinds, and ordered dictionaries.
-_KINDS = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Bool")
-_NAMED = {
-    "collections OrderedDict",
-    "torch Size",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in _KINDS),
-}
+FORMAT = "Galaxy_VAE 2"
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain values, whole or not at all."""
-    whole = io.BytesIO()  # torch's own writing to a full disk ends in an error of torch's own
-    torch.save({"format": FORMAT, **content}, whole)
+    """Write tensors and plain values to a model file, whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    text = json.dumps(_take_tensors(content, "", tensors), sort_keys=True)
+    # The only key: safetensors writes several in any order.
+    metadata = {FORMAT: json.dumps({"sha256": _hash(text, tensors), "values": text})}
+    whole = to_bytes(tensors, metadata)
     with atomic(path) as temporary:
-        temporary.write_bytes(whole.getbuffer())
+        temporary.write_bytes(whole)
 
 
 def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str, Any]:
     """Read a model file onto the CPU.
 
-    Raises Problem where it is missing, corrupt, or no model file of this project.
+    needs: keys that it must have. Raises Problem if the file is missing, corrupt, or not a model
+    file of this project.
     """
-    again = "delete it and run python Galaxy_VAE_n.py"
+    remedy = "delete it and run python Galaxy_VAE_n.py"
     if not path.exists():
         raise Problem(f"{path} is missing: run python Galaxy_VAE_n.py")
     try:
-        _check_archive(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # on mangled bytes the unpickler raises nearly anything
-        why = f" ({error})" if isinstance(error, _Refused) else ""
-        raise Problem(
-            f"{path} is corrupt, or holds more than tensors and plain values{why}: {again}"
-        ) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise Problem(f"{path} is no model file of this project ({FORMAT}): {again}")
-    lacking = [key for key in needs if key not in content]
-    if lacking:
-        raise Problem(f"{path} lacks {', '.join(lacking)}: {again}")
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # the readers raise nearly anything on damaged bytes
+        raise Problem(f"{path} is corrupt, or no safetensors file ({error}): {remedy}") from None
+    if FORMAT not in metadata:
+        raise Problem(f"{path} is not a model file of this project ({FORMAT}): {remedy}")
+    try:
+        record = json.loads(metadata[FORMAT])
+        if record["sha256"] != _hash(record["values"], tensors):
+            raise ValueError("its hash is another")
+        content = json.loads(record["values"])
+        for name, tensor in tensors.items():
+            *parents, last = name.split("/")
+            place = content
+            for key in parents:
+                place = place[key]
+            place[last] = tensor
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Problem(f"{path} is corrupt ({error}): {remedy}") from None
+    if missing := [key for key in needs if key not in content]:
+        raise Problem(f"{path} has no {', '.join(missing)}: {remedy}")
     for key in {"config", "weights"} & set(needs):
         if not isinstance(content[key], dict):
-            raise Problem(f"{path}: its {key} is no table of names: {again}")
+            raise Problem(f"{path}: its {key} is not a dictionary: {remedy}")
     return content
 
 
-class _Refused(Exception):
-    """Why an archive is not even given to the unpickler."""
+def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a nested dictionary without its tensors, which go to `tensors` under their paths."""
+    if not isinstance(value, dict):
+        return value
+    rest = {}
+    for key, inner in value.items():
+        path = f"{name}/{key}" if name else str(key)
+        if isinstance(inner, Tensor):
+            tensors[path] = inner.detach().contiguous()
+        else:
+            rest[str(key)] = _take_tensors(inner, path, tensors)
+    return rest
 
 
-def _check_archive(path: Path) -> None:
-    """What torch does not look at: the checksums, compressed members (bombs), and what else than
-    tensors the pickle names, before anything of it is run.
-
-    weights_only=True has the last word, but lets bytearray(10**10) through.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise _Refused("its members are compressed")
-        if (damaged := archive.testzip()) is not None:
-            raise _Refused(f"checksum of {damaged}")
-        pickles = [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
-    for content in pickles:
-        for code, argument, _ in pickletools.genops(content):
-            named = code.name in ("GLOBAL", "INST")
-            if (named and argument not in _NAMED) or code.name == "STACK_GLOBAL":
-                raise _Refused(f"it names {argument}")
+def _hash(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,8 +1,14 @@
-"""Several processes that work as one: one a GPU or a few cores, on one machine or many.
+"""Several processes that work on one job, each with a GPU or a share of the CPU cores.
 
-torchrun starts them and says in the environment how many there are and which one this is; started
-by python alone, a script is the only process, and everything here does nothing. Processes speak
-through NCCL between GPUs and through gloo between CPUs. The first process alone writes.
+torchrun starts them and sets the environment variables that `rank` and `world_size` read. A script
+started by python alone is the only process, and everything here does nothing. Processes
+communicate through NCCL between GPUs and through gloo between CPUs. Only rank 0 writes and prints.
+
+Gradients are summed by `all_sum` and not by DistributedDataParallel: the batch, its order and its
+random draws must be those of one process, so that a job may resume with another number of them.
+Each process then has a share of every batch, which may differ from the others' and may be empty;
+DistributedDataParallel averages over equal shares and waits for ever for a process without one.
+The networks have fewer than 10^6 parameters: one message per step is short beside the step.
 """
 
 from __future__ import annotations
@@ -13,97 +19,90 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partialmethod
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-if TYPE_CHECKING:  # a script alone, which may need no torch, does not wait for it
+if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
     from torch import Tensor
 
-_PATIENCE = timedelta(hours=24)  # the first process may pack for hours while the others wait
+_TIMEOUT = timedelta(hours=24)  # rank 0 may pack images for hours while the others wait
 LOST = (
     "the job was stopped, or another of its processes has ended, and this one with it: "
     "the same command goes on after the last whole epoch"
 )
 
 
-def processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def number() -> int:
-    """Of this process, from 0."""
+def rank() -> int:
+    """Return the number of this process, from 0."""
     return int(os.environ.get("RANK", 0))
 
 
-def join() -> None:
-    """Meet the other processes, if there are any; all but the first fall silent."""
-    if processes() == 1:
+def world_size() -> int:
+    """Return the number of processes."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def say(text: str) -> None:
+    """Print a line, from rank 0 only."""
+    if rank() == 0:
+        print(text, flush=True)
+
+
+def start() -> None:
+    """Connect to the other processes, if there are any."""
+    if world_size() == 1:
         return
     import torch
     from torch import distributed
 
     if distributed.is_initialized():
         return
+    backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-        distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)
-    else:
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
-    signal.signal(signal.SIGTERM, _stopped)
-    if number():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
-        tqdm.__init__ = partialmethod(tqdm.__init__, disable=True)
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend, timeout=_TIMEOUT)
+    signal.signal(signal.SIGTERM, _end)
 
 
-def _stopped(*_: object) -> None:
-    """torchrun ends the others when a process is gone: say so, and wait for nobody."""
+def _end(*_: object) -> None:
+    """End at once with one line: torchrun sends SIGTERM to the others when a process is gone."""
     sys.stderr.write(f"error: {LOST}\n")
     sys.stderr.flush()
     os._exit(1)
 
 
-def leave() -> None:
-    if processes() == 1:
-        return
-    from torch import distributed
+def stop() -> None:
+    """Disconnect from the other processes."""
+    if world_size() > 1:
+        from torch import distributed
 
-    if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def wait() -> None:
-    """Until every process is here."""
-    if processes() > 1:
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
         import torch
 
-        add_up(torch.zeros(1))
+        all_sum([torch.zeros(1)])
 
 
-def add_up(tensor: Tensor) -> None:
-    """Replace a tensor by its sum over the processes, the same on all."""
-    if processes() > 1:
-        from torch import distributed
-
-        distributed.all_reduce(tensor)
-
-
-def add_up_all(tensors: Sequence[Tensor]) -> None:
-    """The same for several tensors, in one message."""
-    if processes() == 1:
+def all_sum(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over the processes, in one message."""
+    if world_size() == 1:
         return
     import torch
+    from torch import distributed
 
-    whole = torch.cat([tensor.flatten() for tensor in tensors])
-    add_up(whole)
-    for tensor, part in zip(tensors, whole.split([t.numel() for t in tensors]), strict=True):
+    message = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(message)
+    for tensor, part in zip(tensors, message.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
 
-def as_the_first(tensors: Sequence[Tensor]) -> None:
-    """Give the first process's values to all."""
-    if processes() > 1:
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by those of rank 0."""
+    if world_size() > 1:
         from torch import distributed
 
         for tensor in tensors:
@@ -111,16 +110,16 @@ def as_the_first(tensors: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def first_alone() -> Iterator[None]:
-    """The first process does it, then the others, which find it done."""
-    if number():
-        wait()
+def rank_0_first() -> Iterator[None]:
+    """Run a block on rank 0, then on the others, which find its files."""
+    if rank():
+        barrier()
     yield
-    if not number():
-        wait()
+    if not rank():
+        barrier()
 
 
-def was_lost(error: RuntimeError) -> bool:
-    """Whether an error means that another process is gone."""
+def is_loss_of_process(error: RuntimeError) -> bool:
+    """Return whether an error means that another process is gone."""
     words = ("connection closed", "connection reset", "gloo", "nccl", "broken pipe", "recvvalue")
     return any(word in str(error).lower() for word in words)

@@ -1,10 +1,13 @@
-"""Fitting a network by epochs: steps, validation, checkpoints, guards; what is fitted is left open.
+"""The training loop: batches in, loss, gradients, step; after each epoch validation, checkpoint.
 
-After every epoch the state goes to <name>_last.pt, and to <name>.pt when the validation loss is
-the best so far. What an epoch does depends on the seed and its number alone, so a fit that was
-killed and started again ends with the same weights, bit for bit on the CPU. Several processes
-(distributed.py) share each batch and add up their gradients: the batch, its order and its random
-draws are those of one process, so that another number of them may go on with the fit.
+`Trainer` is the loop. A `Task` is what is trained: a network, its loss and its batches. `ImageTask`
+trains a network on packed images; transfer/adaptation.py has a task for pairs of images.
+
+After every epoch the state goes to <name>_last.safetensors, and to <name>.safetensors if the
+validation loss is the best so far. An epoch depends on the seed and its number alone, so an
+interrupted run that is resumed ends with the same weights, bit for bit on a CPU. Under torchrun
+the processes share each batch and sum their gradients (distributed.py): batches, their order and
+the random draws are those of one process.
 """
 
 import dataclasses
@@ -13,8 +16,9 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,240 +26,384 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from VAE_model import models
 from VAE_model.files import write_text
+from VAE_model.packed import Packed
+from VAE_model.preparation.degradation import degrade
+from VAE_model.preparation.prepared_inputs import PreparedInputs
+from VAE_model.preparation.stretch import SOFTENING, Kind, Stretch
 from VAE_model.problem import Problem
 from VAE_model.training import checkpoint, distributed
-from VAE_model.training.loader import shuffled
-from VAE_model.training.losses import Likelihood
+from VAE_model.training.device import Precision, autocast, compiled, microbatch_size
+from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.losses import Loss, LossKind
+
+_INITIALISATION_IMAGES = 4096  # for the data-dependent initialisation
+_DEGRADED_IMAGES = 512  # of these, at lower signal-to-noise too
+_ACTIVE = 0.01  # variance of a latent's mean over galaxies above which it is active (Burda 2016)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Files:
-    """Where a training writes: the best model, the state to resume from, a JSON line an epoch."""
+    """Where training writes: the best model, the state to resume from, one JSON line per epoch."""
 
     best: Path
     last: Path
     log: Path
 
+    @classmethod
+    def of(cls, best: Path) -> "Files":
+        """Return the files that belong to a model file."""
+        last = best.with_name(f"{best.stem}_last{best.suffix}")
+        return cls(best, last, best.with_name(f"{best.stem}_log.jsonl"))
 
-class Loop(ABC):
-    """Epochs over the rows of one split, judged on those of another: what every fit has in common.
 
-    A kind of fit sets `network`, `likelihood` and `begin`s with the rows; it says what a step sees
-    (`batches`) and what a step minimises (`step`), whose terms are named in TERMS.
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Hyperparameters of the loop; Galaxy_VAE_n.py says what each means."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["one-cycle", "constant"]
+    max_grad_norm: float
+    seed: int
+    precision: Precision
+    block: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(LoopSettings):
+    """Everything that determines the weights of a network, apart from the images."""
+
+    network: str
+    num_var: int
+    contaminants: models.Contaminants
+    stretch: Kind
+    softening: tuple[float, ...] = SOFTENING
+    loss: LossKind
+    kl_weight: float
+    train_images: int = 0
+
+
+class Microbatch(NamedTuple):
+    """A part of a batch that is computed at a time; share: of the batch's images."""
+
+    share: float
+    inputs: tuple[Tensor, ...]
+
+
+class Task(ABC):
+    """A network, its loss and its batches.
+
+    config, data: what must agree for a run to be resumed: constants and hashes of the data.
     """
 
-    TERMS: tuple[str, ...] = ("reconstruction", "kl")
-    network: nn.Module
-    likelihood: Likelihood
+    network: models.VAE
+    loss: Loss
+    terms: tuple[str, ...]
+    config: dict[str, Any]
+    data: Any
 
     def __init__(
-        self, identity: dict[str, Any], recipe: Any, files: Files, device: torch.device
-    ) -> None:
-        """identity: what must agree for a state to be resumed; recipe: with epochs, batch,
-        learning_rate, schedule, clip, seed and precision."""
-        self.identity, self.recipe, self.files, self.device = identity, recipe, files, device
-        self.history: list[dict[str, Any]] = []
-
-    def begin(self, rows: NDArray[np.int64], judges: NDArray[np.int64], what: str) -> None:
-        """rows, judges: to learn from and to judge by. Raises Problem where there are too few."""
-        if len(rows) < 2 or len(judges) < 1:
+        self, settings: LoopSettings, device: torch.device,
+        train_rows: NDArray[np.int64], validation_rows: NDArray[np.int64], noun: str,
+    ) -> None:  # fmt: skip
+        """Raise Problem if there are too few rows; noun: what they are."""
+        if len(train_rows) < 2 or len(validation_rows) < 1:
             raise Problem(
-                f"{len(rows)} training and {len(judges)} validation {what}: at least 2 and 1 are "
-                f"needed; add images and rerun the stages before this one"
+                f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
+                "least 2 and 1 are needed; add images and rerun the stages before this one"
             )
-        self.rows, self.judges = rows, judges
-        recipe = self.recipe
-        modules = (*self.network.parameters(), *self.likelihood.parameters())
-        self.parameters = [parameter for parameter in modules if parameter.requires_grad]
-        self.optimizer = torch.optim.Adam(self.parameters, recipe.learning_rate)
-        steps = recipe.epochs * math.ceil(len(rows) / recipe.batch)
+        self.settings, self.device = settings, device
+        self.train_rows, self.validation_rows = train_rows, validation_rows
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Set the weights before the first epoch."""
+
+    @abstractmethod
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches in the order of `rows`: the number of rows, and this process's share of
+        the batch in parts that are computed one after the other."""
+
+    @abstractmethod
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
+        images, and the posterior means, (N, num_var)."""
+
+    @abstractmethod
+    def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one."""
+
+    def results(self) -> dict[str, Any]:
+        """Return what a model file holds besides weights, loss and history."""
+        return {}
+
+
+class ImageTask(Task):
+    """Training of a network on the `train` split of packed images, validated on `validation`."""
+
+    settings: Settings
+
+    def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
+        """data: hash of train.txt, so that no run is resumed on other images or another split."""
+        train_rows = packed.rows("train")
+        if settings.train_images:
+            chosen = shuffled(train_rows, settings.seed, 0)[: settings.train_images]
+            train_rows = np.sort(chosen)
+        super().__init__(settings, device, train_rows, packed.rows("validation"), "images")
+        self.config, self.data = plain(settings), f"{data} {packed.given}".strip()
+        torch.manual_seed(settings.seed)
+        self.network = models.build(settings.network, settings.num_var, settings.contaminants)
+        self.network.to(device).to(memory_format=torch.channels_last)
+        self.forward = compiled(self.network.forward, device)
+        self.microbatch_size = microbatch_size(
+            self.network, device, settings.precision, settings.batch_size
+        )
+        self.loss = Loss(settings.loss, settings.kl_weight).to(device)
+        self.terms = self.loss.TERMS
+        stretch = Stretch(settings.stretch, settings.softening)
+        self.inputs = PreparedInputs(packed, self.network, stretch, device)
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        size = self.settings.batch_size
+        for number, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
+            count = min(size, len(rows) - number * size)
+            noise = torch.randn(count, self.settings.num_var, device=self.device)
+            own = noise.tensor_split(distributed.world_size())[distributed.rank()]
+            parts = zip(
+                inputs.split(self.microbatch_size), own.split(self.microbatch_size), strict=True
+            )
+            yield (
+                count,
+                [Microbatch(len(one) / count, (one, two)) for one, two in parts if len(one)],
+            )
+
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images, noise = inputs
+        with autocast(self.device, self.settings.precision, self.network):
+            reconstruction, mean, log_variance = self.forward(images, noise)
+        target = self.network.target(images)
+        return *self.loss(reconstruction, target, mean, log_variance), mean
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Initialise network and loss from training images: a few thousand prepared inputs, or one
+        batch of whole images."""
+        size = self.settings.batch_size
+        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
+        rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
+        if not torch.isfinite(inputs).all():
+            self.check_inputs()
+        self.network.initialise(inputs, self._degraded(rows[:_DEGRADED_IMAGES]))
+        some = inputs[:size]
+        parts = some.split(self.microbatch_size)
+        reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]
+        self.loss.initialise(torch.cat(reconstruction), self.network.target(some))
+
+    def _degraded(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the inputs of images at lower signal-to-noise."""
+        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.settings.seed)
+        noise, inputs = packed.noise, []
+        for part, flux in batches(packed.images, rows, self.settings.batch_size, self.device):
+            degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
+            inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
+        return torch.cat(inputs)
+
+    def check_inputs(self) -> None:
+        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
+
+
+class Trainer:
+    """The loop over epochs."""
+
+    def __init__(self, task: Task, files: Files) -> None:
+        self.task, self.files, self.settings = task, files, task.settings
+        self.history: list[dict[str, Any]] = []
+        parameters = (*task.network.parameters(), *task.loss.parameters())
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        settings = self.settings
+        self.optimizer = torch.optim.Adam(self.parameters, settings.learning_rate)
+        steps = settings.epochs * math.ceil(len(task.train_rows) / settings.batch_size)
         self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if recipe.schedule == "one-cycle":
+        if settings.schedule == "one-cycle":
             self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, recipe.learning_rate, total_steps=steps
+                self.optimizer, settings.learning_rate, total_steps=steps
             )
         else:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
 
-    @abstractmethod
-    def initialise(self) -> None:
-        """Where the first epoch starts from, unless a killed fit is resumed."""
-
-    @abstractmethod
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
-        """What each step sees, in the order of `rows`, and how many rows that is."""
-
-    def parts(self, batch: Any) -> Iterator[tuple[float, Any]]:
-        """The batch in parts that are computed one after the other, each with its share of it.
-        Their terms and gradients add up to those of the batch; a fit that can does so where a
-        whole batch is slower or too large for the memory."""
-        yield 1.0, batch
-
-    @abstractmethod
-    def check_inputs(self) -> None:
-        """Raise Problem naming the first image whose input is not finite, if there is one: then
-        it is no fault of the learning rate that a fit diverges."""
-
-    @abstractmethod
-    def step(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """What a step minimises, a scalar, and its terms (len(TERMS),), both means of the batch."""
-
     def run(self, label: str = "") -> dict[str, Any]:
-        """Fit to the last epoch, from where a killed fit stopped; the best epoch's log.
-
-        Raises Problem when it diverges; the last good state stays on disk.
-        """
+        """Train to the last epoch, from where an interrupted run stopped; return the log of the
+        best epoch. Raises Problem if training diverges; the last good state stays on disk."""
         if not self._resume():
-            self.initialise()
-        distributed.as_the_first([*self.network.state_dict().values(), *self.parameters])
-        first = len(self.history)
+            self.task.initialise()
+        distributed.broadcast([*self.task.network.state_dict().values(), *self.parameters])
+        first, epochs = len(self.history), self.settings.epochs
         if first:
-            print(f"  {label}: goes on after epoch {first} of {self.recipe.epochs}")
-        with tqdm(total=self.recipe.epochs, initial=first, desc=label, unit="epoch") as bar:
-            for epoch in range(first, self.recipe.epochs):
+            distributed.say(f"  {label}: goes on after epoch {first} of {epochs}")
+        silent = distributed.rank() != 0
+        with tqdm(total=epochs, initial=first, desc=label, unit="epoch", disable=silent) as bar:
+            for epoch in range(first, epochs):
                 began = time.monotonic()
-                record = {"epoch": epoch + 1, **self._train_epoch(epoch), **self.validate()}
+                record = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
                 record["seconds"] = round(time.monotonic() - began, 2)
-                self._guard(record)
+                self._check_divergence(record)
                 self.history.append(record)
                 self._save(record)
                 bar.set_postfix(validation=f"{record['validation_loss']:.1f}")
                 bar.update()
         return self._best()
 
-    def _train_epoch(self, epoch: int) -> dict[str, Any]:
-        torch.manual_seed(_seed(self.recipe.seed, epoch))
-        self.network.train()
-        totals = torch.zeros(len(self.TERMS), dtype=torch.float64, device=self.device)
+    def train_epoch(self, epoch: int) -> dict[str, Any]:
+        """Take a step for each batch of training images; return what the log says of the epoch."""
+        task, settings = self.task, self.settings
+        torch.manual_seed(_seed(settings.seed, epoch))
+        task.network.train()
+        totals = torch.zeros(len(task.terms), dtype=torch.float64, device=task.device)
         skipped: list[Tensor] = []
-        order = shuffled(self.rows, self.recipe.seed, epoch, getattr(self.recipe, "block", 0))
-        for count, batch in self.batches(order):
+        order = shuffled(task.train_rows, settings.seed, epoch, settings.block)
+        for count, microbatches in task.batches(order):
             self.optimizer.zero_grad(set_to_none=True)
-            terms = torch.zeros(len(self.TERMS), device=self.device)
-            for share, part in self.parts(batch):
-                loss, some = self.step(part)
+            terms = torch.zeros(len(task.terms), device=task.device)
+            for share, inputs in microbatches:
+                loss, some_terms, _ = task.compute_loss(*inputs)
                 (share * loss).backward()
-                terms += share * some.detach()
-            gradients = []
-            for parameter in self.parameters:
-                if parameter.grad is None:  # where other processes have the whole batch
-                    parameter.grad = torch.zeros_like(parameter)
-                gradients.append(parameter.grad)
-            distributed.add_up_all([*gradients, terms])
-            norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
-            # A step whose gradient is not finite is left out, without waiting for the device.
-            finite = torch.isfinite(norm)
-            for parameter in self.parameters:
-                if parameter.grad is not None:
-                    parameter.grad = torch.where(finite, parameter.grad, 0.0)
+                terms += share * some_terms.detach()
+            finite = self._combine_gradients(terms)
             self.optimizer.step()
             self.schedule.step()
             skipped.append(~finite)
             totals += torch.where(finite, count * terms, 0.0)
         means = (totals / len(order)).tolist()
         return {
-            **{f"train_{name}": value for name, value in zip(self.TERMS, means, strict=True)},
-            "left_out_steps": torch.stack(skipped).nonzero().flatten().tolist(),
+            **{f"train_{name}": value for name, value in zip(task.terms, means, strict=True)},
+            "skipped_steps": torch.stack(skipped).nonzero().flatten().tolist(),
             "steps": len(skipped),
             "learning_rate": self.schedule.get_last_lr()[0],
         }
 
+    def _combine_gradients(self, terms: Tensor) -> Tensor:
+        """Sum gradients and terms over the processes and clip the gradients; return whether they
+        are finite, a boolean on the device. If not they become zero, so that the step is skipped
+        without waiting for the device."""
+        for parameter in self.parameters:
+            if parameter.grad is None:  # this process has no image of the batch
+                parameter.grad = torch.zeros_like(parameter)
+        distributed.all_sum([*(p.grad for p in self.parameters if p.grad is not None), terms])
+        finite = torch.isfinite(
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        )
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        return finite
+
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """What is minimised and its terms, over the judges (one draw each, always the same)."""
-        self.network.eval()
-        torch.manual_seed(_seed(self.recipe.seed, 0))
-        totals = torch.zeros(1 + len(self.TERMS), dtype=torch.float64, device=self.device)
-        for count, batch in self.batches(self.judges):
-            for share, part in self.parts(batch):
-                loss, terms = self.step(part)
+        """Return the mean loss and terms of the validation images (one draw each, always the same),
+        and the number of active latents (Burda et al. 2016)."""
+        task = self.task
+        task.network.eval()
+        torch.manual_seed(_seed(self.settings.seed, 0))
+        totals = torch.zeros(1 + len(task.terms), dtype=torch.float64, device=task.device)
+        moments = torch.zeros(3, task.network.num_var, dtype=torch.float64, device=task.device)
+        for count, microbatches in task.batches(task.validation_rows):
+            for share, inputs in microbatches:
+                loss, terms, mean = task.compute_loss(*inputs)
                 totals += share * count * torch.cat([loss[None], terms])
-        distributed.add_up(totals)
-        values = (totals / len(self.judges)).tolist()
+                powers = mean.double() ** torch.arange(3, device=task.device)[:, None, None]
+                moments += powers.sum(dim=1)
+        distributed.all_sum([totals, moments])
+        number, mean, square = moments
+        variance = square / number - (mean / number).square()
+        values = (totals / len(task.validation_rows)).tolist()
+        names = [f"validation_{name}" for name in ("loss", *task.terms)]
         return {
-            f"validation_{name}": value
-            for name, value in zip(("loss", *self.TERMS), values, strict=True)
+            **dict(zip(names, values, strict=True)),
+            "active": int((variance > _ACTIVE).sum()),
         }
 
-    def _guard(self, record: dict[str, Any]) -> None:
-        """Stop a fit that has left the finite numbers, before it is saved."""
-        left_out = record["left_out_steps"]
-        lost = len(left_out) > 0.1 * record["steps"]
-        if lost or not math.isfinite(record["validation_loss"]):
-            why = (
-                f"{len(left_out)} of {record['steps']} steps without a finite gradient, the first "
-                f"step {left_out[0] + 1}"
-                if left_out
-                else "the validation loss is not finite"
-            )
-            self.check_inputs()
+    def _check_divergence(self, record: dict[str, Any]) -> None:
+        """Raise Problem if the epoch has diverged, before it is saved."""
+        skipped, steps = record["skipped_steps"], record["steps"]
+        if len(skipped) > 0.1 * steps or not math.isfinite(record["validation_loss"]):
+            self.task.check_inputs()
+            reason = "the validation loss is not finite"
+            if skipped:
+                reason = (
+                    f"{len(skipped)} of {steps} steps without a finite gradient, the first step "
+                    f"{skipped[0] + 1}"
+                )
             raise Problem(
-                f"training diverged in epoch {record['epoch']} ({why}): lower learning_rate "
-                f"({self.recipe.learning_rate:g}), delete {self.files.last} and rerun"
+                f"training diverged in epoch {record['epoch']} ({reason}): lower learning_rate "
+                f"({self.settings.learning_rate:g}), delete {self.files.last} and rerun"
             )
-        if left_out:
-            print(f"  epoch {record['epoch']}: left out steps {left_out}, gradient not finite")
-
-    def content(self) -> dict[str, Any]:
-        """What a model file holds besides the history."""
-        return {
-            **self.identity,
-            "weights": self.network.state_dict(),
-            "likelihood": self.likelihood.state_dict(),
-        }
-
-    def _save(self, record: dict[str, Any]) -> None:
-        """The best model before the state to resume from: killed between the two, the epoch is
-        done again and both come out the same; the other way round, a best model could be lost."""
-        if distributed.number():
-            return
-        common = {**self.content(), "history": self.history}
-        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
-        if record is self._best():
-            checkpoint.save(self.files.best, common)
-        checkpoint.save(self.files.last, {**common, **state})
-        write_text(self.files.log, "".join(json.dumps(line) + "\n" for line in self.history))
+        if skipped:
+            distributed.say(
+                f"  epoch {record['epoch']}: skipped steps {skipped}, gradient not finite"
+            )
 
     def _best(self) -> dict[str, Any]:
         return min(self.history, key=lambda record: record["validation_loss"])
 
+    def _save(self, record: dict[str, Any]) -> None:
+        """Save the best model before the state to resume from: killed between the two, the epoch is
+        repeated and both come out the same; the other way round, a best model could be lost."""
+        if distributed.rank():
+            return
+        task = self.task
+        model = {
+            "config": task.config, "data": task.data, "history": self.history,
+            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results(),
+        }  # fmt: skip
+        if record is self._best():
+            checkpoint.save(self.files.best, model)
+        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        checkpoint.save(self.files.last, {**model, **state})
+        write_text(self.files.log, "".join(json.dumps(line) + "\n" for line in self.history))
+
     def _resume(self) -> bool:
-        """Take up the state of a killed fit with the same constants and images, if any."""
+        """Load the state of an interrupted run of the same constants and data, if there is one."""
         if not self.files.last.exists():
             return False
+        task = self.task
         state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
-        if any(state.get(key) != value for key, value in self.identity.items()):
-            distributed.wait()  # until every process has read it
-            if not distributed.number():
-                _keep_previous(self.files.best, _difference(state, self.identity))
+        if (state["config"], state["data"]) != (task.config, task.data):
+            distributed.barrier()  # until every process has read it
+            if not distributed.rank():
+                _keep_previous(self.files.best, _difference(state, task))
             return False
-        self.network.load_state_dict(state["weights"])
-        self.likelihood.load_state_dict(state["likelihood"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        task.network.load_state_dict(state["weights"])
+        task.loss.load_state_dict(state["loss"])
+        optimizer = state["optimizer"]
+        optimizer["state"] = {int(number): value for number, value in optimizer["state"].items()}
+        self.optimizer.load_state_dict(optimizer)
         self.schedule.load_state_dict(state["schedule"])
         self.history = state["history"]
         return True
+
+
+def plain(settings: LoopSettings) -> dict[str, Any]:
+    """Return settings as plain values, as they are after a round trip through a model file."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
 
 
 def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def plain(recipe: Any) -> dict[str, Any]:
-    """The recipe as plain values that compare equal after a round trip through a file."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(recipe).items()}
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    if before["data"] != now["data"]:
+def _difference(before: dict[str, Any], task: Task) -> str:
+    if before["data"] != task.data:
         return "the list of images or their split has changed"
-    old, new = before["config"], now["config"]
+    old, new = before["config"], task.config
     return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
 
 
-def _keep_previous(best: Path, why: str) -> None:
-    """A finished model is not lost when a constant changes: it moves aside."""
-    print(f"  {best.name}: trained anew ({why})")
+def _keep_previous(best: Path, reason: str) -> None:
+    """Rename a finished model instead of losing it when a constant changes."""
+    print(f"  {best.name}: retrained ({reason})")
     if best.exists():
-        best.replace(best.with_name(f"{best.stem}_previous.pt"))
+        best.replace(best.with_name(f"{best.stem}_previous{best.suffix}"))
