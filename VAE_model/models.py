@@ -333,16 +333,10 @@ def _fixed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
-    """Draw from the posterior so that gradients pass (Kingma & Welling 2014, eq. 4).
-
-    noise: standard normal, of the shape of `mean`; None: drawn here.
-    """
-    noise = torch.randn_like(mean) if noise is None else noise
-    return mean + noise * torch.exp(0.5 * log_variance)
-
-
-NETWORKS: dict[str, type[VAE]] = {"published": PublishedVAE, "structured": StructuredVAE}
+NETWORKS: dict[str, type[VAE]] = {
+    "published": PublishedVAE,
+    "structured": StructuredVAE,
+}
 
 
 def build(network: str, num_var: int, contaminants: Contaminants = "masked") -> VAE:
@@ -353,3 +347,12 @@ def build(network: str, num_var: int, contaminants: Contaminants = "masked") -> 
     vae = NETWORKS[network](num_var)
     vae.masks_contaminants = vae.masks_contaminants and contaminants == "masked"
     return vae
+
+
+def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
+    """Draw from the posterior so that gradients pass (Kingma & Welling 2014, eq. 4).
+
+    noise: standard normal, of the shape of `mean`; None: drawn here.
+    """
+    noise = torch.randn_like(mean) if noise is None else noise
+    return mean + noise * torch.exp(0.5 * log_variance)

@@ -18,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
-from torch import nn
 
 from VAE_model import models
 from VAE_model.anatomy import Block, dissect
@@ -45,7 +44,7 @@ _COLUMN = 1.2  # inches of paper for a block
 _BASE = -2.05  # inches below the blocks' middle where the writing begins
 
 
-def draw(network: nn.Module, name: str) -> Figure:
+def draw(network: models.VAE, name: str) -> Figure:
     """The drawing: blocks as high as the root of their image's side, as wide as that of its
     channels; below each its shape, its layers and how many parameters they have."""
     anatomy = dissect(network)
