@@ -57,14 +57,17 @@ def extract(
             decoded = model.decode_target(mean)
             sky = model.restore(decoded, where)
             mse, ssim = quality(sky, flux, torch.from_numpy(noise[part]))
-            columns = _pose_columns(where)
-            scores = [model.residual(inputs, decoded), mse, ssim, *columns.values()]
-            table = torch.cat([mean, log_variance, torch.stack(scores, dim=1)], dim=1)
-            parts.append(table.cpu().numpy())
+            columns = {
+                **{f"mu_{i:02d}": latent for i, latent in enumerate(mean.T)},
+                **{f"logvar_{i:02d}": latent for i, latent in enumerate(log_variance.T)},
+                "residual": model.residual(inputs, decoded),
+                "mse": mse,
+                "ssim": ssim,
+                **_pose_columns(where),
+            }
+            parts.append(torch.stack([*columns.values()], dim=1).cpu().numpy())
             progress.update(len(part))
-    names = [f"{kind}_{i:02d}" for kind in ("mu", "logvar") for i in range(mean.shape[1])]
-    names += ["residual", "mse", "ssim", *columns]
-    return pd.DataFrame(np.concatenate(parts), columns=names)
+    return pd.DataFrame(np.concatenate(parts), columns=list(columns))
 
 
 def extract_means(
