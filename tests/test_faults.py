@@ -1,5 +1,6 @@
 """Claims about trust: broken and hostile files, wrong order, two at once, and nothing lost."""
 
+import hashlib
 import io
 import json
 import os
@@ -137,6 +138,9 @@ def test_a_model_file_that_promises_more_than_it_holds_is_refused(tmp_path, cont
     path.write_bytes(content)
     with pytest.raises(Problem, match="corrupt, or no safetensors file"):
         checkpoint.load(path)
+
+
+_NUMBER = json.dumps({"sha256": hashlib.sha256(b"1").hexdigest(), "values": "1"})
 
 
 @pytest.mark.parametrize(

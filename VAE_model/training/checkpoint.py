@@ -54,13 +54,15 @@ def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str
         if record["sha256"] != _hash(record["values"], tensors):
             raise ValueError("its hash is another")
         content = json.loads(record["values"])
+        if not isinstance(content, dict):
+            raise ValueError("its values are not a dictionary")
         for name, tensor in tensors.items():
             *parents, last = name.split("/")
             place = content
             for key in parents:
                 place = place[key]
             place[last] = tensor
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise Problem(f"{path} is corrupt ({error}): {remedy}") from None
     if missing := [key for key in needs if key not in content]:
         raise Problem(f"{path} has no {', '.join(missing)}: {remedy}")
