@@ -1,16 +1,15 @@
-"""Walk along the strongest latent variables, and draw what the decoder makes of it.
+"""Vary the latents that carry most information, and draw what the decoder makes of it.
 
-From the mean galaxy of the training images one latent at a time goes from -3 to +3 scatters (the
-standard deviation of its means over these galaxies), and the others are where they are on average
-in galaxies with that value of it (by linear regression): latents are correlated, and one that
-moves alone soon makes what is no galaxy. Strongest are those that cost most: the largest KL
-divergence from the prior, which is how much of a galaxy each carries.
-Drawn at one pose: centred, the major axis along x. Beside the images stand numbers measured on
-them; what changes in form is left to the reader.
+From the mean galaxy of the training images one latent at a time goes from -3 to +3 standard
+deviations of its means over these galaxies. The other latents take the values that they have on
+average in galaxies with that value of it (linear regression): latents are correlated, and one that
+moves alone soon leaves the galaxies. Latents are ordered by their KL divergence from the prior.
+Galaxies are drawn centred, with the major axis along x. Magnitude, colour and radius are measured
+on the images.
 
 Reads:  model/vae_40.safetensors, result/latents_40.parquet
-Writes: figures/traversal_40.png, result/traversal_40.parquet: a row an image: latent, kl (nats),
-        scatter, step, mag_r, colour (g-r), half_light (arcsec)
+Writes: figures/traversal_40.png, result/traversal_40.parquet: one row per image: latent, kl (nats),
+        std (of the latent), step (in units of std), mag_r, colour (g-r), half_light (arcsec)
 
 Example: python analysis/traversal.py --latents 6
 """
@@ -33,7 +32,7 @@ from VAE_model.stage import Problem, Stage, start
 from VAE_model.training.losses import kl_divergence
 from VAE_model.training.model_file import TrainedVAE
 
-APERTURE = 15.0  # arcsec: radius in which fluxes are summed; the decoder's frame is 34 across
+APERTURE = 15.0  # arcsec, radius of the photometry; the decoder's frame is 34 arcsec across
 
 
 @dataclass(frozen=True)
@@ -43,34 +42,35 @@ class Config:
     num_var: int = 40
     """Number of latent variables of the model."""
     latents: int = 8
-    """How many of them, the strongest first."""
+    """How many of them are drawn, those of the largest KL divergence first."""
     steps: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3)
-    """Where each is drawn, in scatters from the mean."""
+    """Values at which each is drawn, in standard deviations from the mean."""
     crop: int = 128
     """Side of the central part that is shown, pixels of 0.262 arcsec."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
 
 
 @dataclass(frozen=True)
-class Cloud:
-    """Where the training galaxies lie: mean and KL divergence of each latent, (d,), and their
-    covariance, (d, d)."""
+class Distribution:
+    """Latents of the training galaxies: mean and KL divergence of each, (d,), and their covariance,
+    (d, d); has_pose: whether the network takes the pose out of the image."""
 
     mean: NDArray[np.float32]
     covariance: NDArray[np.float32]
     kl: NDArray[np.float32]
+    has_pose: bool = False
 
     @property
-    def scatter(self) -> NDArray[np.float32]:
+    def std(self) -> NDArray[np.float32]:
         """Standard deviation of each latent, (d,)."""
         return np.sqrt(np.diag(self.covariance))
 
 
-def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
-    """The cloud of the training images without a defect flag, and whether a pose was taken out.
+def measure_distribution(run: Run, num_var: int) -> Distribution:
+    """Measure the distribution of the training images without a defect flag.
 
-    Raises Problem where there are fewer than two, or no widths of the posterior.
+    Raises Problem if there are fewer than two, or no variances of the posterior.
     """
     source = run.latents(num_var)
     table, means = read_means(run, source, num_var, ("logvar_", "flag_", "image_angle"))
@@ -84,34 +84,26 @@ def cloud_of(run: Run, num_var: int) -> tuple[Cloud, bool]:
             f"{run.show(source)} has {int(chosen.sum())} training images without a flag, and 2 are "
             "needed: add images"
         )
-    means, widths = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
-    kl = kl_divergence(torch.tensor(means), torch.tensor(widths)).mean(dim=0).numpy()
+    means, log_variances = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
+    kl = kl_divergence(torch.tensor(means), torch.tensor(log_variances)).mean(dim=0).numpy()
     covariance = np.atleast_2d(np.cov(means, rowvar=False, bias=True)).astype(np.float32)
-    return Cloud(means.mean(axis=0), covariance, kl), "image_angle" in table
+    return Distribution(means.mean(axis=0), covariance, kl, "image_angle" in table)
 
 
-def walk(
-    cloud: Cloud, chosen: NDArray[np.int64], steps: NDArray[np.float32]
+def traverse(
+    latents: Distribution, chosen: NDArray[np.int64], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Latents (len(chosen) * len(steps), d): the mean, and along one latent after the other, by
-    steps of its scatter, with the others where they are on average then."""
-    scatter = np.maximum(cloud.scatter[chosen], 1e-12)
-    along = cloud.covariance[chosen] / scatter[:, None]
-    latents = cloud.mean + steps[:, None] * along[:, None, :]
-    return latents.reshape(-1, len(cloud.mean)).astype(np.float32)
-
-
-def facing(count: int) -> Pose:
-    """The pose of a galaxy in the middle of the frame whose major axis lies along x."""
-    zero = torch.zeros(count)
-    return Pose(
-        angle=zero, x=zero, y=zero, rms_radius=zero, axis_ratio=zero + 1, masked_fraction=zero
-    )
+    """Return latents, (len(chosen) * len(steps), d): the mean plus `steps` standard deviations of
+    one latent after the other, with the conditional mean of the others."""
+    std = np.maximum(latents.std[chosen], 1e-12)
+    slope = latents.covariance[chosen] / std[:, None]
+    values = latents.mean + steps[:, None] * slope[:, None, :]
+    return values.reshape(-1, len(latents.mean)).astype(np.float32)
 
 
 def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:
-    """r magnitude, g-r, and half-light radius in r (arcsec) within APERTURE of the middle of an
-    image (3, y, x) in nanomaggies; NaN where there is no light."""
+    """Measure the magnitude in r, g-r, and the half-light radius in r (arcsec) within APERTURE of
+    the middle of an image (3, y, x) in nanomaggies; NaN where there is no light."""
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     radius = np.hypot(x, y) * PIXEL_SCALE
     order = np.argsort(radius, axis=None)
@@ -119,13 +111,13 @@ def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:
     g, r = (float(flux[band].ravel()[order].sum()) for band in (0, 1))
     magnitude = 22.5 - 2.5 * np.log10(r) if r > 0 else np.nan
     colour = -2.5 * np.log10(g / r) if g > 0 and r > 0 else np.nan
-    grown = np.cumsum(flux[1].ravel()[order])
-    half = radius.ravel()[order][np.argmax(grown >= r / 2)] if r > 0 else np.nan
-    return float(magnitude), float(colour), float(half)
+    growth = np.cumsum(flux[1].ravel()[order])
+    half_light = radius.ravel()[order][np.argmax(growth >= r / 2)] if r > 0 else np.nan
+    return float(magnitude), float(colour), float(half_light)
 
 
-def words(row: pd.Series) -> str:
-    """What was measured on an image, in two lines."""
+def describe(row: pd.Series) -> str:
+    """Return what was measured on an image, in two lines."""
     if not np.isfinite(row["mag_r"]):
         return f"no light in r\nwithin {APERTURE:.0f} arcsec"
     colour = f"g−r {row['colour']:.2f}" if np.isfinite(row["colour"]) else "no light in g"
@@ -133,25 +125,25 @@ def words(row: pd.Series) -> str:
 
 
 def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path: Path) -> None:
-    """A row a latent, a column a step."""
+    """Draw one row per latent, one column per step."""
     rows = table.groupby("latent", sort=False)
     figure = new_figure(1.55 * len(config.steps) + 1.3, 1.9 * len(rows) + 0.7, layout="constrained")
     panels = figure.subplots(len(rows), len(config.steps), squeeze=False)
     for line, (number, group) in zip(panels, rows, strict=True):
         for axes, (place, row) in zip(line, group.iterrows(), strict=True):
             show_image(axes, thumbnail(images[place], 160, config.crop))
-            axes.set_xlabel(words(row), fontsize=8, labelpad=2)
+            axes.set_xlabel(describe(row), fontsize=8, labelpad=2)
         first = group.iloc[0]
         line[0].set_ylabel(
-            f"latent {number}\nKL {first['kl']:.2f} nats\nscatter {first['scatter']:.2f}",
+            f"latent {number}\nKL {first['kl']:.2f} nats\nstd {first['std']:.2f}",
             rotation=0, ha="right", va="center", fontsize=10,
         )  # fmt: skip
     for axes, step in zip(panels[0], config.steps, strict=True):
-        title = f"{step:+g} scatters".replace("-", "−") if step else "mean galaxy"
+        title = f"{step:+g} std".replace("-", "−") if step else "mean galaxy"
         axes.set_title(title, fontsize=10, loc="center", fontweight="normal", pad=4)
     figure.suptitle(
-        f"Along the {len(rows)} strongest of {config.num_var} latents: r magnitude, colour, "
-        "half-light radius", fontsize=13, fontweight="bold",
+        f"The {len(rows)} latents of {config.num_var} with the largest KL divergence: r magnitude, "
+        "colour, half-light radius", fontsize=13, fontweight="bold",
     )  # fmt: skip
     save_figure(figure, path, dpi=110)
 
@@ -164,28 +156,30 @@ def main(config: Config) -> None:
         return
     if not config.latents >= 1 or not config.steps:
         raise Problem("latents and steps: at least one of each is needed")
-    cloud, turned = cloud_of(run, n)
+    distribution = measure_distribution(run, n)
     model = TrainedVAE.load(run.model(n), n, config.device)
-    chosen = np.argsort(-cloud.kl, kind="stable")[: config.latents]
+    chosen = np.argsort(-distribution.kl, kind="stable")[: config.latents]
     steps = np.array(config.steps, np.float32)
-    latents = torch.from_numpy(walk(cloud, chosen, steps)).to(model.device)
-    where = Pose(*(part.to(model.device) for part in facing(len(latents)))) if turned else None
+    latents = torch.from_numpy(traverse(distribution, chosen, steps)).to(model.device)
+    zero = torch.zeros(len(latents), device=model.device)
+    where = Pose(zero, zero, zero, zero, zero + 1, zero) if distribution.has_pose else None
     images = model.decode(latents, where).cpu().numpy()
     table = pd.DataFrame(
         {
             "latent": np.repeat(chosen, len(steps)),
-            "kl": np.repeat(cloud.kl[chosen], len(steps)),
-            "scatter": np.repeat(cloud.scatter[chosen], len(steps)),
+            "kl": np.repeat(distribution.kl[chosen], len(steps)),
+            "std": np.repeat(distribution.std[chosen], len(steps)),
             "step": np.tile(steps, len(chosen)),
         }
     )
     table[["mag_r", "colour", "half_light"]] = [measure(image) for image in images]
     draw(table, images, config, outputs[0])
     write_parquet(run.traversal(n), table)
-    share = float(cloud.kl[chosen].sum() / cloud.kl.sum())
-    print(f"  the {len(chosen)} strongest of {n} latents carry {share:.0%} of the KL divergence "
-          f"({cloud.kl.sum():.1f} nats an image)")  # fmt: skip
-    stage.finish(latents=chosen.tolist(), share_of_kl=share, kl=float(cloud.kl.sum()))
+    kl = float(distribution.kl.sum())
+    share = float(distribution.kl[chosen].sum()) / kl
+    print(f"  {len(chosen)} of {n} latents carry {share:.0%} of the KL divergence "
+          f"({kl:.1f} nats per image)")  # fmt: skip
+    stage.finish(latents=chosen.tolist(), share_of_kl=share, kl=kl)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def test_a_gaussian_has_the_magnitude_colour_and_radius_that_it_was_made_with():
 def test_correlated_latents_move_along_and_others_stay():
     covariance = np.array([[4, 3, 0], [3, 9, 0], [0, 0, 1]], np.float32)
     mean = np.array([1, 2, 5], np.float32)
-    cloud = traversal.Cloud(mean, covariance, np.ones(3, np.float32))
-    assert cloud.scatter.tolist() == [2, 3, 1]
-    found = traversal.walk(cloud, np.array([1, 2]), np.array([-2, 0, 1], np.float32))
+    cloud = traversal.Distribution(mean, covariance, np.ones(3, np.float32))
+    assert cloud.std.tolist() == [2, 3, 1]
+    found = traversal.traverse(cloud, np.array([1, 2]), np.array([-2, 0, 1], np.float32))
     along = [[1 - 2, 2 - 6, 5], [1, 2, 5], [1 + 1, 2 + 3, 5]]  # 3 of the first for 9 of the second
     assert found.tolist() == [*along, [1, 2, 3], [1, 2, 5], [1, 2, 6]]
 
@@ -78,7 +78,7 @@ def test_the_stage_draws_the_strongest_first(tmp_path):
     assert table["step"].tolist() == [-3, 0, 3] * 3
     source = read_parquet(run.latents(NUM_VAR)).iloc[1:30]  # training galaxies without a flag
     mean, width = source["mu_01"], np.exp(-1)
-    assert table["scatter"][0] == pytest.approx(mean.std(ddof=0), rel=1e-5)
+    assert table["std"][0] == pytest.approx(mean.std(ddof=0), rel=1e-5)
     kl = 0.5 * (np.square(mean).mean() + width - 1 + 1)
     assert table["kl"][0] == pytest.approx(kl, rel=1e-5)
     middle = table.loc[table["step"] == 0, ["mag_r", "colour", "half_light"]]
