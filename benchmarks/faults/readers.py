@@ -210,12 +210,12 @@ class Catalogue(Reader):
 class Checkpoint(Reader):
     """TrainedVAE.load of a model file, and the state that a killed training goes on from."""
 
-    name = "vae_3.pt"
-    ways = (mutations.some_bytes, mutations.model_pickle)
+    name = "vae_3.safetensors"
+    ways = (mutations.some_bytes, mutations.model_header)
 
     def make(self) -> list[bytes]:
         torch.manual_seed(0)
-        network, made = models.build("published", 3), self.folder / "made.pt"
+        network, made = models.build("published", 3), self.folder / "made.safetensors"
         config = {"network": "published", "num_var": 3, "stretch": "asinh", "softening": [0.1] * 3}
         content = {"config": config, "data": "x", "weights": network.state_dict()}
         checkpoint.save(made, content)

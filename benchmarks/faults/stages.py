@@ -19,6 +19,7 @@ from VAE_model.files import list_files, sha256
 from VAE_model.occupied import LOCK
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
+from VAE_model.training import checkpoint
 
 SMALL = {  # constants that make a stage small
     "data/simulate.py": "--galaxies 90 --overlap 70",
@@ -90,9 +91,8 @@ def contents(run: Run) -> dict[str, str]:
         name = path.relative_to(run.folder).as_posix()
         if path.with_suffix("").exists() or path == run.report:
             continue  # a side-car or the report: they hold seconds
-        if path.suffix == ".pt":
-            state = torch.load(path, weights_only=True)
-            found[name] = str(hash_of(state))
+        if path.suffix == ".safetensors":
+            found[name] = str(hash_of(checkpoint.load(path)))
         elif path.suffix in (".json", ".jsonl"):
             lines = path.read_text(encoding="utf-8")
             parts = lines.splitlines() if path.suffix == ".jsonl" else [lines]
