@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from VAE_model import models
-from VAE_model.files import sha256
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import sha256
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision, choose_device
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -63,8 +63,6 @@ class Config:
     precision: Precision = "auto"
     """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster in
     it (the published one); else float32."""
-    pixels: Literal["float32", "float16"] = "float32"
-    """Of the packed copy; float16 is half as large, and adds at most a tenth of the sky noise."""
     block: int = 0
     """Consecutive lines of train.txt that are read as one, for a set larger than the memory (64,
     say); 0: every image by itself."""
@@ -98,19 +96,19 @@ def main(config: Config) -> None:
             "contaminants are found in stretched images: set contaminants to kept, or stretch to "
             "auto"
         )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     with distributed.rank_0_first():
-        packed = Packed.of(run, config.workers, config.pixels)
+        packed = Packed.of(run, config.workers)
     device = choose_device(config.device)
     stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}
     for num_var in config.num_var:
         settings = settings_of(config, num_var, stretch)
-        task = ImageTask(packed, sha256(run.train_txt), settings, device)
-        best[num_var] = Trainer(task, Files.of(run.model(num_var))).run(
-            f"{num_var} latents on {device}"
-        )
+        data = f"{sha256(run.train_txt)} {stage.code}"
+        trainer = Trainer(ImageTask(packed, data, settings, device), Files.of(run.model(num_var)))
+        best[num_var] = trainer.run(f"{num_var} latents on {device}")
         distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "
             f"-ELBO {best[num_var]['validation_loss']:.1f} nats per image, "

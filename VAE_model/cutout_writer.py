@@ -12,7 +12,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import BANDS, PIXEL_SCALE, SHAPE, SIZE
-from VAE_model.files import atomic
+from VAE_model.pipeline.files import atomic
 
 BYTES = 792_000  # a 2,880-byte header block and the pixels, padded to full blocks
 _BLOCK = 2880

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from VAE_model.colour import survey_colours
-from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
+from VAE_model.pipeline.files import atomic
 
 STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
 

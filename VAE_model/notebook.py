@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from VAE_model.figures import INDIGO, ROSE
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stages import makers
 from VAE_model.surveys import label_of as survey_name
 
 __all__ = ["SURVEY_COLOURS", "make", "survey_name"]
@@ -14,14 +15,15 @@ __all__ = ["SURVEY_COLOURS", "make", "survey_name"]
 SURVEY_COLOURS = (INDIGO, ROSE)  # of the first and the second survey
 
 
-def make(run: Run, path: Path, script: str) -> None:
-    """Run a script of the pipeline unless what it writes is there.
+def make(run: Run, path: Path) -> None:
+    """Run the script that makes a file or folder of the run, unless it is there.
 
     Raises Problem where the script fails; what it said stands above.
     """
     if path.exists():
         print(f"{run.show(path)} is there")
         return
+    script = makers(path.relative_to(run.folder).as_posix())[0].script
     print(f"{run.show(path)} is missing: running python {script}", flush=True)
     done = subprocess.run([sys.executable, script, "--run", run.folder], cwd=ROOT, check=False)
     if done.returncode or not path.exists():

@@ -3,7 +3,6 @@
 What packed.py asks for where a copy is missing or no longer agrees with its list.
 """
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -13,21 +12,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import defects, parallel, segmentation, splits
+from VAE_model import defects, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.defects import FLAGS, defect_flags
-from VAE_model.files import read_parquet, sha256, write_parquet
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.code_version import code_version
+from VAE_model.pipeline.files import read_parquet, sha256, write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.segmentation import SURROUNDINGS, surroundings
 from VAE_model.sky import iauname
 
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 INDEX = "index.parquet"
-LOOKED_BY = hashlib.sha256(
-    b"".join(Path(str(module.__file__)).read_bytes() for module in (defects, segmentation))
-).hexdigest()[:12]
+LOOKED_BY = code_version(Path(defects.__file__), Path(segmentation.__file__))
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)
 _FACTS = ("ra", "dec", "survey", "release", "display", *_NOISE, *FLAGS, *SURROUNDINGS)

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.files import read_parquet
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 COLUMNS = [
     "pair", "iauname", "ra", "dec", "split", "usable", "defect", "survey", "path",

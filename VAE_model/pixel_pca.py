@@ -8,8 +8,8 @@ from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 from VAE_model.data.row_file import RowFile
+from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.problem import Problem
 
 _BLOCK = 16  # images at full size in memory: small blocks stay in the processor's cache
 

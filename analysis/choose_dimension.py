@@ -25,10 +25,10 @@ from numpy.typing import ArrayLike, NDArray
 from VAE_model import galaxy_zoo, scores
 from VAE_model.extraction.extract import extract, extract_means
 from VAE_model.figures import new_figure, save_figure
-from VAE_model.files import atomic, read_parquet, sha256, write_json
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.training import checkpoint
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -140,8 +140,9 @@ def main(config: Config) -> None:
         inputs=[run.train_txt, run.model(config.like), *tables],
         outputs=[*outputs, *(run.dimension_model(n) for n in config.num_var)],
     )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if len(set(config.num_var)) < 2 or min(config.num_var) < 1:
         raise Problem(f"num_var = {config.num_var}: give two or more different dimensions")
     base = checkpoint.load(run.model(config.like))["config"]
@@ -162,7 +163,7 @@ def main(config: Config) -> None:
             batch_size=config.batch_size or like.batch_size,
         )  # fmt: skip
         best = run.dimension_model(num_var)
-        task = ImageTask(packed, sha256(run.train_txt), settings, device)
+        task = ImageTask(packed, f"{sha256(run.train_txt)} {stage.code}", settings, device)
         record = Trainer(task, Files.of(best)).run(f"{num_var} latents")
         model = TrainedVAE.load(best, num_var, config.device)
         images = extract(packed, model, settings.batch_size, packed.rows("validation"))

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model import galaxy_zoo, scores
-from VAE_model.files import atomic, read_parquet, write_json, write_text
 from VAE_model.labels import questions_in, read_answers
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.reliability import draw_reliability, reliability
@@ -41,7 +42,6 @@ from VAE_model.score_report import (
     score_table,
     verdict,
 )
-from VAE_model.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -182,8 +182,9 @@ def main(config: Config) -> None:
         inputs=[latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])],
         outputs=[json_path, csv_path, md_path, chart, panels, trust],
     )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not config.seeds or min(config.trees, config.draws, config.min_answer) < 1:
         raise Problem("seeds, trees, draws and min_answer: at least one of each is needed")
     table, features = read_galaxies(config, run)

@@ -19,7 +19,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 from astropy.table import Table
 
-from VAE_model.files import atomic, read_parquet, write_parquet
 from VAE_model.galaxy_zoo import (
     CLASSES,
     IDENTITY,
@@ -30,8 +29,9 @@ from VAE_model.galaxy_zoo import (
     questions,
 )
 from VAE_model.labels import columns_of, questions_in
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import atomic, read_parquet, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 _WRONG_SIZE = "wrong_size_warning"
 
@@ -197,8 +197,9 @@ def main(config: Config) -> None:
     if path.exists():
         read_parquet(path, [])  # a file of another kind is refused in one line
     stage = Stage(__file__, run, config, inputs=[path], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
         raise Problem(
             f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "

@@ -19,12 +19,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.figures import INDIGO, ROSE, new_figure, save_figure
-from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import cross_match, nearest_position, position_of_name
-from VAE_model.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,9 @@ def main(config: Config) -> None:
     inputs = [run.classes, run.train_txt, *([run.rejected] if run.rejected.exists() else [])]
     figure = run.figure("separations.png")
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.matches, figure])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not config.radius > 0:
         raise Problem(f"radius = {config.radius} arcsec: it must be greater than 0")
     classes = read_parquet(run.classes, IDENTITY)

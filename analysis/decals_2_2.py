@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.files import read_parquet, write_parquet
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def main(config: Config) -> None:
     source, target = run.latents(config.num_var), run.class_latents(config.num_var)
     inputs = [run.classes, run.matches, source]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[target])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     classes = read_parquet(run.classes)
     matches = read_parquet(run.matches, ["class_row", "iauname", "image_row", "path", "separation"])
     latents = read_latents(run, config.num_var)

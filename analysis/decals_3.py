@@ -34,11 +34,11 @@ from VAE_model.figures import (
     shown_class,
     thumbnail,
 )
-from VAE_model.files import write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 FEWEST = 10  # galaxies, below which there is nothing to look at
 LAYERS = 6  # in which points are drawn
@@ -231,8 +231,9 @@ def main(config: Config) -> None:
     ]
     outputs = [*figures, run.map(number)]
     stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
     if len(table) < FEWEST:

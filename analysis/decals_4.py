@@ -35,13 +35,13 @@ from VAE_model import outliers
 from VAE_model.defects import FLAGS
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
-from VAE_model.files import read_parquet, write_json, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.packed import Packed
 from VAE_model.pages.gallery import Card, Kind, write_gallery
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import sexagesimal, viewer_url
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import DECALS, SURVEYS
 
 SCORES = {  # column: its name on a card
@@ -232,8 +232,9 @@ def main(config: Config) -> None:
     inputs = [source, run.train_txt, *(path for path in (classes, run.truth) if path.exists())]
     outputs = [run.outliers(number), numbers, drawing, run.outliers_page(number)]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     needed = ("survey", "residual", "unevenness", *FLAGS)
     table, latents = read_means(run, source, number, needed)
     lacking = [name for name in needed if name not in table]

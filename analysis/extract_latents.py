@@ -19,11 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.extraction.extract import extract
-from VAE_model.files import count_rows, read_parquet, write_parquet
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
@@ -84,8 +84,9 @@ def main(config: Config) -> None:
         inputs=[run.train_txt, weights, *split_source(run)],
         outputs=[run.latents(config.num_var)],
     )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
     with distributed.rank_0_first():
         packed = Packed.of(run, config.workers)

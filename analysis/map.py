@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, thumbnail
-from VAE_model.files import read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.packed import Packed
 from VAE_model.pages.latent_map import (
@@ -35,9 +34,10 @@ from VAE_model.pages.latent_map import (
     map_page,
     sheet_order,
 )
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet, write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import viewer_of
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import label_of
 
 # Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
@@ -145,8 +145,9 @@ def main(config: Config) -> None:
     inputs = [run.map(number), run.class_latents(number), run.train_txt]
     inputs += [run.catalogue] if run.catalogue.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     table, labels = read_table(run, number)
     packed = Packed.of(run)
     rows = pd.Index(packed.index["path"]).get_indexer(table["path"])

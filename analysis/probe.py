@@ -10,8 +10,8 @@
 
 Images with a defect flag are left out throughout.
 
-Reads:  result/latents_40.parquet, model/vae_40.pt (or the constant `model`), train.txt (its packed
-        images), truth.parquet (of a simulated sky)
+Reads:  result/latents_40.parquet, model/vae_40.safetensors (or the constant `model`), train.txt
+        (its packed images), truth.parquet (of a simulated sky)
 Writes: result/probe_40.json; result/probe_40.parquet: a row a latent, that with the most KL first:
         latent, kl (nats), variance, active, sigma, r2_<quantity>, and of a simulated sky
         scatter_noise, ratio_noise, scatter_night, ratio_night; figures/probe_40.png
@@ -30,8 +30,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.files import read_parquet, write_json, write_parquet
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.probe.calibration import Calibration, calibrate
@@ -42,7 +43,6 @@ from VAE_model.probe.invariance import changed_means, relative_moves
 from VAE_model.probe.probing import Told, tell
 from VAE_model.probe.quantities import Quantity, quantities
 from VAE_model.scores import Estimate
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.training.device import Precision
 from VAE_model.training.losses import kl_divergence
 
@@ -146,8 +146,9 @@ def main(config: Config) -> None:
     inputs = [run.latents(number), weights, run.train_txt]
     inputs += [run.truth] if run.truth.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if min(config.galaxies, config.changed, config.views, config.trees, config.batch) < 1:
         raise Problem("galaxies, changed, views, trees and batch must be at least 1")
     encoded = Encoded.of(run, number, config.workers)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from VAE_model.files import write_text
 from VAE_model.pages import page
 from VAE_model.pages.chapters import CHAPTERS, Chapter, caption, key_numbers
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, element, facts, join
 from VAE_model.pages.run_tables import anything
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def unforeseen(material: Material) -> list[Chapter]:
     known = {script for chapter in CHAPTERS for script in chapter.scripts}
     scripts = dict.fromkeys(record["script"] for record in material.records.values())
     return [
-        Chapter(script, "", (script,), f"python {script}", partial(anything, script=script))
+        Chapter((script,), script, "", partial(anything, script=script))
         for script in scripts
         if script not in known
     ]
@@ -176,8 +176,9 @@ def main(config: Config) -> None:
             f"{run.show(run.folder)} has no output of any stage: run make run, or begin with "
             "python data/simulate.py and python make_datatxt.py"
         )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     numbers = key_numbers(material)
     write_text(run.report, report(material, config.widest))
     stage.finish(bytes=run.report.stat().st_size, **{label: value for label, value, _ in numbers})

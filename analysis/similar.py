@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
-from VAE_model.files import write_parquet
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most
 
@@ -112,8 +112,9 @@ def main(config: Config) -> None:
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")
     stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=[target, figure])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
     table, latents = read_means(run, source, number, ("logvar_", "flag_"))

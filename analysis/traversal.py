@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
-from VAE_model.files import write_parquet
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.pose import Pose
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.training.losses import kl_divergence
 from VAE_model.training.model_file import TrainedVAE
 
@@ -152,8 +152,9 @@ def main(config: Config) -> None:
     run, n = Run(config.run), config.num_var
     outputs = [run.figure(f"traversal_{n}.png"), run.traversal(n)]
     stage = Stage(__file__, run, config, inputs=[run.model(n), run.latents(n)], outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if not config.latents >= 1 or not config.steps:
         raise Problem("latents and steps: at least one of each is needed")
     distribution = measure_distribution(run, n)

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from VAE_model import outliers
 from VAE_model.extraction.extract import extract
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT
+from VAE_model.pipeline.run import ROOT
 from VAE_model.pixel_pca import pixel_components
 from VAE_model.training.model_file import TrainedVAE
 

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from VAE_model.parallel import cores
+from VAE_model.pipeline.parallel import cores
 from VAE_model.training.device import autocast, choose_device
 
 

@@ -28,9 +28,9 @@ import pandas as pd
 from download_rate import service, write_table
 
 from VAE_model.cutouts import BadCutout, read_cutout
-from VAE_model.files import list_files
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.files import list_files
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, start
 
 sys.path.insert(0, str(ROOT / "tests"))
 from cutout_service import FAULTS, PERMANENT, plan_of

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 
 from VAE_model.downloads.cutout_service import url_of
-from VAE_model.paths import ROOT
-from VAE_model.stage import start
+from VAE_model.pipeline.run import ROOT
+from VAE_model.pipeline.stage import start
 from VAE_model.surveys import DECALS
 
 PLAIN = """

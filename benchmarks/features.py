@@ -42,16 +42,16 @@ from torch import Tensor
 
 from VAE_model import models, pixel_pca, segmentation
 from VAE_model.extraction.extract import extract_means
-from VAE_model.files import read_json, sha256, write_json, write_text
 from VAE_model.labels import read_answers
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_json, sha256, write_json, write_text
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, start
 from VAE_model.preparation import degradation, pose, structure_vector
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.scores import Question, set_question
-from VAE_model.stage import Problem, start
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Trainer
 from VAE_model.training.model_file import TrainedVAE

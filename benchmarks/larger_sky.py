@@ -23,31 +23,18 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from VAE_model import parallel
 from VAE_model.comparison_report import CARRIED, HOME, label_of, shown, surveys_of
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
-from VAE_model.files import list_files, write_text
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import start
+from VAE_model.pipeline import parallel, stages
+from VAE_model.pipeline.files import list_files, write_text
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import start
 from VAE_model.surveys import BASSMZLS, DECALS
 from VAE_model.transfer.adaptation import BEFORE
 
-STAGES = (
-    "data/simulate.py",
-    "make_datatxt.py",
-    "Galaxy_VAE_n.py",
-    "analysis/extract_latents.py",
-    "analysis/decals_1.py",
-    "analysis/decals_2_1.py",
-    "analysis/decals_2_2.py",
-)
-TRANSFER = (
-    "transfer/make_pairs.py",
-    "transfer/encode_pairs.py",
-    "transfer/adapt.py",
-    "transfer/compare.py",
-)
+STAGES = [entry.script for entry in stages.needed("take", "compare")]
+TRANSFER = [script for script in STAGES if script.startswith("transfer/")]
 POOR = "poor"  # the folder of the third survey's images
 
 
@@ -69,9 +56,9 @@ class Config:
     """Processes that draw its images; 0: one a core."""
 
 
-def do(run: Run, stages: tuple[str, ...], **constants: dict[str, object]) -> None:
+def do(run: Run, scripts: list[str], **constants: dict[str, object]) -> None:
     """Run stages on a run; constants: by the name of the script."""
-    for stage in stages:
+    for stage in scripts:
         given = [
             part
             for name, value in constants.get(Path(stage).stem, {}).items()
@@ -86,7 +73,7 @@ def make_run(config: Config, seed: int) -> Run:
     """The run of one seed, with every stage done."""
     run = Run(config.folder / str(seed))
     sky = {"galaxies": config.galaxies, "overlap": config.overlap, "seed": seed}
-    do(run, (*STAGES, *TRANSFER), simulate=sky)
+    do(run, STAGES, simulate=sky)
     return run
 
 

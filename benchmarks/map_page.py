@@ -23,9 +23,9 @@ import numpy as np
 from VAE_model.figures import CLASS_STYLES, thumbnail
 from VAE_model.galaxy_zoo import TREE
 from VAE_model.pages.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page
-from VAE_model.paths import ROOT
+from VAE_model.pipeline.run import ROOT
+from VAE_model.pipeline.stage import Problem, start
 from VAE_model.sky import iauname, viewer_of
-from VAE_model.stage import Problem, start
 
 sys.path.insert(0, str(ROOT / "tests"))
 

@@ -13,7 +13,7 @@ from pytorch_msssim import ssim
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from VAE_model.parallel import cores
+from VAE_model.pipeline.parallel import cores
 
 
 class Cutouts(Dataset):

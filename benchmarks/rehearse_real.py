@@ -21,8 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, start
 
 sys.path.insert(0, str(ROOT / "tests"))
 from cutout_service import TRANSIENT, CutoutService, plan_of

@@ -38,12 +38,12 @@ from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import Progress, fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
-from VAE_model.files import read_parquet, sweep
 from VAE_model.galaxy_zoo import IDENTITY
 from VAE_model.imports.tables import read_table
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import read_parquet, sweep
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import iauname
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
@@ -264,8 +264,9 @@ def main(config: Config) -> None:
     check_config(config, run)
     if not stage.dry_run and table and not table[0].is_file():
         raise Problem(f"{table[0]} is missing: give the table's place with --table")
-    if stage.nothing_to_do(unfinished(run, config.retry_missing)):
+    if stage.is_up_to_date(unfinished(run, config.retry_missing)):
         return
+    stage.begin()
     with alone(run):
         if not table:
             bring_catalogue(config, run)

@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from VAE_model import parallel
-from VAE_model.files import atomic, list_files, read_parquet, write_parquet
 from VAE_model.imports import tables
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.files import atomic, list_files, read_parquet, write_parquet
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.sky import iauname
-from VAE_model.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,9 @@ def main(config: Config) -> None:
     # Several imports of a run share labels.parquet: it is this one's output where it is missing.
     outputs += [] if run.labels.exists() else [run.labels]
     stage = Stage(__file__, run, config, [folder, *filter(None, [table_path])], outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     table = tables.read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from VAE_model.files import write_parquet
-from VAE_model.parallel import each
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.parallel import each
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.population import draw_positions
 from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import simulate_galaxy
-from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import SURVEYS, label_of
 
 MARK = ".simulated"  # in a folder whose images this script made and may replace
@@ -56,8 +56,9 @@ def main(config: Config) -> None:
             f"galaxies = {config.galaxies}, overlap = {config.overlap}: there must be at least "
             "one galaxy, and no more in the overlap than in all"
         )
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     for folder in images:  # files of another sky would be taken for galaxies of this one
         if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
             raise Problem(

@@ -13,9 +13,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from VAE_model.files import atomic
-from VAE_model.paths import ROOT
-from VAE_model.stage import Problem, start
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.run import ROOT
+from VAE_model.pipeline.stage import Problem, start
 
 
 @dataclass(frozen=True)

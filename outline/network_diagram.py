@@ -3,7 +3,7 @@
 The layers are those of the model itself, found by sending one image through it. Each branch of the
 encoder and of the decoder is a row, in the order in which it runs.
 
-Reads:  VAE_model/models.py (a new network is built: its weights do not matter)
+Reads:  nothing (a new network is built: its weights do not matter)
 Writes: figures/network_<network>.png and .svg
 
 Example: python outline/network_diagram.py --network published --num-var 40
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from VAE_model import models
 from VAE_model.figures import new_figure, save_figure
-from VAE_model.files import atomic
 from VAE_model.layers import FusedUpsampling
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,10 @@ def main(config: Config) -> None:
             f"{', '.join(models.NETWORKS)}"
         )
     outputs = [run.figure(f"network_{config.network}.{ending}") for ending in ("png", "svg")]
-    stage = Stage(__file__, run, config, inputs=[Path(models.__file__)], outputs=outputs)
-    if stage.nothing_to_do():
+    stage = Stage(__file__, run, config, inputs=[], outputs=outputs)
+    if stage.is_up_to_date():
         return
+    stage.begin()
     network = models.build(config.network, config.num_var)
     figure = draw(network, config.network)
     save_figure(figure, outputs[0], bbox_inches=None)

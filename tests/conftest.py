@@ -23,13 +23,31 @@ from numpy.typing import NDArray
 from VAE_model import galaxy_zoo
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE
-from VAE_model.files import write_parquet
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.sky import iauname
 
 NOISE = (0.0031, 0.0044, 0.0117)  # nanomaggies a pixel in g, r, z, as of DECaLS
 COLOUR = (0.5, 1.0, 1.4)  # flux in g, r, z relative to r
 MORPHOLOGIES = ("round", "in-between", "cigar-shaped", "edge-on", "barred", "unbarred", "merger")
+
+
+SMALL = {  # constants that make a stage small
+    "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
+    "Galaxy_VAE_n.py": ("--epochs", "2"),
+    "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
+    "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
+    "analysis/probe.py": ("--trees", "20", "--draws", "100"),
+    "transfer/adapt.py": ("--epochs", "1"),
+    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Sizes of the long tests (python -m pytest -m long)."""
+    parser.addoption("--kills", type=int, default=20, help="kills of each stage")
+    parser.addoption("--files", type=int, default=750, help="broken files for each reader")
+    parser.addoption("--seed", type=int, default=0, help="of broken files and moments of kills")
 
 
 def draw_galaxy(kind: str, angle: float, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -115,7 +133,7 @@ def run_script(
         capture_output=True, text=True, timeout=600, check=False,
         env={
             **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
-            "PYTHONPATH": str(ROOT / "tests" / "offline"), **environment,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'offline'}", **environment,
         },
     )  # fmt: skip
 

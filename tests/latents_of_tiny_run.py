@@ -9,10 +9,10 @@ import pandas as pd
 from sklearn.decomposition import PCA
 
 from VAE_model.cutout_writer import write_cutout
-from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.run import Run
 
 NUM_VAR = 5
 DEFECTS = {3: "half_empty", 11: "dead_columns", 29: "satellite_trail"}  # row of train.txt: kind

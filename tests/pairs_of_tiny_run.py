@@ -6,8 +6,8 @@ from scipy import ndimage
 
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, read_cutout
-from VAE_model.files import list_files
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import list_files
+from VAE_model.pipeline.run import Run
 
 OTHER = "bassmzls"
 NOISE = (0.006, 0.009, 0.015)  # nanomaggies a pixel in g, r, z

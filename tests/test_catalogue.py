@@ -9,9 +9,9 @@ from astropy.table import Table
 from conftest import load_script, says_one_line, vote_fractions
 
 from VAE_model import galaxy_zoo
-from VAE_model.files import write_parquet
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.sky import cross_match
 
 catalogue_scale = load_script("benchmarks/catalogue_scale.py")

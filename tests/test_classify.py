@@ -11,11 +11,11 @@ from conftest import load_script, says_one_line
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from VAE_model import galaxy_zoo, reliability, scores
-from VAE_model.files import write_parquet
 from VAE_model.labels import given_split
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.pixel_pca import pixel_components, pooled_pixels
-from VAE_model.problem import Problem
 
 
 def galaxies(count: int, answers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,8 +15,8 @@ import make_datatxt
 from VAE_model.cutout_writer import BYTES, write_cutout
 from VAE_model.cutouts import PIXEL_SCALE, SHAPE, BadCutout, read_cutout
 from VAE_model.frames import read_frame
-from VAE_model.paths import Run
-from VAE_model.stage import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 RA, DEC = 154.7709, 46.4537
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import run_script
 from pandas.testing import assert_frame_equal
 
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 
 SETTINGS = (
     "--num-var",

@@ -31,11 +31,11 @@ from VAE_model.downloads.catalogue import LABELS, NEEDED, WELCOME
 from VAE_model.downloads.client import Gate, Permanent, Transient, retry_after
 from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, path_of
 from VAE_model.downloads.manifest import COLUMNS, alone
-from VAE_model.files import list_files
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import list_files
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import sidecar
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.sky import iauname
-from VAE_model.stage import sidecar
 
 CATALOGUE = "gz_decals_auto_posteriors.parquet"
 QUICK = ("--backoff", "0.05", "--time-limit", "1", "--connections", "3")

@@ -22,43 +22,19 @@ from conftest import load_script, says_one_line
 from test_training import settings_of, trainer_of
 
 import make_datatxt
-from VAE_model import parallel
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
-from VAE_model.files import read_json, read_parquet, sweep, write_parquet, write_text
-from VAE_model.occupied import LOCK
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.files import read_json, read_parquet, sweep, write_parquet, write_text
+from VAE_model.pipeline.lock import LOCK
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint
 from VAE_model.training.loop import Files
 from VAE_model.training.model_file import TrainedVAE
 
 # Broken files
-
-
-@pytest.fixture(scope="module")
-def faults():
-    """The modules under benchmarks/faults, which have no package."""
-    sys.path.insert(0, str(ROOT / "benchmarks" / "faults"))
-    import fuzz_readers
-
-    yield fuzz_readers
-    sys.path.remove(str(ROOT / "benchmarks" / "faults"))
-
-
-@pytest.mark.parametrize(
-    "name", ["FITS cutout", "JPEG", "PNG", "catalogue", "model file", "side-car", "train.txt"]
-)
-def test_a_broken_file_is_accepted_if_valid_and_else_refused(faults, name, tmp_path):
-    """A small part of benchmarks/faults/fuzz_readers.py, without its bombs."""
-    config, outcomes = faults.Config(memory=10**6), []
-    reader = faults.READERS[name](tmp_path)
-    for number in range(5, 25):
-        content = reader.broken(np.random.default_rng([1, number]), number)
-        outcomes.append(faults.judge(reader, content, config))
-    assert {outcome.what for outcome in outcomes} <= {"accepted", "refused"}, outcomes
-    assert any(outcome.what == "refused" for outcome in outcomes)
 
 
 def test_a_flipped_bit_in_a_table_is_noticed(tmp_path):
@@ -468,9 +444,8 @@ def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_
 HOLD = """
 import sys, time
 from pathlib import Path
-from VAE_model.occupied import occupy, sign
-occupy(Path(sys.argv[1]), "the run")
-sign(Path(sys.argv[1]), "Galaxy_VAE_n.py")
+from VAE_model.pipeline.lock import hold
+hold(Path(sys.argv[1]), "the run", "Galaxy_VAE_n.py")
 print("held", flush=True)
 time.sleep(60)
 """
@@ -498,7 +473,7 @@ def test_processes_of_a_stage_end_with_it_when_it_is_killed(tmp_path):
     """Else they would go on writing beside the next run."""
     program = tmp_path / "stage.py"
     program.write_text(
-        "import time\nfrom VAE_model import parallel\n\n"
+        "import time\nfrom VAE_model.pipeline import parallel\n\n"
         "if __name__ == '__main__':\n"
         "    list(parallel.each(time.sleep, [0.0] * 8 + [0.5] * 400, workers=2, few=1))\n"
     )

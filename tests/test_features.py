@@ -13,7 +13,7 @@ import torch
 from conftest import draw_galaxy, load_script
 from PIL import Image
 
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.scores import Question, set_question
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -7,9 +7,9 @@ import sys
 import pandas as pd
 import pytest
 
-from VAE_model import stage
-from VAE_model.files import atomic, read_parquet, sweep, write_parquet
-from VAE_model.problem import Problem
+from VAE_model.pipeline import provenance
+from VAE_model.pipeline.files import atomic, read_parquet, sweep, write_parquet
+from VAE_model.pipeline.problem import Problem
 
 
 def test_an_error_while_writing_leaves_the_file_as_it_was(tmp_path):
@@ -41,19 +41,19 @@ def test_a_table_without_a_column_is_named_with_it(tmp_path):
 
 def test_a_large_file_is_hashed_anew_only_where_its_size_or_time_has_changed(tmp_path, monkeypatch):
     hashed = []
-    monkeypatch.setattr(stage, "sha256", lambda path: hashed.append(path.name) or "a hash")
-    monkeypatch.setattr(stage, "_LARGE", 10)
+    monkeypatch.setattr(provenance, "sha256", lambda path: hashed.append(path.name) or "a hash")
+    monkeypatch.setattr(provenance, "_LARGE", 10)
     large, small = tmp_path / "large", tmp_path / "small"
     large.write_text("0123456789")
     small.write_text("012345678")
-    records = {path: stage._identify(path) for path in (large, small)}
+    records = {path: provenance.identify(path) for path in (large, small)}
     assert hashed == ["large", "small"]
     for path, record in records.items():
-        assert stage._identify(path, record) == record
+        assert provenance.identify(path, record) == record
     assert hashed == ["large", "small", "small"]
     os.utime(large, ns=(0, 1))
-    assert stage._identify(large, records[large])["modified"] == 1
+    assert provenance.identify(large, records[large])["modified"] == 1
     large.write_text("0123456789x")
-    stage._identify(large, records[large])
-    stage._identify(large, {"sha256": "of an older version"})
+    provenance.identify(large, records[large])
+    provenance.identify(large, {"sha256": "of an older version"})
     assert hashed == ["large", "small", "small", *["large"] * 3]

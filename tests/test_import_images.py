@@ -21,8 +21,8 @@ from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.imports.importing import Job, Outcome, import_image, position_in_name, target_names
 from VAE_model.imports.resample import Window, overlap, regrid
 from VAE_model.imports.tables import read_table, rows_of_files
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 
 _spec = importlib.util.spec_from_file_location("import_images", ROOT / "data/import_images.py")
 import_images = importlib.util.module_from_spec(_spec)

@@ -12,10 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
 from VAE_model import figures
-from VAE_model.files import read_parquet, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 STAGE = "analysis/decals_3.py"
 ARGUMENTS = ("--num-var", str(NUM_VAR))

@@ -8,11 +8,11 @@ import torch
 from scipy.ndimage import rotate
 
 from VAE_model import models
+from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation import pose
 from VAE_model.preparation import structure_vector as structure
 from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.stretch import NOISE, Stretch
-from VAE_model.problem import Problem
 from VAE_model.training import checkpoint, device
 from VAE_model.training.losses import Loss, kl_divergence
 

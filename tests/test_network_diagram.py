@@ -7,7 +7,7 @@ import torch
 from conftest import load_script
 
 from VAE_model import models
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 
 STAGE = "outline/network_diagram.py"
 diagram = load_script(STAGE)

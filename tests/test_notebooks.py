@@ -12,9 +12,10 @@ import torch
 from nbclient import NotebookClient
 from pairs_of_tiny_run import add_second_survey
 
-from VAE_model.files import sha256
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline import stages
+from VAE_model.pipeline.files import sha256
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training.loop import Files, ImageTask, Trainer
 
@@ -93,20 +94,15 @@ def paired_run(
     run = make_tiny_run(tmp_path_factory.mktemp("pairs") / "run")
     add_second_survey(run)
     few = ("--trees", "5", "--draws", "20", "--min-test", "4", "--min-answer", "1", "--seeds", "0")
-    for stage, *arguments in (
-        ("make_datatxt.py",),
-        ("Galaxy_VAE_n.py", "--epochs", "1"),
-        ("transfer/make_pairs.py",),
-        ("transfer/encode_pairs.py",),
-        ("transfer/adapt.py", "--methods", "coral", "mmd", "paired", "--epochs", "1"),
-        ("analysis/extract_latents.py",),
-        ("analysis/decals_1.py",),
-        ("analysis/decals_2_1.py",),
-        ("analysis/decals_2_2.py",),
-        ("transfer/compare.py", *few),
-    ):
-        done = script(stage, run, *arguments)
-        assert done.returncode == 0, done.stderr
+    constants = {
+        "train": ("--epochs", "1"),
+        "adapt": ("--methods", "coral", "mmd", "paired", "--epochs", "1"),
+        "compare": few,
+    }
+    for entry in stages.needed("take", "compare"):
+        if entry.number != "0":
+            done = script(entry.script, run, *constants.get(entry.target, ()))
+            assert done.returncode == 0, done.stderr
     return run
 
 

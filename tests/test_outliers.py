@@ -15,11 +15,11 @@ from matplotlib.image import imread
 
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
-from VAE_model.files import read_parquet, write_parquet
 from VAE_model.pages.gallery import Card, Kind, gallery_page
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
-from VAE_model.stage import sidecar
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import sidecar
+from VAE_model.pipeline.run import Run
 
 STAGE = "analysis/decals_4.py"
 ARGUMENTS = ("--num-var", str(NUM_VAR), "--rare-share", "0.2")

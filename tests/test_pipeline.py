@@ -9,35 +9,21 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import says_one_line
+from conftest import SMALL, says_one_line
 
 from VAE_model import galaxy_zoo
-from VAE_model.paths import ROOT, Run
+from VAE_model.pages.material import Material
+from VAE_model.pipeline import stages
+from VAE_model.pipeline.provenance import read_sidecar
+from VAE_model.pipeline.run import ROOT, Run
 
-SMALL = {
-    "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
-    "Galaxy_VAE_n.py": ("--epochs", "2"),
-    "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
-    "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-    "analysis/probe.py": ("--trees", "20", "--draws", "100"),
-    "transfer/adapt.py": ("--epochs", "1"),
-    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-}
-
-
-def run_recipe() -> list[str]:
-    """The scripts of `make run`, in order, from the Makefile itself."""
-    text = (ROOT / "Makefile").read_text()
-    own = text.split("\nrun: setup")[1].split("\n\n")[0].splitlines()[1:]
-    assert own[-1] == "\t$(call stages,$(RUN))"
-    stages = text.split("\ndefine stages\n")[1].split("endef")[0].splitlines()
-    return [shlex.split(line)[1] for line in [*own[:-1], *stages]]
+PIPELINE = [entry.script for entry in stages.pipeline()]
 
 
 @pytest.fixture(scope="module")
 def small_run(tmp_path_factory: pytest.TempPathFactory, script) -> Run:
     run = Run(tmp_path_factory.mktemp("pipeline") / "run")
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, run, *SMALL.get(stage, ()))
         assert done.returncode == 0, f"{stage}: {done.stderr}"
         assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
@@ -50,11 +36,30 @@ def test_make_run_ends_in_a_report(small_run: Run):
 
 def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
     times = {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, small_run, *SMALL.get(stage, ()))
         assert done.returncode == 0, done.stderr
         assert "nothing to do" in done.stdout, stage
     assert times == {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
+
+
+def test_the_list_names_what_each_stage_reads_and_writes(small_run: Run):
+    records = Material.of(small_run, 40).records
+    records[small_run.report] = read_sidecar(small_run.report)
+    there = [path.relative_to(small_run.folder).as_posix() for path in small_run.folder.rglob("*")]
+    for entry in stages.pipeline():
+        own = {path: r for path, r in records.items() if r["script"] == entry.script}
+        written = {path.relative_to(small_run.folder).as_posix() for path in own}
+        read = {name for record in own.values() for name in record["inputs"]}
+        for name in written:
+            assert any(stages.fits(path, name) for path in entry.writes), (entry.script, name)
+            assert entry in stages.makers(name), name
+        for path in entry.writes:
+            assert any(stages.fits(path, name) for name in there), path
+        for name in read if entry.target != "report" else ():
+            assert any(stages.fits(path, name) for path in (*entry.reads, *entry.optional)), name
+        for path in entry.reads if entry.target != "report" else ():
+            assert any(stages.fits(path, name) for name in read), path
 
 
 def test_latents_follow_train_txt_and_are_complete(small_run: Run):
@@ -98,7 +103,7 @@ def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: R
 
 def test_dry_run_shows_and_writes_nothing(tmp_path, script):
     run = Run(tmp_path / "nowhere")
-    for stage in run_recipe():
+    for stage in PIPELINE:
         done = script(stage, run, "--dry-run")
         assert done.returncode == 0, done.stderr
         assert "--dry-run: nothing is read or written" in done.stdout, stage

@@ -14,7 +14,7 @@ from scipy.ndimage import center_of_mass
 
 from VAE_model import models
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.probe import calibration, invariance, probing
 from VAE_model.simulation import repeats, sky

@@ -24,7 +24,7 @@ from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.transfer.pair_latents import read_sides
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")

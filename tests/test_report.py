@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from VAE_model.files import count_rows, sha256, write_json, write_parquet, write_text
 from VAE_model.pages import page
 from VAE_model.pages.chapters import CHAPTERS
-from VAE_model.paths import Run
-from VAE_model.stage import sidecar
+from VAE_model.pipeline.files import count_rows, sha256, write_json, write_parquet, write_text
+from VAE_model.pipeline.provenance import sidecar
+from VAE_model.pipeline.run import Run
 
 HOSTILE = '"><script>alert(1)</script><img src=http://example.org/x.png onerror=alert(2)>&amp;.fits'
 ESTIMATE = {"value": 0.712, "low": 0.65, "high": 0.77}

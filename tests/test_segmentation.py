@@ -10,7 +10,7 @@ from conftest import NOISE, run_script, says_one_line
 from numpy.typing import NDArray
 
 from VAE_model import models, segmentation
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import checkpoint
 from VAE_model.training.model_file import TrainedVAE

@@ -8,7 +8,7 @@ from latents_of_tiny_run import NUM_VAR, with_latents
 from scipy.spatial.distance import cdist
 
 from VAE_model import neighbours, sky
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 
 STAGE = "analysis/similar.py"
 

@@ -15,9 +15,9 @@ from astropy.wcs import WCS
 from VAE_model.cutouts import PIXEL_SCALE, SIZE, read_cutout
 from VAE_model.galaxy_zoo import TREE, asked, fraction
 from VAE_model.packing import moved
-from VAE_model.parallel import each
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.parallel import each
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.simulation import Purpose, random_stream, sky
 from VAE_model.simulation.camera import draw_conditions, observe
 from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil

@@ -14,8 +14,8 @@ import torch
 
 from VAE_model import splits
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.stage import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint
 from VAE_model.training.loader import shuffled
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -80,7 +80,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
 
 
 def _data(run: Run) -> str:
-    from VAE_model.files import sha256
+    from VAE_model.pipeline.files import sha256
 
     return sha256(run.train_txt)
 
@@ -220,7 +220,7 @@ def test_a_killed_packing_goes_on_and_ends_as_one_that_was_not(
     shutil.rmtree(run.packed, ignore_errors=True)
     code = (
         "import os, signal, sys\nfrom VAE_model import packed, packing\n"
-        "from VAE_model.paths import Run\n"
+        "from VAE_model.pipeline.run import Run\n"
         "packing._SAVED_EVERY, do, done = 4, packing._pack_one, []\n"
         "def pack(job):\n"
         "    done.append(job)\n"

@@ -29,7 +29,8 @@ from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pairs import read_pairs, views
-from VAE_model.paths import ROOT, Run
+from VAE_model.pipeline import stages
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint
 from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
@@ -42,11 +43,7 @@ SHORT = {
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
                             "--draws", "50"),
 }  # fmt: skip
-STAGES = (
-    "make_datatxt.py", "Galaxy_VAE_n.py", "analysis/extract_latents.py", "analysis/decals_1.py",
-    "analysis/decals_2_1.py", "analysis/decals_2_2.py", "transfer/make_pairs.py",
-    "transfer/encode_pairs.py", "transfer/adapt.py", "transfer/compare.py",
-)  # fmt: skip
+STAGES = [e.script for e in stages.needed("take", "compare") if e.number != "0"]
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from matplotlib.image import imread
 
 from VAE_model import models
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.files import read_parquet, write_parquet
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.preparation.stretch import SOFTENING
-from VAE_model.problem import Problem
 from VAE_model.training import checkpoint
 
 STAGE = "analysis/traversal.py"

@@ -16,10 +16,10 @@ Example: python transfer/adapt.py --methods paired --epochs 10
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.files import sha256, write_parquet
 from VAE_model.pairs import read_pairs, views
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import sha256, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.training.device import Precision, choose_device
 from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
@@ -63,8 +63,9 @@ def main(config: Config) -> None:
     outputs = [path for m in config.methods for path in (run.model(n, m), run.pair_latents(m))]
     inputs = [run.pairs, run.pair_latents(BEFORE), run.model(n)]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     pairs = read_pairs(run)
     before = read_sides(run, run.pair_latents(BEFORE), n)
     fit = (before.pairs["usable"] & (before.pairs["split"] == "train")).to_numpy(bool)
@@ -87,10 +88,10 @@ def main(config: Config) -> None:
                 max_grad_norm=config.max_grad_norm, learning_rate=config.learning_rate,
                 seed=config.seed, precision=config.precision,
             )  # fmt: skip
-            task = PairTask(both, pairs, run.model(n), sha256(run.pairs), settings, n, device)
-            best[method] = (
-                Trainer(task, Files.of(target)).run(f"{method} on {device}") | task.results()
-            )
+            data = f"{sha256(run.pairs)} {stage.code}"
+            task = PairTask(both, pairs, run.model(n), data, settings, n, device)
+            trainer = Trainer(task, Files.of(target))
+            best[method] = trainer.run(f"{method} on {device}") | task.results()
         model = TrainedVAE.load(target, n, config.device, config.precision)
         write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch_size))
         print(f"  {method}: {METHODS[method].sentence}{words(best.get(method))}")

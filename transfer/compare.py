@@ -33,9 +33,9 @@ from VAE_model.comparison_report import (
     table_of_methods,
     verdicts,
 )
-from VAE_model.files import atomic, read_parquet, write_json, write_text
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline.files import atomic, read_parquet, write_json, write_text
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.transfer.adaptation import BEFORE, METHODS
 from VAE_model.transfer.pair_latents import Sides, read_sides
 
@@ -127,8 +127,9 @@ def main(config: Config) -> None:
     outputs = [*(run.comparison(e) for e in ("json", "csv", "md")), questions_csv,
                run.figure("comparison.png")]  # fmt: skip
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     if BEFORE not in names:
         path = run.pair_latents(BEFORE)
         raise Problem(f"{run.show(path)} is missing: run {run.made_by(path)}")

@@ -11,10 +11,10 @@ Example: python transfer/encode_pairs.py --num-var 40
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.files import write_parquet
 from VAE_model.pairs import read_pairs, views
-from VAE_model.paths import Run
-from VAE_model.stage import Stage, start
+from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Stage, start
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE
@@ -42,8 +42,9 @@ def main(config: Config) -> None:
     run = Run(config.run)
     weights, target = run.model(config.num_var), run.pair_latents(BEFORE)
     stage = Stage(__file__, run, config, inputs=[run.pairs, weights], outputs=[target])
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     pairs = read_pairs(run)
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
     table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch_size)

@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS
 from VAE_model.figures import (
     INDIGO,
@@ -34,7 +33,6 @@ from VAE_model.figures import (
     show_image,
     thumbnail,
 )
-from VAE_model.files import atomic, list_files, write_parquet
 from VAE_model.packed import Packed
 from VAE_model.pair_audit import (
     Verdict,
@@ -45,8 +43,10 @@ from VAE_model.pair_audit import (
     reasons_of,
 )
 from VAE_model.pairs import View, views
-from VAE_model.paths import Run
-from VAE_model.stage import Problem, Stage, start
+from VAE_model.pipeline import parallel
+from VAE_model.pipeline.files import atomic, list_files, write_parquet
+from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.surveys import SURVEYS, label_of
 
 
@@ -125,8 +125,9 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if config.survey == config.other:
         raise Problem(f"survey and other are both {config.survey}: a pair needs two surveys")
-    if stage.nothing_to_do():
+    if stage.is_up_to_date():
         return
+    stage.begin()
     packed = Packed.of(run, config.workers)
     first = packed.index[packed.index["survey"] == config.survey]
     first = first[np.isfinite(first["ra"])]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 EXCEPTION = np.dtype([("place", "<u4"), ("value", "<f4")])
 

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
-from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import IDENTITY, TREE, asked, fraction
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 ZENODO = "https://zenodo.org"
 RECORD = 4573248

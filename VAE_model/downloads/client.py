@@ -23,8 +23,8 @@ import urllib3
 
 from VAE_model import __version__
 from VAE_model.downloads.deadline import Adapter, Watch
-from VAE_model.files import write_text
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.problem import Problem
 
 Answer = TypeVar("Answer")
 

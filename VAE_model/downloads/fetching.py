@@ -24,9 +24,9 @@ from VAE_model.downloads.client import (
 )
 from VAE_model.downloads.cutout_service import Job, check_cutout, most_bytes
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
-from VAE_model.files import atomic
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 _OF_THE_SERVICE = ("text", "HTTP", "connection", "time limit", "truncated")  # not of one galaxy
 

@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 from VAE_model.downloads.cutout_service import Job
-from VAE_model.files import read_parquet, write_parquet
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 GOOD = "good"  # the file is there and was checked
 MISSING = "missing"  # the service has no such cutout, or a wrong one: not asked for again

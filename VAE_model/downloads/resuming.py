@@ -11,8 +11,8 @@ from tqdm import tqdm
 from VAE_model.downloads.client import Permanent, Transient
 from VAE_model.downloads.cutout_service import Job, check_cutout
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, read_manifest, row
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 
 class Before:

@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from VAE_model.files import read_parquet
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 
 def read_means(

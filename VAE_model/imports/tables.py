@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from astropy.table import Table
 
 from VAE_model.imports.importing import stem_of
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 ENDINGS = (".csv", ".parquet", ".fits", ".fit", ".vot", ".xml", ".votable")
 

@@ -1,7 +1,8 @@
 """The report's chapters: what each stage of the pipeline is for, in the pipeline's order.
 
-A chapter is data: a title, one sentence for a student, the scripts that make it, the function that
-tells its numbers. A stage without a chapter is shown under its own name.
+A chapter is data: the stages that make it, a title, one sentence for a student, the function that
+tells its numbers. Its scripts, and the order of the chapters, come from the list of stages. A stage
+without a chapter is shown under its own name.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,30 @@ from typing import Any
 from VAE_model.pages import probe_tables, run_tables, score_tables, transfer_tables
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, percent
+from VAE_model.pipeline.stages import STAGES
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """scripts: any of them makes the chapter; command: what to run when none has."""
+    """stages: numbers of the list of stages, or scripts that are not in it; any of them makes the
+    chapter."""
 
+    stages: tuple[str, ...]
     title: str
     sentence: str
-    scripts: tuple[str, ...]
-    command: str
     tables: Callable[[Material], list[Html]]
+
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
+
+    @property
+    def command(self) -> str:
+        """The command to run where the chapter has no output: the first of each stage."""
+        return " and ".join(
+            next((f"python {e.script}" for e in STAGES if e.chapter == stage), f"python {stage}")
+            for stage in self.stages
+        )
 
     def outputs(self, material: Material) -> dict[Path, dict[str, Any]]:
         """The side-cars of what its scripts wrote."""
@@ -37,142 +51,129 @@ class Chapter:
 
 CHAPTERS = [
     Chapter(
+        ("0",),
         "The sky",
         "Where the images come from. On the simulated sky the truth about every galaxy is known, "
         "so that every claim below can be checked against it.",
-        ("data/simulate.py", "data/download.py", "data/import_images.py"),
-        "python data/simulate.py",
         run_tables.sky,
     ),
     Chapter(
+        ("1",),
         "1 Which images are good",
         "Every file is opened and checked; what is unreadable, of the wrong shape or without "
         "signal in a band never reaches the network, and is listed with the reason.",
-        ("make_datatxt.py",),
-        "python make_datatxt.py",
         run_tables.refusals,
     ),
     Chapter(
+        ("2",),
         "2 Training the network",
         "A variational auto-encoder squeezes each image through a few numbers, the latent "
         "variables, and learns to draw the galaxy again from them alone: what survives is what "
         "galaxies differ in.",
-        ("Galaxy_VAE_n.py", "outline/network_diagram.py"),
-        "python Galaxy_VAE_n.py",
         run_tables.training,
     ),
     Chapter(
+        ("3",),
         "3 The latent variables",
         "The trained network reads every image once: its latent variables are from now on the "
         "galaxy's description, and how well it draws the image again says how far to trust them.",
-        ("analysis/extract_latents.py",),
-        "python analysis/extract_latents.py",
         run_tables.latents,
     ),
     Chapter(
+        ("A1",),
         "A1 Classes from the catalogue",
         "Galaxy Zoo asked people what they see; a galaxy belongs to a class where enough of them "
         "agree. The network has never seen these labels: they only test what it found.",
-        ("analysis/decals_1.py",),
-        "python analysis/decals_1.py",
         run_tables.classes,
     ),
     Chapter(
+        ("A2",),
         "A2 From the catalogue to the images",
         "A galaxy of the catalogue and an image belong together where they lie at the same "
         "position on the sky, each the other's nearest.",
-        ("analysis/decals_2_1.py", "analysis/decals_2_2.py"),
-        "python analysis/decals_2_1.py",
         run_tables.matches,
     ),
     Chapter(
+        ("A3",),
         "A3 The map of the latent space",
         "Nobody can look at so many numbers, but at two one can: galaxies that lie close together "
         "here look alike to the network. Do the classes keep together?",
-        ("analysis/decals_3.py", "analysis/map.py"),
-        "python analysis/decals_3.py",
         run_tables.latent_map,
     ),
     Chapter(
+        ("A4",),
         "A4 Outliers: rare galaxies, bad frames",
         "What is least like all others is a discovery or a bad frame. Flags on the pixels tell "
         "which frames are broken, the sky beside the galaxy which are suspect; of the others, the "
         "galaxies farthest from the crowd are rare.",
-        ("analysis/decals_4.py",),
-        "python analysis/decals_4.py",
         run_tables.outliers,
     ),
     Chapter(
+        ("A5",),
         "A5 Questions of morphology",
         "A random forest learns the answers to each question from the latents of the training "
         "galaxies and is asked about galaxies that neither it nor the network has seen. PCA at the "
         "same dimension is what the latents have to beat; the majority rate is what guessing "
         "gives.",
-        ("analysis/classify.py",),
-        "python analysis/classify.py",
         score_tables.classification,
     ),
     Chapter(
+        ("A6",),
         "A6 How many latent variables",
         "Too few lose the arms, too many store the noise: quality against dimension shows a knee.",
-        ("analysis/choose_dimension.py",),
-        "python analysis/choose_dimension.py",
         score_tables.dimensions,
     ),
     Chapter(
+        ("A7",),
         "A7 Galaxies like this one",
         "Close together in the latent space means alike: each row begins with a galaxy and goes on "
         "with those nearest to it.",
-        ("analysis/similar.py",),
-        "python analysis/similar.py",
         lambda _: [],
     ),
     Chapter(
+        ("A8",),
         "A8 Along a latent variable",
         "What does one latent variable mean? The decoder draws the mean galaxy with that one "
         "turned down and up, and those that vary with it along. Only the numbers are measured; "
         "what changes in form is for you to see, and what one latent does to the mean galaxy it "
         "need not do to another.",
-        ("analysis/traversal.py",),
-        "python analysis/traversal.py",
         run_tables.traversal,
     ),
     Chapter(
+        ("A9",),
         "A9 What the latents tell",
         "What does each latent know of a galaxy, and what of things it should not know, such as "
         "the seeing, the noise, or how the galaxy happens to lie in the image? And is the error "
         "bar that it comes with as large as its error?",
-        ("analysis/probe.py",),
-        "python analysis/probe.py",
         probe_tables.probe,
     ),
     Chapter(
+        ("T1",),
         "T1 The same galaxies in a second survey",
         "Where two surveys overlap, they have photographed the same galaxies. Each pair of images "
         "is audited: the right camera by its header, the same centre, no defect in either.",
-        ("transfer/make_pairs.py",),
-        "python transfer/make_pairs.py",
         transfer_tables.pairs,
     ),
     Chapter(
+        ("T2", "T3"),
         "T2, T3 Adapting the model",
         "The network was trained on one survey's images. On the training pairs it learns to read "
         "the other's so that a galaxy has the same latent variables in both; controls show what "
         "more training, or a simple rescaling, would have done.",
-        ("transfer/encode_pairs.py", "transfer/adapt.py"),
-        "python transfer/encode_pairs.py and python transfer/adapt.py",
         transfer_tables.adaptation,
     ),
     Chapter(
+        ("T4",),
         "T4 Before and after",
         "A forest that learned the volunteers' answers in one survey is asked about the other, on "
         "galaxies that no adaptation has seen. Where its score holds, the latents mean the same "
         "in both.",
-        ("transfer/compare.py",),
-        "python transfer/compare.py",
         transfer_tables.comparison,
     ),
 ]
+
+_ORDER = [entry.chapter for entry in STAGES]
+CHAPTERS.sort(key=lambda chapter: _ORDER.index(chapter.stages[0]))
 
 
 # file name of a figure begins with: (caption, what it shows for those who cannot see it)

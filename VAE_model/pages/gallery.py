@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from VAE_model.files import write_text
 from VAE_model.pages.page import Html, document, element
+from VAE_model.pipeline.files import write_text
 
 
 @dataclass(frozen=True)

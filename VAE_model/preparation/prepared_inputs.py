@@ -18,13 +18,14 @@ from tqdm import tqdm
 
 from VAE_model import segmentation
 from VAE_model.data.row_file import RowFile
-from VAE_model.files import atomic
 from VAE_model.models import VAE
 from VAE_model.packed import Packed
+from VAE_model.pipeline.code_version import code_version
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation import pose, structure_vector
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.problem import Problem
 from VAE_model.training import distributed
 from VAE_model.training.loader import batches
 
@@ -82,13 +83,13 @@ class PreparedInputs:
     def _version(self) -> str:
         """Return a hash of the images, the code that prepares them, and its constants."""
         modules = (segmentation, pose, structure_vector)
-        source = [Path(str(module.__file__)).read_bytes() for module in modules]
+        code = code_version(*(Path(str(module.__file__)) for module in modules))
         network = self.network
         constants = [type(network).__name__, network.masks_contaminants]
         constants += [getattr(network, name, None) for name in ("SIDE", "HALF_WIDTH")]
-        constants += [self.stretch.kind, self.stretch.softening, self.packed.images.dtype]
+        constants += [self.stretch.kind, self.stretch.softening, self.packed.images.dtype, code]
         images = self.packed.index[["sha256", "shift_x", "shift_y"]].to_csv(index=False).encode()
-        text = json.dumps(constants).encode() + b"".join(source) + images
+        text = json.dumps(constants).encode() + images
         return hashlib.sha256(text).hexdigest()[:12]
 
     @torch.no_grad()

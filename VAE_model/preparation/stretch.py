@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 Kind = Literal["linear", "asinh", "display"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.packed import Packed
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
 

@@ -7,11 +7,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.files import read_parquet
-from VAE_model.paths import Run
+from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.provenance import read_sidecar
+from VAE_model.pipeline.run import Run
 from VAE_model.probe.encoded import Encoded, Encoder
 from VAE_model.simulation.repeats import as_observed, observe_again
-from VAE_model.stage import read_sidecar
 
 KINDS = ("noise", "night")  # the same conditions with other noise; other conditions too
 _SAME = 0.1  # of the noise: less than that apart is the same image, rounded otherwise

@@ -7,7 +7,7 @@ import pandas as pd
 
 from VAE_model.cutouts import read_cutout
 from VAE_model.figures import new_figure, save_figure, show_image, thumbnail
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 from VAE_model.simulation.sky import file_name
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.paths import Run
+from VAE_model.pipeline.run import Run
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
 from VAE_model.simulation.defects import draw_defects, spoil

@@ -15,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from VAE_model.files import atomic
-from VAE_model.problem import Problem
+from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 
 FORMAT = "Galaxy_VAE 2"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from VAE_model.data.row_file import RowFile
-from VAE_model.parallel import cores
+from VAE_model.pipeline.parallel import cores
 from VAE_model.training.distributed import rank, world_size
 
 _AHEAD = 3  # batches that are read ahead

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from VAE_model import models
-from VAE_model.files import write_text
 from VAE_model.packed import Packed
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import SOFTENING, Kind, Stretch
-from VAE_model.problem import Problem
 from VAE_model.training import checkpoint, distributed
 from VAE_model.training.device import Precision, autocast, compiled, microbatch_size
 from VAE_model.training.loader import batches, shuffled
@@ -397,7 +397,7 @@ def _seed(seed: int, epoch: int) -> int:
 
 def _difference(before: dict[str, Any], task: Task) -> str:
     if before["data"] != task.data:
-        return "the list of images or their split has changed"
+        return "the list of images, their split or the code has changed"
     old, new = before["config"], task.config
     return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from VAE_model import models
+from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.problem import Problem
 from VAE_model.training import checkpoint
 from VAE_model.training.device import Precision, autocast, choose_device, microbatch_size
 

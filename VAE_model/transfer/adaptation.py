@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model.files import sha256
 from VAE_model.pairs import View
+from VAE_model.pipeline.files import sha256
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.training import checkpoint
 from VAE_model.training.device import autocast

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from VAE_model.extraction.extract import extract
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pairs import View
-from VAE_model.paths import Run
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 from VAE_model.training.model_file import TrainedVAE
 
 _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"]

@@ -1,17 +1,17 @@
-"""A function over many items in several processes, in order, with a progress bar."""
+"""Apply a function to many items in several processes, in order, with a progress bar."""
 
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +22,7 @@ _FEW = 64  # items for which starting processes costs more than it gains
 
 
 def cores() -> int:
-    """Processor cores that this process may use: of several on a machine, its share."""
+    """Return how many CPU cores this process may use; one of several on a machine has its share."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (found or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
@@ -34,10 +34,11 @@ def each(
     label: str = "",
     few: int = _FEW,
 ) -> Iterator[Result]:
-    """`function(item)` for each item, in order; `function` must be importable.
+    """Yield `function(item)` for each item, in order; `function` must be importable.
 
-    workers: processes, 0 for one a core. Fewer than `few` items are done in this process.
+    workers: processes; 0: one per core. Fewer than `few` items are done in this process.
     The result does not depend on the number of workers.
+    Raises Problem where a process ends too early.
     """
     workers = min(workers or cores(), max(1, len(items)))
     with tqdm(total=len(items), desc=label, unit="", disable=len(items) < 2) as bar:
@@ -60,13 +61,14 @@ def each(
 
 
 def _begin() -> None:
-    """One thread for each process, which ends with the one that started it: killed, that one
-    could not tell it, and images would still be written beside those of the next run."""
+    """Give a process one thread, and let it end with the process that started it.
+
+    Else images would still be written beside those of the next run after that one was killed.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
-    if torch := sys.modules.get("torch"):  # too late for it to see these
-        torch.set_num_threads(1)
+        os.environ[name] = "1"  # for libraries that are loaded from now on
+    threadpool_limits(1)  # for those that are
 
 
 def _end_with_parent() -> None:

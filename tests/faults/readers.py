@@ -26,12 +26,13 @@ from PIL import Image
 from VAE_model import galaxy_zoo, models
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SHAPE, BadCutout, read_cutout
-from VAE_model.files import write_parquet, write_text
 from VAE_model.imports.importing import Job, import_image
 from VAE_model.packed import Packed
-from VAE_model.paths import ROOT, Run
-from VAE_model.problem import Problem
-from VAE_model.stage import Stage, sidecar
+from VAE_model.pipeline.files import write_parquet, write_text
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import sidecar
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Stage
 from VAE_model.training import checkpoint
 from VAE_model.training.model_file import TrainedVAE
 
@@ -255,7 +256,8 @@ class SideCar(Reader):
             write_text(self.folder / name, f"{name}\n")
         for inputs, output in ((["in.txt"], "between.txt"), (["between.txt"], "out.txt")):
             stage = self._stage(inputs, output)
-            stage.nothing_to_do()
+            stage.is_up_to_date()
+            stage.begin()
             stage.finish()
         self.valid = {n: sidecar(self.folder / n).read_bytes() for n in ("between.txt", "out.txt")}
         return [self.valid["out.txt"], self.valid["between.txt"]]
@@ -271,7 +273,7 @@ class SideCar(Reader):
         return content
 
     def read(self) -> str:
-        if not self._stage(["between.txt"], "out.txt").nothing_to_do():
+        if not self._stage(["between.txt"], "out.txt").is_up_to_date():
             raise Problem("made anew")
         if self.target.name == "between.txt.json":  # of an input: only the hashes decide
             return ""

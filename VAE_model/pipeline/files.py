@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside the target, then renamed."""
+"""Reading and writing files so that a file is whole or absent: written beside it, then renamed."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.problem import Problem
+from VAE_model.pipeline.problem import Problem
 
 _SMALL = 2**29  # bytes in memory that any table may take
 _MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2 to 5 times
@@ -20,7 +20,7 @@ _MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends without an error.
+    """Give a temporary path beside `path`, and rename it to that when the block ends without error.
 
     The temporary name keeps the suffix of the target (writers such as matplotlib choose the
     format by it) and begins with a dot, so that no stage takes it for an input.
@@ -39,14 +39,14 @@ def sweep(folder: Path) -> None:
     """Remove what killed processes left half written in `folder` (atomic's temporary names)."""
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
-        if owner.isdigit() and not alive(int(owner)):
+        if owner.isdigit() and not _is_alive(int(owner)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -113,7 +113,7 @@ def _check_promises(path: Path, columns: list[str] | None) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises Problem where it is missing, or holds anything else."""
+    """Return the object in a JSON file. Raises Problem where there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a folder, that of its files' names, sizes and times."""
+    """Return the SHA-256 of a file's bytes; of a folder, of its files' names, sizes and times."""
     path = Path(path)
     if path.is_dir():
         listing = hashlib.sha256()
@@ -140,7 +140,7 @@ def sha256(path: Path) -> str:
 
 
 def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[Path]:
-    """All files below `folder` in sorted order, without hidden ones; `endings` in lower case."""
+    """Return all files below `folder`, sorted, without hidden ones; `endings` in lower case."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -151,7 +151,7 @@ def list_files(folder: Path, endings: tuple[str, ...] = ()) -> list[Path]:
 
 
 def count_rows(path: Path) -> int | None:
-    """Rows of a table, lines of a text, files in a folder; None where that means nothing."""
+    """Return the rows of a table, lines of a text or files in a folder; None for other files."""
     path = Path(path)
     if path.is_dir():
         return len(list_files(path))

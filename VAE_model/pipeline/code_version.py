@@ -1,0 +1,101 @@
+"""The version of a script's code: a hash that changes when its result may, not when its words do.
+
+It covers the script and every module of VAE_model that it imports, directly or through others,
+as syntax trees. What does not decide a result is left out: comments, layout, docstrings, prints,
+the words of an error, the fields of a script's Config (the side-car has their values), and the
+machinery of the pipeline (this package).
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from VAE_model.pipeline.run import ROOT
+
+_MACHINERY = Path(__file__).resolve().parent
+_DATA = (".js", ".mplstyle", ".html", ".css", ".json", ".toml")  # read by a module beside them
+
+
+@cache
+def code_version(*files: Path) -> str:
+    """Return the version of the code in these files and of all that they import, 16 digits.
+
+    A file that does not exist has a version too, which no other code has.
+    """
+    todo, seen = [path.resolve() for path in files], set[Path]()
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo += _read(path)[1]
+    found = sorted(f"{path.relative_to(ROOT)} {_read(path)[0]}" for path in seen)
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+@cache
+def _read(path: Path) -> tuple[str, list[Path]]:
+    """Return the hash of one file, and the files that it imports or reads beside itself."""
+    if not path.is_file():
+        return "missing", []
+    if path.suffix != ".py":
+        return hashlib.sha256(path.read_bytes()).hexdigest(), []
+    tree = _Silent().visit(ast.parse(path.read_bytes()))
+    return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest(), list(_imports(tree, path))
+
+
+def _plain(node: object) -> object:
+    """Return a syntax tree as tuples that are the same in every version of Python."""
+    if isinstance(node, list):
+        return [_plain(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+    return type(node).__name__, [(n, v) for n, v in fields if v is not None and v != []]
+
+
+class _Silent(ast.NodeTransformer):
+    """Take out of a syntax tree what says something and decides nothing."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        value = node.value
+        if isinstance(value, ast.Constant):  # a docstring
+            return None
+        if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "print":
+            return None
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        if node.name == "Config":
+            node.body = [part for part in node.body if not isinstance(part, ast.AnnAssign)]
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        if isinstance(node.exc, ast.Call):
+            return ast.Raise(node.exc.func)
+        return node
+
+
+def _imports(tree: ast.AST, path: Path) -> Iterator[Path]:
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and str(node.value).endswith(_DATA):
+            beside = path.parent / str(node.value)
+            if beside.is_file():
+                yield beside
+        for name in names:
+            if name.startswith("VAE_model."):
+                yield from _files_of(name)
+
+
+def _files_of(module: str) -> Iterator[Path]:
+    """Yield the file of a module; of a package, that of its __init__."""
+    path = ROOT.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file() and _MACHINERY not in file.parents:
+            yield file

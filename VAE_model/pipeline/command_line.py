@@ -1,0 +1,75 @@
+"""The command line of a script: its constants as options, `--dry-run`, exit codes."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import tyro
+
+from VAE_model.pipeline.problem import Problem
+from VAE_model.training import distributed
+
+
+@dataclasses.dataclass
+class Given:
+    """What the command line said beside the constants of the script."""
+
+    script: bool = False  # a script runs as a process of its own, not from a notebook or a test
+    dry_run: bool = False
+    accept: bool = False
+
+
+given = Given()
+
+
+class Stop(Exception):
+    """The script has done all that the command line asked for."""
+
+
+def start(
+    main: Callable[[Any], None], config: type, doc: str | None, several: bool = False
+) -> None:
+    """Run a script: parse the command line into its Config and call `main`.
+
+    several: the script can be one of several processes (torchrun).
+    Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
+    2 a wrong command line (tyro); 130 interrupted.
+    """
+    flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
+
+    def switch(name: str, words: str) -> tuple[str, Any, Any]:
+        return name, Annotated[bool, tyro.conf.arg(help=words)], dataclasses.field(default=False)
+
+    arguments: Any = dataclasses.make_dataclass(
+        "Arguments",
+        [
+            ("config", flat[config], dataclasses.field(default_factory=config)),
+            switch("dry_run", "Print what would be read and written, and stop."),
+            switch("accept", "Keep outputs that were made before the code changed."),
+        ],
+    )
+    description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
+    parsed = tyro.cli(arguments, description=description, prog=sys.argv[0])
+    given.script, given.dry_run, given.accept = True, parsed.dry_run, parsed.accept
+    try:
+        if distributed.world_size() > 1 and not several:
+            raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
+        distributed.start()
+        with contextlib.suppress(Stop):
+            main(parsed.config)
+        distributed.stop()
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
+    except RuntimeError as error:
+        if distributed.world_size() == 1 or not distributed.is_loss_of_process(error):
+            raise
+        sys.exit(f"error: {distributed.LOST}")
+    except OSError as error:
+        what = error.strerror or str(error)
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {where}{what}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command resumes from here", file=sys.stderr)
+        sys.exit(130)

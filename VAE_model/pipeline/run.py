@@ -1,0 +1,119 @@
+"""The files of a run, each name spelled once.
+
+Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
+constant `run` says otherwise). Relative paths start at the root of the repository, whatever the
+working directory is, so that scripts and notebooks agree.
+"""
+
+from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
+
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEFAULT = "data/demo"
+
+
+class _File:
+    """A file of a run: `run.train_txt` is its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: Run, _: type) -> Path:
+        return run.folder / self.name
+
+
+class _Files:
+    """Files whose names differ in the values for {}: `run.latents(40)` is the path of one.
+
+    defaults: of the last values.
+    """
+
+    def __init__(self, name: str, *defaults: object) -> None:
+        self.name, self.defaults = name, defaults
+
+    def __get__(self, run: Run, _: type) -> Callable[..., Path]:
+        def path(*values: object) -> Path:
+            left = len(values) + len(self.defaults) - self.name.count("{}")
+            return run.folder / self.name.format(*values, *self.defaults[left:])
+
+        return path
+
+
+class Run:
+    """The folder of a run and the files in it."""
+
+    def __init__(self, folder: str | Path = DEFAULT) -> None:
+        self.folder = ROOT / folder
+
+    # what comes from outside
+    images = _Files("images/{}", "decals")  # a survey's cutouts: decals, bassmzls or your name
+    catalogue = _File("catalogue.parquet")
+    truth = _File("truth.parquet")  # of a simulated sky
+    labels = _File("labels.parquet")  # of imported images: path, iauname, ra, dec, their columns
+    import_refused = _Files("images/{}.refused.csv")  # files that an import refused, and why
+    download = _Files("download/{}")  # what data/download.py keeps for itself
+    manifest = _File("download/manifest.parquet")  # what became of each cutout, one row each
+    journal = _File("download/journal.jsonl")  # the manifest's rows while a download goes on
+    not_before = _File("download/not_before.txt")  # when the service may be asked again
+
+    # stages 1 to 3
+    train_txt = _File("train.txt")
+    rejected = _File("rejected.csv")
+    packed = _File("packed")  # folder of the packed copy of the images that train.txt lists
+    dimension_model = _Files("model/dimensions/vae_{}.safetensors")  # trained briefly, to compare
+    latents = _Files("result/latents_{}.parquet")
+    latents_part = _Files("result/.latents_{}_part_{}.parquet")  # of one of several processes
+
+    # the analysis
+    result = _Files("result/{}")
+    figure = _Files("figures/{}")
+    classes = _File("result/classes.parquet")
+    class_table = _Files("result/class_{}.fits")  # for TOPCAT
+    matches = _File("result/matches.parquet")
+    class_latents = _Files("result/class_latents_{}.parquet")
+    map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
+    map_page = _Files("figures/map_{}.html")  # the interactive map
+    similar = _Files("result/similar_{}.parquet")  # the nearest galaxies to some
+    traversal = _Files("result/traversal_{}.parquet")  # measured along the strongest latents
+    probe = _Files("result/probe_{}.{}", "json")  # numbers (json), one row per latent (parquet)
+    outliers = _Files("result/outliers_{}.parquet")
+    outliers_page = _Files("figures/outliers_{}.html")
+    classification = _Files("result/classification_{}.{}", "json")
+    dimensions = _Files("result/dimensions.{}", "json")
+    report = _File("report.html")
+
+    # the second survey
+    transfer = _Files("transfer/{}")
+    pairs = _File("transfer/pairs.parquet")  # the same galaxies in two surveys
+    pairs_refused = _File("transfer/pairs_refused.csv")  # images that make no pair: path, reason
+    pairs_packed = _File("transfer/packed")  # folder of the packed second images
+    pair_latents = _Files("transfer/latents_{}.parquet")  # after a method; no_tf: before any
+    comparison = _Files("transfer/comparison.{}", "json")
+
+    def model(self, num_var: int, method: str = "") -> Path:
+        """Return the best model on validation: vae_40.safetensors; vae_40_<method> if adapted."""
+        name = f"vae_{num_var}{'_' + method if method else ''}.safetensors"
+        return self.folder / "model" / name
+
+    def model_last(self, num_var: int, method: str = "") -> Path:
+        """Return the checkpoint to resume from."""
+        best = self.model(num_var, method)
+        return best.with_name(f"{best.stem}_last.safetensors")
+
+    def model_log(self, num_var: int, method: str = "") -> Path:
+        """Return the log with one JSON line per epoch."""
+        name = self.model(num_var, method).stem + "_log.jsonl"
+        return self.model(num_var, method).with_name(name)
+
+    def made_by(self, path: Path) -> str:
+        """Return the command that makes `path`."""
+        from VAE_model.pipeline import stages  # which names its files by a Run
+
+        inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
+        return stages.made_by(inside.as_posix(), self.folder)
+
+    def show(self, path: Path) -> str:
+        """Return `path` as a person types it: from the root of the repository if it lies there."""
+        return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -1,0 +1,259 @@
+"""One run of one script: the question whether there is anything to do, the beginning and the end.
+
+def main(config: Config) -> None:
+    run = Run(config.run)
+    stage = Stage(__file__, run, config, inputs=[run.catalogue], outputs=[run.classes])
+    if stage.is_up_to_date():
+        return
+    stage.begin()
+    ...
+    stage.finish()
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from VAE_model.pipeline.command_line import Stop, given, start
+from VAE_model.pipeline.files import count_rows, sweep, write_json
+from VAE_model.pipeline.lock import hold
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import (
+    code_of,
+    has_changed,
+    identify,
+    is_unfinished,
+    mark_begun,
+    read_sidecar,
+    sidecar,
+    versions,
+    whole_sidecar,
+    why_stale,
+)
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.training import distributed
+
+__all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
+
+# Constants that say where and how fast: outputs stay valid when they change.
+_NOT_THE_RESULT = {"run", "workers", "device"}
+_MANY = 6  # inputs that are named in the line that begins a stage
+
+
+class Stage:
+    """One run of one script on one run folder.
+
+    inputs, outputs: files (or folders of images) under the run.
+    """
+
+    def __init__(
+        self,
+        script: str,
+        run: Run,
+        config: Any,
+        inputs: Iterable[Path],
+        outputs: Iterable[Path],
+    ) -> None:
+        self.script = str(Path(script).resolve().relative_to(ROOT))
+        self.run = run
+        self.config = config
+        self.inputs = [Path(path) for path in inputs]
+        self.outputs = [Path(path) for path in outputs]
+        self.began = time.monotonic()
+        self.identities: dict[str, dict[str, Any]] = {}
+
+    @property
+    def dry_run(self) -> bool:
+        """True where the command line asked for `--dry-run`."""
+        return given.dry_run
+
+    @property
+    def code(self) -> str:
+        """The version of the script's code: state of a run that did not end is of no other."""
+        return code_of(self.script)
+
+    def is_up_to_date(self, unfinished: bool = False) -> bool:
+        """Return True, and print it, where the outputs were made of these inputs by this code.
+
+        unfinished: the outputs have gaps that another run may close.
+        Raises Problem where an input is missing or stale, naming the command that makes it.
+        """
+        if given.dry_run:
+            return False
+        self._check_inputs()
+        before = whole_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
+        named = {self._name(path): path for path in self.inputs}
+        self.identities = {name: identify(path, before.get(name)) for name, path in named.items()}
+        same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
+        if same and all(self._has_this_code(path) for path in self.outputs):
+            what = "input, constants and code are unchanged"
+            distributed.say(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
+            return True
+        if given.accept and not same:
+            raise Problem(f"nothing to accept: more than the code of {self.script} has changed")
+        return False
+
+    def begin(self) -> None:
+        """Hold the run's lock, prepare its folders, and print what is read.
+
+        With --dry-run only print the plan, with --accept only sign the outputs; then raise Stop.
+        Raises Problem where another script is at work in the run, or its folder is not writable.
+        """
+        if given.dry_run:
+            self._print_plan()
+            raise Stop
+        distributed.barrier()  # no process writes before all have asked
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        if given.script and not distributed.rank():
+            hold(self.run.folder, self.run.show(self.run.folder), self.script)
+        if given.accept:
+            self._accept()
+            raise Stop
+        self._prepare_folders()
+        if not distributed.rank():
+            for path in self.outputs:
+                mark_begun(path)
+        distributed.say(f"{self.script}: {self._described_inputs()}")
+
+    def finish(self, **numbers: Any) -> None:
+        """Write the side-cars, with `numbers` that are worth remembering beside the outputs.
+
+        Of several processes the first does, when all are done.
+        """
+        distributed.barrier()
+        if distributed.rank():
+            return
+        seconds = round(time.monotonic() - self.began, 1)
+        inputs = {
+            self._name(path): {
+                **(self.identities.get(self._name(path)) or identify(path)),
+                "rows": count_rows(path),
+            }
+            for path in self.inputs
+        }
+        for path in self.outputs:
+            if not path.exists():
+                raise Problem(f"{self.run.show(path)} was not written by {self.script}")
+            write_json(
+                sidecar(path),
+                {
+                    "script": self.script,
+                    "code": self.code,
+                    "config": self._config(),
+                    "seed": getattr(self.config, "seed", None),  # null: nothing is drawn
+                    "inputs": inputs,
+                    "output": {**identify(path), "rows": count_rows(path)},
+                    "numbers": numbers,
+                    "versions": versions(),
+                    "seconds": seconds,
+                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            )
+        print(f"{self.script}: wrote {self._shown_outputs()} in {seconds:.1f} s", flush=True)
+
+    def _config(self) -> dict[str, Any]:
+        """Return the constants as plain JSON values, without the place of the run."""
+        values = {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.name != "run"
+        }
+        return json.loads(json.dumps(values, default=str))
+
+    def _name(self, path: Path) -> str:
+        inside = path.is_relative_to(self.run.folder)
+        return str(path.relative_to(self.run.folder)) if inside else self.run.show(path)
+
+    def _shown_outputs(self) -> str:
+        return ", ".join(self.run.show(path) for path in self.outputs)
+
+    def _check_inputs(self) -> None:
+        known: dict[Path, str] = {}
+        for path in self.inputs:
+            shown, again = self.run.show(path), f"run {self.run.made_by(path)}"
+            if not path.exists():
+                raise Problem(f"{shown} is missing: {again}")
+            if not path.is_dir() and path.stat().st_size == 0:
+                raise Problem(f"{shown} is empty: delete it and {again}")
+            if not path.is_dir() and is_unfinished(path):  # images come and go
+                raise Problem(f"{shown} is of a run that did not end: {again}")
+            if reason := why_stale(path, self.run, known):
+                raise Problem(reason)
+
+    def _is_as_recorded(self, path: Path) -> bool:
+        """Return True where an output was made of these inputs with these constants."""
+        try:
+            record = read_sidecar(path)
+        except Problem as problem:
+            print(f"{problem}; until then {self.run.show(path)} is made again")
+            return False
+        if not path.exists() or not record:
+            return False
+        now, before = (
+            {name: value for name, value in config.items() if name not in _NOT_THE_RESULT}
+            for config in (self._config(), record["config"])
+        )
+        hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
+        if before != now or hashes != {n: e["sha256"] for n, e in self.identities.items()}:
+            return False
+        if is_unfinished(path):
+            return False
+        if has_changed(path, record["output"]):
+            print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
+        return True
+
+    def _has_this_code(self, path: Path) -> bool:
+        same = whole_sidecar(path).get("code") == self.code
+        if not same:
+            print(f"the code of {self.script} has changed since {self.run.show(path)} was made")
+        return same
+
+    def _accept(self) -> None:
+        """Sign the outputs with the code as it is now."""
+        for path in self.outputs:
+            write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
+        print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
+
+    def _prepare_folders(self) -> None:
+        """Make the folders of the outputs, and remove what killed runs left half written there."""
+        folders = {self.run.folder, *(path.parent for path in self.outputs)}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in {*folders, self.run.packed}:
+            sweep(folder)
+            if folder.exists() and not os.access(folder, os.W_OK):
+                raise Problem(
+                    f"{self.run.show(folder)} is not writable: give yourself the right to write "
+                    "there, or choose another folder with --run"
+                )
+
+    def _described_inputs(self) -> str:
+        parts = []
+        for path in self.inputs:
+            rows = count_rows(path)
+            parts.append(self._name(path) + (f" ({rows:,})" if rows is not None else ""))
+        if len(parts) > _MANY:
+            parts = [*parts[:_MANY], f"and {len(parts) - _MANY} more"]
+        return "reads " + ", ".join(parts) if parts else "starts from nothing"
+
+    def _print_plan(self) -> None:
+        print(f"{self.script} --dry-run: nothing is read or written")
+        print("config:")
+        for field in dataclasses.fields(self.config):
+            print(f"  {field.name} = {getattr(self.config, field.name)}")
+        print("inputs:")
+        for path in self.inputs:
+            count = f"{count_rows(path)} rows or files" if path.exists() else "MISSING"
+            count = "present" if count.startswith("None") else count
+            print(f"  {self.run.show(path)}: {count}")
+        print("outputs:")
+        for path in self.outputs:
+            print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")

@@ -1,0 +1,98 @@
+"""Claims about the list of stages, and about what follows from it."""
+
+import re
+import subprocess
+
+import pytest
+
+from VAE_model.pages.chapters import CHAPTERS
+from VAE_model.pipeline import __main__ as generated
+from VAE_model.pipeline import stages
+from VAE_model.pipeline.run import ROOT, Run
+
+
+def make(*words: str) -> list[str]:
+    """The commands that make would run for a target."""
+    command = ["make", "--no-print-directory", "-n", "-o", ".venv/installed", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.replace("\\\n", "").splitlines()
+
+
+def scripts(lines: list[str]) -> list[str]:
+    return [found for line in lines for found in re.findall(r"python (\S+\.py)", line)]
+
+
+def test_make_runs_the_stages_of_the_list_in_order():
+    pipeline = [entry.script for entry in stages.pipeline()]
+    assert scripts(make("run")) == pipeline
+    assert scripts(make("real")) == ["data/download.py", *pipeline[1:]]
+    assert "--run data/real " in make("real")[0] and "--run data/x " in make("run", "RUN=data/x")[0]
+    assert {entry.script for entry in stages.STAGES} == {
+        *pipeline, "data/download.py", "data/import_images.py",
+    }  # fmt: skip
+
+
+def test_images_of_ones_own_go_through_the_stages_that_need_no_catalogue():
+    expected = ["datatxt", "train", "latents", "outliers", "dimension", "similar", "traversal",
+                "probe", "diagram", "report"]  # fmt: skip
+    assert [entry.target for entry in stages.after("import")] == expected
+    commands = make("mine", "IMPORT=--folder pictures")
+    assert commands[0].endswith("data/import_images.py --run data/mine --folder pictures")
+    assert scripts(commands)[1:] == [entry.script for entry in stages.after("import")]
+
+
+@pytest.mark.parametrize("entry", stages.STAGES, ids=lambda entry: entry.target)
+def test_every_stage_has_a_script_and_a_target(entry):
+    assert (ROOT / entry.script).exists()
+    assert scripts(make(entry.target)) == [entry.script]
+
+
+def test_make_help_has_a_line_for_each_stage():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    for entry in stages.STAGES:
+        assert f"{entry.target:<14}{f'{entry.number} {entry.does}'.strip()}" in lines
+
+
+def test_chapters_follow_the_list_and_cover_it():
+    shown = [script for chapter in CHAPTERS for script in chapter.scripts]
+    listed = [entry.script for entry in stages.STAGES]
+    assert set(listed) - set(shown) == {"analysis/report.py"}
+    first = [listed.index(chapter.scripts[0]) for chapter in CHAPTERS]
+    assert first == sorted(first)
+
+
+@pytest.mark.parametrize("name", generated.READMES)
+def test_the_tables_of_a_readme_are_those_of_the_list(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert generated.write_tables(text) == text, "run make tables"
+    assert generated.write_tables(text.replace("`train.txt`", "x")) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("model/vae_20.safetensors", "python Galaxy_VAE_n.py"),
+        ("model/vae_20_last.safetensors", "python Galaxy_VAE_n.py"),
+        ("model/vae_20_mmd.safetensors", "python transfer/adapt.py"),
+        ("transfer/latents_no_tf.parquet", "python transfer/encode_pairs.py"),
+        ("transfer/latents_mmd.parquet", "python transfer/adapt.py"),
+        ("model/dimensions/vae_4.safetensors", "python analysis/choose_dimension.py"),
+        ("figures/map_20.html", "python analysis/map.py"),
+        ("figures/map_20.png", "python analysis/decals_3.py"),
+        ("result/classes.parquet", "python analysis/decals_1.py"),
+        ("result/class_latents_8.parquet", "python analysis/decals_2_2.py"),
+        (
+            "images/decals",
+            "python data/simulate.py (or data/download.py, data/import_images.py)",
+        ),
+        ("notes.txt", "see the stage table in README.md"),
+    ],
+)
+def test_the_command_that_makes_a_file(name, command):
+    assert Run().made_by(Run().folder / name) == command
+
+
+def test_the_command_names_the_run():
+    run = Run("data/my run")
+    assert run.made_by(run.train_txt) == "python make_datatxt.py --run 'data/my run'"
