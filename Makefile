@@ -126,7 +126,7 @@ notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 published: setup  ## the published network with the published settings, on the same images
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
-	  --loss published --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
+	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
