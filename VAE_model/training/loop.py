@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ from VAE_model.training.losses import Loss, LossKind
 _INITIALISATION_IMAGES = 4096  # for the data-dependent initialisation
 _DEGRADED_IMAGES = 512  # of these, at lower signal-to-noise too
 _ACTIVE = 0.01  # variance of a latent's mean over galaxies above which it is active (Burda 2016)
+
+Microbatch = tuple[float, tuple[Tensor, ...]]  # its share of the batch's images; its inputs
 
 
 @dataclass(frozen=True)
@@ -86,140 +88,10 @@ class Settings(LoopSettings):
     train_images: int = 0
 
 
-class Microbatch(NamedTuple):
-    """A part of a batch that is computed at a time; share: of the batch's images."""
-
-    share: float
-    inputs: tuple[Tensor, ...]
-
-
-class Task(ABC):
-    """A network, its loss and its batches.
-
-    config, data: what must agree for a run to be resumed: constants and hashes of the data.
-    """
-
-    network: models.VAE
-    loss: Loss
-    terms: tuple[str, ...]
-    config: dict[str, Any]
-    data: Any
-
-    def __init__(
-        self, settings: LoopSettings, device: torch.device,
-        train_rows: NDArray[np.int64], validation_rows: NDArray[np.int64], noun: str,
-    ) -> None:  # fmt: skip
-        """Raise Problem if there are too few rows; noun: what they are."""
-        if len(train_rows) < 2 or len(validation_rows) < 1:
-            raise Problem(
-                f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
-                "least 2 and 1 are needed; add images and rerun the stages before this one"
-            )
-        self.settings, self.device = settings, device
-        self.train_rows, self.validation_rows = train_rows, validation_rows
-
-    @abstractmethod
-    def initialise(self) -> None:
-        """Set the weights before the first epoch."""
-
-    @abstractmethod
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
-        """Yield batches in the order of `rows`: the number of rows, and this process's share of
-        the batch in parts that are computed one after the other."""
-
-    @abstractmethod
-    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
-        images, and the posterior means, (N, num_var)."""
-
-    @abstractmethod
-    def check_inputs(self) -> None:
-        """Raise Problem naming the first image whose input is not finite, if there is one."""
-
-    def results(self) -> dict[str, Any]:
-        """Return what a model file holds besides weights, loss and history."""
-        return {}
-
-
-class ImageTask(Task):
-    """Training of a network on the `train` split of packed images, validated on `validation`."""
-
-    settings: Settings
-
-    def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
-        """data: hash of train.txt, so that no run is resumed on other images or another split."""
-        train_rows = packed.rows("train")
-        if settings.train_images:
-            chosen = shuffled(train_rows, settings.seed, 0)[: settings.train_images]
-            train_rows = np.sort(chosen)
-        super().__init__(settings, device, train_rows, packed.rows("validation"), "images")
-        self.config, self.data = plain(settings), f"{data} {packed.given}".strip()
-        torch.manual_seed(settings.seed)
-        self.network = models.build(settings.network, settings.num_var, settings.contaminants)
-        self.network.to(device).to(memory_format=torch.channels_last)
-        self.forward = compiled(self.network.forward, device)
-        self.microbatch_size = microbatch_size(
-            self.network, device, settings.precision, settings.batch_size
-        )
-        self.loss = Loss(settings.loss, settings.kl_weight).to(device)
-        self.terms = self.loss.TERMS
-        stretch = Stretch(settings.stretch, settings.softening)
-        self.inputs = PreparedInputs(packed, self.network, stretch, device)
-
-    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
-        size = self.settings.batch_size
-        for number, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
-            count = min(size, len(rows) - number * size)
-            noise = torch.randn(count, self.settings.num_var, device=self.device)
-            own = noise.tensor_split(distributed.world_size())[distributed.rank()]
-            parts = zip(
-                inputs.split(self.microbatch_size), own.split(self.microbatch_size), strict=True
-            )
-            yield (
-                count,
-                [Microbatch(len(one) / count, (one, two)) for one, two in parts if len(one)],
-            )
-
-    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        images, noise = inputs
-        with autocast(self.device, self.settings.precision, self.network):
-            reconstruction, mean, log_variance = self.forward(images, noise)
-        target = self.network.target(images)
-        return *self.loss(reconstruction, target, mean, log_variance), mean
-
-    @torch.no_grad()
-    def initialise(self) -> None:
-        """Initialise network and loss from training images: a few thousand prepared inputs, or one
-        batch of whole images."""
-        size = self.settings.batch_size
-        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
-        rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])
-        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
-        if not torch.isfinite(inputs).all():
-            self.check_inputs()
-        self.network.initialise(inputs, self._degraded(rows[:_DEGRADED_IMAGES]))
-        some = inputs[:size]
-        parts = some.split(self.microbatch_size)
-        reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]
-        self.loss.initialise(torch.cat(reconstruction), self.network.target(some))
-
-    def _degraded(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the inputs of images at lower signal-to-noise."""
-        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.settings.seed)
-        noise, inputs = packed.noise, []
-        for part, flux in batches(packed.images, rows, self.settings.batch_size, self.device):
-            degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
-            inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
-        return torch.cat(inputs)
-
-    def check_inputs(self) -> None:
-        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
-
-
 class Trainer:
     """The loop over epochs."""
 
-    def __init__(self, task: Task, files: Files) -> None:
+    def __init__(self, task: "Task", files: Files) -> None:
         self.task, self.files, self.settings = task, files, task.settings
         self.history: list[dict[str, Any]] = []
         parameters = (*task.network.parameters(), *task.loss.parameters())
@@ -384,6 +256,124 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.history = state["history"]
         return True
+
+
+class Task(ABC):
+    """A network, its loss and its batches.
+
+    config, data: what must agree for a run to be resumed: constants and hashes of the data.
+    """
+
+    network: models.VAE
+    loss: Loss
+    terms: tuple[str, ...]
+    config: dict[str, Any]
+    data: Any
+
+    def __init__(
+        self, settings: LoopSettings, device: torch.device,
+        train_rows: NDArray[np.int64], validation_rows: NDArray[np.int64], noun: str,
+    ) -> None:  # fmt: skip
+        """Raise Problem if there are too few rows; noun: what they are."""
+        if len(train_rows) < 2 or len(validation_rows) < 1:
+            raise Problem(
+                f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
+                "least 2 and 1 are needed; add images and rerun the stages before this one"
+            )
+        self.settings, self.device = settings, device
+        self.train_rows, self.validation_rows = train_rows, validation_rows
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Set the weights before the first epoch."""
+
+    @abstractmethod
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches in the order of `rows`: the number of rows, and this process's share of
+        the batch in parts that are computed one after the other."""
+
+    @abstractmethod
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
+        images, and the posterior means, (N, num_var)."""
+
+    @abstractmethod
+    def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one."""
+
+    def results(self) -> dict[str, Any]:
+        """Return what a model file holds besides weights, loss and history."""
+        return {}
+
+
+class ImageTask(Task):
+    """Training of a network on the `train` split of packed images, validated on `validation`."""
+
+    settings: Settings
+
+    def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
+        """data: hash of train.txt, so that no run is resumed on other images or another split."""
+        train_rows = packed.rows("train")
+        if settings.train_images:
+            chosen = shuffled(train_rows, settings.seed, 0)[: settings.train_images]
+            train_rows = np.sort(chosen)
+        super().__init__(settings, device, train_rows, packed.rows("validation"), "images")
+        self.config, self.data = plain(settings), f"{data} {packed.given}".strip()
+        torch.manual_seed(settings.seed)
+        self.network = models.build(settings.network, settings.num_var, settings.contaminants)
+        self.network.to(device).to(memory_format=torch.channels_last)
+        self.forward = compiled(self.network.forward, device)
+        self.microbatch_size = microbatch_size(
+            self.network, device, settings.precision, settings.batch_size
+        )
+        self.loss = Loss(settings.loss, settings.kl_weight).to(device)
+        self.terms = self.loss.TERMS
+        stretch = Stretch(settings.stretch, settings.softening)
+        self.inputs = PreparedInputs(packed, self.network, stretch, device)
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        size = self.settings.batch_size
+        for number, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
+            count = min(size, len(rows) - number * size)
+            noise = torch.randn(count, self.settings.num_var, device=self.device)
+            own = noise.tensor_split(distributed.world_size())[distributed.rank()]
+            parts = zip(*(one.split(self.microbatch_size) for one in (inputs, own)), strict=True)
+            yield count, [(len(part[0]) / count, part) for part in parts if len(part[0])]
+
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images, noise = inputs
+        with autocast(self.device, self.settings.precision, self.network):
+            reconstruction, mean, log_variance = self.forward(images, noise)
+        target = self.network.target(images)
+        return *self.loss(reconstruction, target, mean, log_variance), mean
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Initialise network and loss from training images: a few thousand prepared inputs, or one
+        batch of whole images."""
+        size = self.settings.batch_size
+        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
+        rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
+        if not torch.isfinite(inputs).all():
+            self.check_inputs()
+        self.network.initialise(inputs, self._degraded(rows[:_DEGRADED_IMAGES]))
+        some = inputs[:size]
+        parts = some.split(self.microbatch_size)
+        reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]
+        self.loss.initialise(torch.cat(reconstruction), self.network.target(some))
+
+    def _degraded(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the inputs of images at lower signal-to-noise."""
+        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.settings.seed)
+        noise, inputs = packed.noise, []
+        for part, flux in batches(packed.images, rows, self.settings.batch_size, self.device):
+            degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
+            inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
+        return torch.cat(inputs)
+
+    def check_inputs(self) -> None:
+        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
 
 
 def plain(settings: LoopSettings) -> dict[str, Any]:

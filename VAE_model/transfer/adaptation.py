@@ -136,7 +136,7 @@ class PairTask(Task):
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         for inputs in self._pairs(rows):
-            yield len(inputs[0]), [Microbatch(1.0, inputs)]
+            yield len(inputs[0]), [(1.0, inputs)]
 
     def _pairs(self, rows: NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield the numbers of the pairs and the two surveys' inputs, in the order of `rows`."""
