@@ -267,10 +267,8 @@ def machine() -> str:
         lines = information.read_text().splitlines()
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    network = torch.nn.Module()
-    network.FAST_IN_BF16 = True
-    bf16 = compute_dtype(torch.device("cpu"), "auto", network) == torch.bfloat16
-    has = "with" if bf16 else "without"
+    dtype = compute_dtype(torch.device("cpu"), "auto", build("published", 1))
+    has = "with" if dtype == torch.bfloat16 else "without"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{model}, {cores()} cores {has} bf16, {ram:.0f} GiB, {gpu}; torch {torch.__version__}"
 

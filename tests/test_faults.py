@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import load_script, says_one_line
-from test_training import settings_of, trainer_of
+from trainers import settings_of, trainer_of
 
 import make_datatxt
 from VAE_model.cutout_writer import write_cutout

@@ -242,7 +242,8 @@ class Trainer:
         if not self.files.last.exists():
             return False
         task = self.task
-        state = checkpoint.load(self.files.last, ("config", "data", "weights", "optimizer"))
+        needs = ("config", "data", "weights", "loss", "optimizer", "schedule", "history")
+        state = checkpoint.load(self.files.last, needs)
         if (state["config"], state["data"]) != (task.config, task.data):
             distributed.barrier()  # until every process has read it
             if not distributed.rank():

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from trainers import settings_of, trainer_of
 
 from VAE_model import splits
 from VAE_model.packed import Packed
@@ -18,22 +19,9 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint
 from VAE_model.training.loader import shuffled
-from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.loop import Files, ImageTask
 
 QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch-size", "16")
-
-
-def settings_of(**changes) -> Settings:
-    standard = dict(
-        network="published", num_var=3, contaminants="masked", stretch="asinh", loss="gaussian",
-        kl_weight=1.0, epochs=2, batch_size=16, learning_rate=1e-3, schedule="one-cycle",
-        max_grad_norm=1e4, seed=0, precision="float32",
-    )  # fmt: skip
-    return Settings(**{**standard, **changes})
-
-
-def trainer_of(packed: Packed, settings: Settings, where: Files, data: str = "x") -> Trainer:
-    return Trainer(ImageTask(packed, data, settings, torch.device("cpu")), where)
 
 
 def files(folder) -> Files:
