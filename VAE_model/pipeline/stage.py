@@ -17,17 +17,29 @@ import dataclasses
 import json
 import os
 import time
-from VAE_model.pipeline.command_line import Stop, given, start
-from VAE_model.pipeline.files import count_rows, sweep, write_json
-from VAE_model.pipeline.lock import hold
-from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.provenance import code_of, has_changed, identify, is_unfinished, mark_begun, read_sidecar, sidecar, versions, whole_sidecar, why_stale
-from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.training import distributed
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from VAE_model.pipeline.command_line import Stop, given, start
+from VAE_model.pipeline.files import count_rows, sweep, write_json
+from VAE_model.pipeline.lock import hold
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import (
+    code_of,
+    has_changed,
+    identify,
+    is_unfinished,
+    mark_begun,
+    read_sidecar,
+    sidecar,
+    versions,
+    whole_sidecar,
+    why_stale,
+)
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.training import distributed
 
 __all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
 
@@ -206,7 +218,7 @@ class Stage:
 
     def _accept(self) -> None:
         """Sign the outputs with the code as it is now; of several processes the first does."""
-        for path in () if distributed.number() else self.outputs:
+        for path in () if distributed.rank() else self.outputs:
             write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
         print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
 
