@@ -1,29 +1,32 @@
 """Train the variational auto-encoder, for one or several numbers of latent variables.
 
-The same command goes on where a killed training stopped, and ends with the same weights as one
-that was not. The best model is the best on validation images.
+The same command resumes an interrupted run, which ends with the same weights as an undisturbed one.
+The best model is the best on validation images.
 
-Reads:  train.txt and the images it lists (packed once into packed/), labels.parquet where that
-        gives a split: what it gives to test is never trained on
-Writes: model/vae_40.pt (best on validation), vae_40_last.pt (to resume), vae_40_log.jsonl
+Reads:  train.txt and the images it lists (packed once into packed/), labels.parquet if that gives
+        a split: images of its test split are never trained on
+Writes: model/vae_40.safetensors (best on validation), vae_40_last.safetensors (to resume),
+        vae_40_log.jsonl
 
 Example: python Galaxy_VAE_n.py --num-var 40
          torchrun --nproc-per-node 8 -- Galaxy_VAE_n.py --num-var 40 (docs/SCALE.md)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from VAE_model import distributed, models
-from VAE_model.device import Precision, choose_device
+from VAE_model import models
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.stretch import Stretch
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training import distributed
+from VAE_model.training.device import Precision, choose_device
+from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.losses import LossKind
 
 
 @dataclass(frozen=True)
@@ -33,62 +36,48 @@ class Config:
     num_var: tuple[int, ...] = (40,)
     """Numbers of latent variables; a model is trained for each."""
     network: str = "structured"
-    """A name in VAE_model.models.NETWORKS. `structured`: sees each galaxy in its own frame and must
-    predict its structure; `published`: Xu et al. 2023."""
-    neighbours: models.Neighbours = "hidden"
-    """`hidden`: the light of other sources is taken out before the galaxy is described
+    """A name in VAE_model.models.NETWORKS. `structured`: encodes each galaxy in its own frame and
+    must reconstruct its structure; `published`: Xu et al. 2023."""
+    contaminants: models.Contaminants = "masked"
+    """`masked`: the light of other sources is removed before the galaxy is described
     (VAE_model/segmentation.py); `kept`: it stays, as it always does for the published network."""
     stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
     `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""
-    loss: Literal["gaussian", "published"] = "gaussian"
+    loss: LossKind = "gaussian"
     """`published`: sum of squares + KL; `gaussian`: its sigma is learned."""
     kl_weight: float = 1.0
     """Weight of the KL term beside the reconstruction term."""
     epochs: int = 15
     """Passes over the training images."""
-    batch: int = 64
-    """Images in a step."""
+    batch_size: int = 64
+    """Images per step."""
     learning_rate: float = 1e-3
     """Largest learning rate of Adam."""
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     """Learning rate against step; the published one is constant."""
-    clip: float = 1e4
+    max_grad_norm: float = 1e4
     """Largest norm of the gradient."""
     seed: int = 0
-    """Decides the first weights, the order of the images, and every random draw."""
+    """Determines the initial weights, the order of the images, and every random draw."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster in
     it (the published one); else float32."""
     block: int = 0
-    """Neighbours in train.txt that are read as one, for a set larger than the memory (64, say);
-    0: every image by itself."""
+    """Consecutive lines of train.txt that are read as one, for a set larger than the memory (64,
+    say); 0: every image by itself."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack the images; 0: one a core."""
+    """Processes that pack the images; 0: one per core."""
 
 
-def recipe(config: Config, num_var: int, stretch: Stretch) -> Recipe:
-    """The constants of this script, with the stretch that they come to, as what decides the
-    weights."""
-    return Recipe(
-        network=config.network,
-        num_var=num_var,
-        stretch=stretch.kind,
-        softening=stretch.softening,
-        loss=config.loss,
-        kl_weight=config.kl_weight,
-        epochs=config.epochs,
-        batch=config.batch,
-        learning_rate=config.learning_rate,
-        schedule=config.schedule,
-        clip=config.clip,
-        seed=config.seed,
-        precision=config.precision,
-        block=config.block,
-        neighbours=config.neighbours,
-    )
+def settings_of(config: Config, num_var: int, stretch: Stretch) -> Settings:
+    """Return the constants of this script that determine the weights."""
+    shared = {one.name for one in fields(Settings)} & {one.name for one in fields(Config)}
+    constants = {name: getattr(config, name) for name in shared}
+    chosen = {"num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening}
+    return Settings(**constants | chosen)
 
 
 def main(config: Config) -> None:
@@ -101,27 +90,29 @@ def main(config: Config) -> None:
             f"there is no network {config.network!r}: set network to one of "
             f"{', '.join(models.NETWORKS)}"
         )
-    if config.stretch == "linear" and models.build(config.network, 1, config.neighbours).hides:
+    masks = models.NETWORKS[config.network].masks_contaminants and config.contaminants == "masked"
+    if config.stretch == "linear" and masks:
         raise Problem(
-            "neighbours are found in stretched images: set neighbours to kept, or stretch to auto"
+            "contaminants are found in stretched images: set contaminants to kept, or stretch to "
+            "auto"
         )
     if stage.is_up_to_date():
         return
     stage.begin()
-    with distributed.first_alone():
+    with distributed.rank_0_first():
         packed = Packed.of(run, config.workers)
     print(f"  split: {packed.sides()}", flush=True)
     device = choose_device(config.device)
     stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}
     for num_var in config.num_var:
-        files = Files(run.model(num_var), run.model_last(num_var), run.model_log(num_var))
+        settings = settings_of(config, num_var, stretch)
         data = f"{sha256(run.train_txt)} {stage.code}"
-        trainer = Trainer(packed, data, recipe(config, num_var, stretch), files, device)
+        trainer = Trainer(ImageTask(packed, data, settings, device), Files.of(run.model(num_var)))
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
-        print(
+        distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "
-            f"-ELBO {best[num_var]['validation_loss']:.1f} nats an image, "
+            f"-ELBO {best[num_var]['validation_loss']:.1f} nats per image, "
             f"{best[num_var]['active']} active"
         )
     stage.finish(best=best, split_by=packed.split_by)

@@ -62,7 +62,7 @@ mine: import  ## the stages that need no catalogue, on images of your own (IMPOR
 published: setup  ## the published network with the published settings, on the same images
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
-	  --loss published --epochs 50 --batch 512 --learning-rate 1e-5 --schedule constant
+	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
 larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
 	$(PY) experiments/larger_sky.py
 features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)

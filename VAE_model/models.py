@@ -1,93 +1,117 @@
-"""The networks: convolutional variational auto-encoders of 3x256x256 images.
+"""The networks: convolutional variational auto-encoders (VAEs) of 3x256x256 images.
 
-Every network has one interface, so that training, extraction and everything after need not know
-which one it is:
-
-    prepare(images)  stretched images -> what the encoder sees, and the pose taken out of it
-    target(inputs)   what the decoder must reconstruct, flat: (N, D)
-    encode(inputs)   mean and log-variance of the posterior, each (N, num_var)
-    decode(latent)   the reconstruction of the target, (N, D)
-    restore(decoded, pose)  the reconstruction as stretched images on the sky
-    initialise(inputs, again)  a look at training images before training begins, and at the same as
-                     a worse exposure shows them
-    hides            whether prepare takes the neighbours out of the image
+`VAE` is their interface; training, extraction and adaptation use nothing else. `PublishedVAE` is
+the network of Xu et al. 2023, `StructuredVAE` the default. A new network is a subclass of `VAE`
+and an entry of `NETWORKS`.
 """
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, cast
 
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 
-from VAE_model import pose, structure
-from VAE_model.pose import Pose
+from VAE_model.layers import FusedUpsampling, Residual, double_resolution, zero_initialised
+from VAE_model.preparation import pose, structure_vector
+from VAE_model.preparation.pose import Pose
 from VAE_model.segmentation import hide_neighbours
-from VAE_model.upsampling import Upsampling
 
 BANDS = 3
 SIZE = 256
 
+Contaminants = Literal["masked", "kept"]
 
-class Published(nn.Module):
+
+class VAE(nn.Module, ABC):
+    """A variational auto-encoder of stretched images (N, 3, 256, 256).
+
+    An image passes through `prepare`, `encode`, a draw from the posterior, `decode` and `restore`.
+    `decode` reconstructs the `target`, which for some networks is more than the image.
+    """
+
+    PREPARED_ONCE: ClassVar[bool] = False
+    """`prepare` is expensive: its result is kept on disk (preparation/prepared_inputs.py)."""
+    FAST_IN_BF16: ClassVar[bool] = False
+    """On a CPU with bf16 instructions the network is faster in bf16 than in float32."""
+    masks_contaminants = False
+    """`prepare` replaces the light of other sources in the image."""
+
+    def __init__(self, num_var: int) -> None:
+        super().__init__()
+        self.num_var = num_var
+
+    def prepare(self, images: Tensor) -> tuple[Tensor, Pose | None]:
+        """Return the encoder's input, (N, ...), of stretched images (N, 3, 256, 256), and the pose
+        of each galaxy, if the network takes it out of the image."""
+        return images, None
+
+    def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
+        """Initialise from data: prepared training images, (N, ...), and the first M of them at
+        lower signal-to-noise (preparation/degradation.py), (M, ...). By default do nothing."""
+
+    def target(self, inputs: Tensor) -> Tensor:
+        """Return what the decoder must reconstruct, (N, D)."""
+        return inputs.flatten(1)
+
+    @abstractmethod
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior, (N, num_var) each."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the reconstruction of the target, (N, D), from latents (N, num_var)."""
+
+    @abstractmethod
+    def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
+        """Return stretched images on the sky, (N, 3, 256, 256), from `decode` and the pose."""
+
+    def forward(self, inputs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the reconstruction of the target, (N, D), from one draw of the posterior, and the
+        posterior's mean and log-variance, (N, num_var) each.
+
+        noise: standard normal, (N, num_var); None: drawn here.
+        """
+        mean, log_variance = self.encode(inputs)
+        return self.decode(reparameterise(mean, log_variance, noise)), mean, log_variance
+
+    def microbatch_size(self, dtype: torch.dtype) -> int | None:
+        """Return how many images a CPU should compute at a time; None: the whole batch."""
+        return None
+
+
+class PublishedVAE(VAE):
     """The network of Xu et al. 2023 (MNRAS 526, 6391): 443,507 parameters at 40 latents.
 
     Its final ReLU is left out: the sky goes negative, and a ReLU could never fit it.
     """
 
-    CACHED = False  # what the encoder sees is the image itself
-    hides = False
-    FAST_IN_BF16 = True  # on a processor with instructions for it, three times and more
-    # Bytes of the largest layer's output that a CPU trains on at a time: larger blocks are not
-    # kept by the allocator but fetched page by page from the kernel, which takes most of the time.
-    PART_BYTES = 12 * 2**20
+    FAST_IN_BF16 = True  # three times as fast and more
+    # Bytes of the largest layer's output. The C library maps larger blocks anew each time, page by
+    # page, which then takes most of the time.
+    LARGEST_OUTPUT = 12 * 2**20
 
     def __init__(self, num_var: int) -> None:
-        super().__init__()
-        down = ((BANDS, 32), (32, 64), (64, 128))
-        up = ((128, 64), (64, 32), (32, 32))
-        self.encoder = nn.Sequential(
-            *(
-                layer
-                for wide in down
-                for layer in (
-                    nn.Conv2d(*wide, 3, 2, 1),
-                    nn.MaxPool2d(2),
-                    nn.LeakyReLU(inplace=True),
-                )
-            ),
-            nn.Flatten(),
-        )
+        super().__init__(num_var)
+        self.encoder = nn.Sequential()
+        for channels in ((BANDS, 32), (32, 64), (64, 128)):
+            self.encoder.extend(
+                [nn.Conv2d(*channels, 3, 2, 1), nn.MaxPool2d(2), nn.LeakyReLU(inplace=True)]
+            )
+        self.encoder.append(nn.Flatten())
         self.mean = nn.Linear(128 * 4 * 4, num_var)
         self.log_variance = nn.Linear(128 * 4 * 4, num_var)
-        self.decoder = Upsampling(
-            nn.Linear(num_var, 128 * 4 * 4),
-            nn.Unflatten(1, (128, 4, 4)),
-            *(
-                layer
-                for wide in up
-                for layer in (
-                    nn.Upsample(scale_factor=2, mode="nearest"),
-                    nn.ConvTranspose2d(*wide, 3, 2, 1, 1),
-                    nn.LeakyReLU(inplace=True),
-                )
-            ),
-            nn.Conv2d(32, BANDS, 3, 1, 1),
+        self.decoder = FusedUpsampling(
+            nn.Linear(num_var, 128 * 4 * 4), nn.Unflatten(1, (128, 4, 4))
         )
-
-    def initialise(self, inputs: Tensor, again: Tensor | None = None) -> None:
-        """Nothing: the published network starts from random weights."""
-
-    def part(self, dtype: torch.dtype) -> int:
-        """Images that a CPU trains on at a time."""
-        largest = self.decoder[-1].in_channels * SIZE**2 * dtype.itemsize
-        return max(1, int(self.PART_BYTES // largest))
-
-    def prepare(self, images: Tensor) -> tuple[Tensor, None]:
-        return images, None
-
-    def target(self, inputs: Tensor) -> Tensor:
-        return inputs.flatten(1)
+        for channels in ((128, 64), (64, 32), (32, 32)):
+            self.decoder.extend([
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                nn.ConvTranspose2d(*channels, 3, 2, 1, 1),
+                nn.LeakyReLU(inplace=True),
+            ])  # fmt: skip
+        self.decoder.append(nn.Conv2d(32, BANDS, 3, 1, 1))
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         features = self.encoder(inputs.contiguous(memory_format=torch.channels_last))
@@ -96,52 +120,61 @@ class Published(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         return self.decoder(latent).flatten(1)
 
-    def restore(self, decoded: Tensor, _: None) -> Tensor:
+    def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
         return decoded.unflatten(1, (BANDS, SIZE, SIZE))
 
+    def microbatch_size(self, dtype: torch.dtype) -> int:
+        return max(1, self.LARGEST_OUTPUT // (32 * SIZE**2 * dtype.itemsize))
 
-class Structured(nn.Module):
-    """Sees each galaxy in its own frame, and must predict its structure as well as its pixels.
 
-    Other sources are hidden first, or latents would be spent on them. The pose (centre, direction
-    of the major axis) is measured and taken out before the encoder and put back after the decoder,
-    so that no latent is spent on it. Beside the turned image the
-    network sees, and its latents must reconstruct, the structure vector of structure.py.
+class StructuredVAE(VAE):
+    """Encodes and reconstructs each galaxy's image in its own frame and its structure vector.
 
-    What a second look at the same galaxy does not confirm (second_look.py) has little weight.
+    `prepare` masks contaminants, or latents would be spent on them. It measures the pose (centre,
+    direction of the major axis), turns the image into the galaxy's frame, and computes the
+    structure vector (preparation/structure_vector.py); `restore` puts the pose back. Features of
+    the structure vector are weighted by their reproducibility at lower signal-to-noise.
 
-    Encoder and decoder are each a fixed linear map plus a network whose last layer starts at
-    zero: training begins at a linear VAE, and the networks learn what a linear map cannot do. The
-    latents of the linear VAE span the principal components of the training images, the optimum
-    (Lucas et al. 2019), but are not these: each is the mean of a group of numbers of the structure
-    vector that vary together, as the components reconstruct them, and the decoder is the regression
-    on such latents and their noise. So a latent has a meaning of its own, which a component, a
-    contrast between everything, has not; and what cuts along the axes, as a forest does, finds more
-    in them (docs/LOG.md). They are correlated, which the prior is not.
+    Encoder and decoder are each a fixed linear map plus a network whose last layer starts at zero:
+    training begins at a linear VAE, and the networks learn what a linear map cannot do. The latents
+    of the linear VAE span the principal components of the training images, its optimum (Lucas et
+    al. 2019). Each latent is the mean of a cluster of correlated features, as the components
+    reconstruct them, and the decoder is the linear regression on such latents and their noise. So
+    a latent has a meaning of its own, which a component (a contrast between all features) has not;
+    and a random forest, which splits along the axes, finds more in them (docs/LOG.md). The latents
+    are correlated, which the prior is not.
     """
 
-    CACHED = True  # measuring pose and structure costs more than an epoch of training
-    hides = True  # what belongs to neighbours (segmentation.py)
-    SIDE = 64  # pixels of the galaxy's own frame
-    HALF_WIDTH = 0.5  # of the frame, in half-frames of the image: 34 arcsec across
-    WIDTH = 0.03  # of a latent's posterior at the beginning
-    TRUST = 0.15  # scatter between two looks over that among galaxies, at which a number has 0.7
-    IMAGE_SHARE = 0.25  # of the target's variance; the rest is the structure vector's
+    PREPARED_ONCE = True  # pose and structure vector cost more than an epoch of training
+    masks_contaminants = True
+    SIDE = 64  # pixels of the galaxy's frame
+    HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
+    INITIAL_STD = 0.03  # of the posterior
+    NOISE_LIMIT = 0.15  # std between two images of a galaxy over std of galaxies: weight 0.7
+    IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
+
+    # Buffers. D = pixels + features.
+    wavelets: Tensor  # of the structure vector
+    input_mean: Tensor  # (D,)
+    feature_std: Tensor  # (features,)
+    compressed_mean: Tensor  # (features,), of the standardised and compressed features
+    reproducibility: Tensor  # (features,), weights from 0 to 1
+    scale: Tensor  # (2,), factors of image and structure vector in the target
 
     def __init__(self, num_var: int, width: int = 16) -> None:
-        super().__init__()
+        super().__init__(num_var)
         self.pixels = BANDS * self.SIDE**2
-        self.numbers = structure.length(self.SIDE)
-        size = self.pixels + self.numbers
+        self.features = structure_vector.length(self.SIDE)
+        size = self.pixels + self.features
         corner = 4 * width * 4 * 4
-        self.register_buffer("bank", structure.wavelets(self.SIDE), persistent=False)
-        self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("spread", torch.ones(self.numbers))
-        self.register_buffer("middle", torch.zeros(self.numbers))  # after the logarithm
-        self.register_buffer("trust", torch.ones(self.numbers))  # weight beside other numbers
-        self.register_buffer("weight", torch.ones(2))  # of a pixel and of a number
-        self.linear_encoder = _zero(nn.Linear(size, num_var, bias=False)).requires_grad_(False)
-        self.linear_decoder = _zero(nn.Linear(num_var, size, bias=False)).requires_grad_(False)
+        self.register_buffer("wavelets", structure_vector.wavelets(self.SIDE), persistent=False)
+        self.register_buffer("input_mean", torch.zeros(size))
+        self.register_buffer("feature_std", torch.ones(self.features))
+        self.register_buffer("compressed_mean", torch.zeros(self.features))
+        self.register_buffer("reproducibility", torch.ones(self.features))
+        self.register_buffer("scale", torch.ones(2))
+        self.linear_encoder = _fixed(nn.Linear(size, num_var, bias=False))
+        self.linear_decoder = _fixed(nn.Linear(num_var, size, bias=False))
         self.image_encoder = nn.Sequential(
             nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
             nn.PixelUnshuffle(2),
@@ -153,173 +186,171 @@ class Structured(nn.Module):
             Residual(4 * width),
             nn.Flatten(),
             nn.SiLU(),
-            _zero(nn.Linear(corner, 2 * num_var)),
+            zero_initialised(nn.Linear(corner, 2 * num_var)),
         )
         self.structure_encoder = nn.Sequential(
-            nn.Linear(self.numbers, 256), nn.SiLU(), _zero(nn.Linear(256, 2 * num_var))
+            nn.Linear(self.features, 256),
+            nn.SiLU(),
+            zero_initialised(nn.Linear(256, 2 * num_var)),
         )
         self.image_decoder = nn.Sequential(
             nn.Linear(num_var, corner),
             nn.Unflatten(1, (4 * width, 4, 4)),
             Residual(4 * width),
-            *_double(4 * width, 2 * width),
+            *double_resolution(4 * width, 2 * width),
             Residual(2 * width),
-            *_double(2 * width, width),
+            *double_resolution(2 * width, width),
             Residual(width),
-            *_double(width, width),
+            *double_resolution(width, width),
             nn.SiLU(),
-            _zero(nn.Conv2d(width, 4 * BANDS, 3, 1, 1)),
+            zero_initialised(nn.Conv2d(width, 4 * BANDS, 3, 1, 1)),
             nn.PixelShuffle(2),
             nn.Flatten(),
         )
         self.structure_decoder = nn.Sequential(
-            nn.Linear(num_var, 256), nn.SiLU(), _zero(nn.Linear(256, self.numbers))
+            nn.Linear(num_var, 256), nn.SiLU(), zero_initialised(nn.Linear(256, self.features))
         )
 
-    @torch.no_grad()
-    def initialise(self, inputs: Tensor, again: Tensor | None = None) -> None:
-        """Scale the target, and set the linear maps by a look at training images, `inputs` (N, D).
+    def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
+        masked_fraction = None
+        if self.masks_contaminants:
+            images, masked_fraction = hide_neighbours(images)
+        where = pose.measure(images, masked_fraction)
+        frames = pose.to_frame(images, where, self.HALF_WIDTH, self.SIDE)
+        features = structure_vector.describe(frames, self.wavelets)
+        return torch.cat([frames.flatten(1), features], dim=1), where
 
-        again: the first of them in a worse exposure, (M, D); None: all numbers are trusted alike.
+    def target(self, inputs: Tensor) -> Tensor:
+        image, features = self._split(inputs - self.input_mean)
+        compressed = self.reproducibility * (
+            _compress(features / self.feature_std) - self.compressed_mean
+        )
+        return torch.cat([self.scale[0] * image, self.scale[1] * compressed], dim=1)
 
-        Each pixel keeps its variance, each number of the structure vector is standardised, bent,
-        and weighed by how far it is the same in both looks; then image and structure get their
-        shares. Latents beyond the rank of the sample, or
-        of groups that do not vary, are left to the networks.
-        """
-        count, size = inputs.shape
-        self.centre.copy_(inputs.mean(dim=0))
-        image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
-        self.spread.copy_(numbers.std(dim=0).clamp_min(1e-3 * numbers.std().clamp_min(1e-6)))
-        bent = _bend(numbers / self.spread)
-        self.middle.copy_(bent.mean(dim=0))
-        if again is not None:
-            other = _bend((again - self.centre)[:, self.pixels :] / self.spread)
-            apart = (bent[: len(again)] - other).square().mean(dim=0).div(2).sqrt()
-            apart = apart / bent.std(dim=0).clamp_min(1e-6)
-            self.trust.copy_((1 + (apart / self.TRUST).square()).rsqrt())
-        bent = self.trust * bent
-        shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
-        variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, bent)])
-        self.weight.copy_((shares * size / variances).sqrt())
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         target = self.target(inputs)
-        num_var = int(self.linear_encoder.out_features)
-        rank = min(num_var, count - 1)
+        image, features = self._split(target)
+        nonlinear = self.image_encoder(image) + self.structure_encoder(features)
+        mean, log_variance = nonlinear.chunk(2, dim=1)
+        return mean + self.linear_encoder(target), log_variance.clamp(-12, 4)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        nonlinear = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
+        return nonlinear + self.linear_decoder(latent)
+
+    def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
+        """As `VAE.restore`; zero, which is empty sky, outside the galaxy's frame."""
+        if where is None:
+            raise ValueError("a structured network needs the pose to restore an image")
+        pixels = self._split(decoded)[0] / self.scale[0] + self._split(self.input_mean)[0]
+        frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
+        return pose.to_sky(frames, where, self.HALF_WIDTH, SIZE)
+
+    @torch.no_grad()
+    def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
+        """Set the scales of the target and the linear maps from prepared images.
+
+        inputs: (N, D); degraded: the first M of them at lower signal-to-noise, (M, D); None: all
+        features have the same weight.
+        """
+        self._set_scales(inputs, degraded)
+        self._set_linear_maps(self.target(inputs))
+
+    def _set_scales(self, inputs: Tensor, degraded: Tensor | None) -> None:
+        """Keep the variance of each pixel; standardise each feature, compress its tails and weight
+        it by its reproducibility; then give image and structure vector their shares."""
+        self.input_mean.copy_(inputs.mean(dim=0))
+        image, features = self._split(inputs - self.input_mean)
+        self.feature_std.copy_(features.std(dim=0).clamp_min(1e-3 * features.std().clamp_min(1e-6)))
+        compressed = _compress(features / self.feature_std)
+        self.compressed_mean.copy_(compressed.mean(dim=0))
+        if degraded is not None:
+            other = _compress(self._split(degraded - self.input_mean)[1] / self.feature_std)
+            noise = (compressed[: len(degraded)] - other).square().mean(dim=0).div(2).sqrt()
+            noise = noise / compressed.std(dim=0).clamp_min(1e-6)
+            self.reproducibility.copy_((1 + (noise / self.NOISE_LIMIT).square()).rsqrt())
+        weighted = self.reproducibility * compressed
+        shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
+        variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, weighted)])
+        self.scale.copy_((shares * inputs.shape[1] / variances).sqrt())
+
+    def _set_linear_maps(self, target: Tensor) -> None:
+        """Set the linear encoder and decoder from targets (N, D). Latents beyond the rank of the
+        sample, or of clusters that do not vary, are left to the networks."""
+        count, size = target.shape
+        rank = min(self.num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
-        spread, axes = singular[:rank] / (count - 1) ** 0.5, axes[:, :rank]
-        groups = self.groups(axes[self.pixels :] * spread)
-        means = groups @ axes[self.pixels :]  # of each group, by the components
-        variance = (means * spread).square().sum(dim=1)
+        std, axes = singular[:rank] / (count - 1) ** 0.5, axes[:, :rank]
+        clusters = self.clusters(axes[self.pixels :] * std)
+        means = clusters @ axes[self.pixels :]  # of each cluster, in terms of the components
+        variance = (means * std).square().sum(dim=1)
         used = variance > 1e-6 * variance.max().clamp_min(1e-12)
         order = variance.argsort(descending=True)[: int(used.sum())]
         means = means[order] / variance[order, None].sqrt()
-        gain = (1 - self.WIDTH**2) ** 0.5  # so that draws from the posterior have variance one
-        across = gain * spread[:, None].square() * means.T  # covariance of components and latents
-        noise = self.WIDTH**2 * torch.eye(len(means)).to(means)
-        decoder = torch.linalg.solve(gain * means @ across + noise, across.T).T
-        first = slice(0, len(means))
-        self.linear_encoder.weight[first] = gain * means @ axes.T
-        self.linear_decoder.weight[:, first] = axes @ decoder
-        self.structure_encoder[-1].bias[num_var : num_var + len(means)] = 2 * math.log(self.WIDTH)
+        gain = (1 - self.INITIAL_STD**2) ** 0.5  # so that draws from the posterior have variance 1
+        covariance = gain * std[:, None].square() * means.T  # of components and latents
+        noise = self.INITIAL_STD**2 * torch.eye(len(means)).to(means)
+        regression = torch.linalg.solve(gain * means @ covariance + noise, covariance.T).T
+        used_latents = slice(0, len(means))
+        self.linear_encoder.weight[used_latents] = gain * means @ axes.T
+        self.linear_decoder.weight[:, used_latents] = axes @ regression
+        log_variance = slice(self.num_var, self.num_var + len(means))
+        cast(nn.Linear, self.structure_encoder[-1]).bias[log_variance] = 2 * math.log(
+            self.INITIAL_STD
+        )
 
     @staticmethod
-    def groups(loadings: Tensor) -> Tensor:
-        """Which numbers make which group, of as many groups as there are components:
-        (groups, numbers), rows that add up to one.
+    def clusters(loadings: Tensor) -> Tensor:
+        """Return averaging weights, (clusters, features), of clusters of correlated features, as
+        many as there are components: each row adds up to one.
 
-        loadings: (numbers, components), of unit scores. Numbers whose reconstructions are near
-        each other are together (Ward 1963, J. Am. Stat. Assoc. 58, 236).
+        loadings: (features, components), of components of unit variance. Features with similar
+        reconstructions share a cluster (Ward 1963, J. Am. Stat. Assoc. 58, 236).
         """
         count, rank = loadings.shape
         if rank == 1:
             return loadings.new_full((1, count), 1 / count)
         tree = linkage(loadings.double().cpu().numpy(), "ward")
         members = torch.from_numpy(fcluster(tree, rank, "maxclust") - 1).long()
-        groups = loadings.new_zeros(int(members.max()) + 1, count)
-        groups[members.to(loadings.device), torch.arange(count, device=loadings.device)] = 1
-        return groups / groups.sum(dim=1, keepdim=True)
+        weights = loadings.new_zeros(int(members.max()) + 1, count)
+        weights[members.to(loadings.device), torch.arange(count, device=loadings.device)] = 1
+        return weights / weights.sum(dim=1, keepdim=True)
 
-    def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
-        hidden = None
-        if self.hides:
-            images, hidden = hide_neighbours(images)
-        where = pose.measure(images, hidden)
-        frames = pose.turn(images, where, self.HALF_WIDTH, self.SIDE)
-        numbers = structure.describe(frames, self.bank)
-        return torch.cat([frames.flatten(1), numbers], dim=1), where
-
-    def target(self, inputs: Tensor) -> Tensor:
-        image, numbers = (inputs - self.centre).split([self.pixels, self.numbers], dim=1)
-        bent = self.trust * (_bend(numbers / self.spread) - self.middle)
-        pixel, number = self.weight.unbind()
-        return torch.cat([pixel * image, number * bent], dim=1)
-
-    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        target = self.target(inputs)
-        image, numbers = target.split([self.pixels, self.numbers], dim=1)
-        bent = self.image_encoder(image) + self.structure_encoder(numbers)
-        mean, log_variance = bent.chunk(2, dim=1)
-        return mean + self.linear_encoder(target), log_variance.clamp(-12, 4)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        bent = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
-        return bent + self.linear_decoder(latent)
-
-    def restore(self, decoded: Tensor, where: Pose) -> Tensor:
-        """On the sky; zero, which is empty sky, outside the frame."""
-        centre, _ = self.centre.split([self.pixels, self.numbers])
-        pixels = decoded[:, : self.pixels] / self.weight.unbind()[0] + centre
-        frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
-        return pose.turn_back(frames, where, self.HALF_WIDTH, SIZE)
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Split (..., D) into the parts of image and structure vector."""
+        image, features = values.split([self.pixels, self.features], dim=-1)
+        return image, features
 
 
-class Residual(nn.Module):
-    """x + two 3x3 convolutions, normalised over groups (no batch statistics)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.block = nn.Sequential(
-            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
-            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
-        )  # fmt: skip
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs + self.block(inputs)
+def _compress(features: Tensor) -> Tensor:
+    """Compress the tails of standardised features: linear near zero, logarithmic beyond."""
+    return features.sign() * features.abs().log1p()
 
 
-def _bend(numbers: Tensor) -> Tensor:
-    """Standardised numbers with their long tails drawn in: linear near zero, logarithmic beyond."""
-    return numbers.sign() * numbers.abs().log1p()
-
-
-def _double(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
-    """Twice the resolution, without the checkerboard of a transposed convolution."""
-    return nn.Conv2d(channels, 4 * out, 1), nn.PixelShuffle(2)
-
-
-def _zero(layer: nn.Module) -> nn.Module:
-    """A last layer that adds nothing until it has learned something."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
+def _fixed(layer: nn.Linear) -> nn.Linear:
+    """Make a linear layer zero and exclude it from training."""
+    zero_initialised(layer).requires_grad_(False)
     return layer
 
 
-Neighbours = Literal["hidden", "kept"]
-NETWORKS = {"published": Published, "structured": Structured}
+NETWORKS: dict[str, type[VAE]] = {
+    "published": PublishedVAE,
+    "structured": StructuredVAE,
+}
 
 
-def build(network: str, num_var: int, neighbours: Neighbours = "hidden") -> nn.Module:
-    """A new network by its name in NETWORKS. Raises KeyError for an unknown name.
+def build(network: str, num_var: int, contaminants: Contaminants = "masked") -> VAE:
+    """Return a new network by its name in NETWORKS. Raises KeyError for an unknown name.
 
-    neighbours: what becomes of other sources in the image, for a network that can hide them.
+    contaminants: `kept`: other sources in the image stay, also for a network that masks them.
     """
-    made = NETWORKS[network](num_var)
-    made.hides = made.hides and neighbours == "hidden"
-    return made
+    vae = NETWORKS[network](num_var)
+    vae.masks_contaminants = vae.masks_contaminants and contaminants == "masked"
+    return vae
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor | None = None) -> Tensor:
-    """A draw from the posterior that lets gradients through (Kingma & Welling 2014, eq. 4).
+    """Draw from the posterior so that gradients pass (Kingma & Welling 2014, eq. 4).
 
     noise: standard normal, of the shape of `mean`; None: drawn here.
     """

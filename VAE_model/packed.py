@@ -17,13 +17,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.cutouts import BANDS, SHAPE
+from VAE_model.data.row_file import RowFile
 from VAE_model.defects import FLAGS
 from VAE_model.labels import given_split
 from VAE_model.packing import INDEX, LOOKED_BY, STAT, Pixels, pack, with_split
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.row_file import RowFile
 from VAE_model.segmentation import SURROUNDINGS
 from VAE_model.splits import SHARES
 

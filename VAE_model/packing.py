@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from VAE_model import defects, flux_units, frames, pixel_noise, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
+from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.code_version import code_version
@@ -21,7 +22,6 @@ from VAE_model.pipeline.files import read_parquet, sha256, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.pixel_noise import sky_noise
-from VAE_model.row_file import EXCEPTION, halved
 from VAE_model.segmentation import SURROUNDINGS, surroundings
 from VAE_model.sky import iauname
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.frames import BANDS, BadCutout
-from VAE_model.stretch import NOISE
+from VAE_model.preparation.stretch import NOISE
 
 LEAST = tuple(sigma / 1000 for sigma in NOISE)  # nanomaggies: less is a simulation without noise
 LEAST_DISPLAY = (1 / 255 / 12**0.5,) * len(BANDS)  # brightness from 0 to 1: rounding to 8 bits

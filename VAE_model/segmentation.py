@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, spread
-from VAE_model.stretch import Stretch
+from VAE_model.preparation.stretch import Stretch
 
 SIDE = 128  # pixels a side of the image in which sources are looked for: 0.52 arcsec each
 _DETECTED = 3.0  # sigma of the sky, from which a pixel belongs to a source

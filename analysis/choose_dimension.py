@@ -1,13 +1,14 @@
-"""How many latent variables? Train a list of dimensions alike and compare them on held-out images.
+"""Choose the number of latent variables: train several alike and compare them on held-out images.
 
-Each dimension is trained with the constants of the model in model/, but more briefly and on fewer
-images: the differences count, not the values. Everything is measured on validation images, and
-the forest is trained on training galaxies and scored on validation ones, so that the test
-galaxies have no part in the choice.
+Each is trained with the constants of the model in model/, but more briefly and on fewer images: the
+differences count, not the values. Everything is measured on validation images, and the random
+forest is trained on training galaxies and scored on validation ones, so that the test galaxies have
+no part in the choice.
 
-Reads:  train.txt (its packed images), model/vae_40.pt (its constants); where they are there,
-        result/classes.parquet and matches.parquet for the forest
-Writes: model/dimensions/vae_<n>.pt, result/dimensions.json and .csv, figures/dimensions.png
+Reads:  train.txt (its packed images), model/vae_40.safetensors (its constants); if they are there,
+        result/classes.parquet and matches.parquet for the random forest
+Writes: model/dimensions/vae_<n>.safetensors, result/dimensions.json and .csv,
+        figures/dimensions.png
 
 Example: python analysis/choose_dimension.py --num-var 5 10 20 40 80
 """
@@ -19,22 +20,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from VAE_model import checkpoint, galaxy_zoo
-from VAE_model.batches import batches
-from VAE_model.device import choose_device
+from VAE_model import galaxy_zoo
 from VAE_model.evaluation import classification as scores
-from VAE_model.evaluation.reconstruction import quality
+from VAE_model.extraction.extract import extract, extract_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.prepared import Prepared
 from VAE_model.report.figures import new_figure, save_figure
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.device import choose_device
+from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)
@@ -48,25 +47,25 @@ class Config:
     epochs: int = 2
     """Passes over the training images."""
     train_images: int = 600
-    """Training images, the same for all dimensions; 0: all."""
-    batch: int = 64
-    """Images in a step; 0: as the model in model/."""
+    """Training images, the same for every number of latents; 0: all."""
+    batch_size: int = 64
+    """Images per step; 0: as the model in model/."""
     trees: int = 200
-    """Trees of a forest."""
+    """Trees of the random forest."""
     min_scored: int = 20
     """Validation galaxies that a question needs for a score."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack the images; 0: one a core."""
+    """Processes that pack the images; 0: one per core."""
 
 
 def knee(dimensions: ArrayLike, quality: ArrayLike) -> int:
-    """The dimension at which more latents stop paying (Satopaa et al. 2011, Kneedle).
+    """Return the dimension beyond which more latents improve little (Kneedle, Satopaa et al. 2011).
 
-    Of the points (log dimension, quality), both scaled to 0..1, the one farthest above the
+    Of the points (log dimension, quality), both scaled to 0..1, it is the one farthest above the
     straight line from the first to the last. quality: larger is better. With fewer than three
-    dimensions, or none above the line, the best one.
+    dimensions, or none above the line, it is the best one.
     """
     x, y = np.log(np.asarray(dimensions, float)), np.asarray(quality, float)
     if len(x) < 3 or np.ptp(y) == 0:
@@ -76,30 +75,8 @@ def knee(dimensions: ArrayLike, quality: ArrayLike) -> int:
     return int(np.asarray(dimensions)[best])
 
 
-def reconstruction(packed: Packed, model: TrainedVAE, batch: int) -> dict[str, float]:
-    """Median over validation images of the mean squared error (sky variances) and of SSIM."""
-    noise = packed.noise
-    errors, likenesses = [], []
-    for rows, flux in batches(packed.images, packed.rows("validation"), batch, model.device):
-        _, _, sky = model.reconstruct(flux)
-        error, likeness = quality(sky, flux, torch.from_numpy(noise[rows]))
-        errors.append(error.cpu().numpy())
-        likenesses.append(likeness.cpu().numpy())
-    return {
-        "mse": float(np.median(np.concatenate(errors))),
-        "ssim": float(np.median(np.concatenate(likenesses))),
-    }
-
-
-def encode(packed: Packed, model: TrainedVAE, rows: NDArray[np.int64], batch: int) -> NDArray:
-    """Means of the posterior of the given rows, (len(rows), latents)."""
-    prepared = Prepared(packed, model.network, model.stretch, model.device)
-    parts = prepared.batches(rows, batch)
-    return np.concatenate([model.encode_inputs(inputs)[0].cpu().numpy() for _, inputs, _ in parts])
-
-
 def read_labels(run: Run, packed: Packed) -> pd.DataFrame | None:
-    """The seven answers of each packed image, in their order; None where there are no matches."""
+    """Return the seven answers of each packed image, in their order; None without matches."""
     if not run.classes.exists() or not run.matches.exists():
         return None
     columns = [galaxy_zoo.answer_column(name) for name in galaxy_zoo.questions()]
@@ -112,7 +89,7 @@ def read_labels(run: Run, packed: Packed) -> pd.DataFrame | None:
 def forest_score(
     labels: pd.DataFrame, latents: NDArray, split: ArrayLike, config: Config
 ) -> dict[str, Any]:
-    """Balanced accuracy, averaged over the questions with galaxies enough, and their number."""
+    """Return the mean balanced accuracy of the questions with enough galaxies, and their number."""
     found = []
     for name, answers in galaxy_zoo.questions().items():
         column = labels[galaxy_zoo.answer_column(name)]
@@ -127,9 +104,9 @@ def forest_score(
 
 
 def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
-    """The five measures against the dimension, the knee marked."""
+    """Draw the measures against the number of latents, with the knee."""
     panels = [
-        ("validation_loss", "−ELBO (nats an image)", "lower is better"),
+        ("validation_loss", "−ELBO (nats per image)", "lower is better"),
         ("mse", "squared error (sky variances)", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
@@ -171,40 +148,36 @@ def main(config: Config) -> None:
         raise Problem(f"num_var = {config.num_var}: give two or more different dimensions")
     base = checkpoint.load(run.model(config.like))["config"]
     try:
-        like = Recipe(**{**base, "softening": tuple(base["softening"])})
+        like = Settings(**{**base, "softening": tuple(base["softening"])})
     except (TypeError, KeyError):
         raise Problem(
-            f"{run.show(run.model(config.like))} was trained by another version: train it anew"
+            f"{run.show(run.model(config.like))} was trained by another version: delete it and "
+            "run python Galaxy_VAE_n.py"
         ) from None
     packed = Packed.of(run, config.workers)
     labels = read_labels(run, packed)
     device = choose_device(config.device)
-    measured = []
+    measured: list[dict[str, Any]] = []
     for num_var in sorted(set(config.num_var)):
-        recipe = dataclasses.replace(
-            like,
-            num_var=num_var,
-            epochs=config.epochs,
-            train_images=config.train_images,
-            batch=config.batch or like.batch,
-        )
+        settings = dataclasses.replace(
+            like, num_var=num_var, epochs=config.epochs, train_images=config.train_images,
+            batch_size=config.batch_size or like.batch_size,
+        )  # fmt: skip
         best = run.dimension_model(num_var)
-        files = Files(
-            best,
-            best.with_name(f"{best.stem}_last.pt"),
-            best.with_name(f"{best.stem}_log.jsonl"),
-        )
-        data = f"{sha256(run.train_txt)} {stage.code}"
-        record = Trainer(packed, data, recipe, files, device).run(f"{num_var} latents")
+        task = ImageTask(packed, f"{sha256(run.train_txt)} {stage.code}", settings, device)
+        record = Trainer(task, Files.of(best)).run(f"{num_var} latents")
         model = TrainedVAE.load(best, num_var, config.device)
-        measure = {"num_var": num_var, "validation_loss": record["validation_loss"]}
-        measure |= {"active": record["active"], **reconstruction(packed, model, recipe.batch)}
-        measure |= {"forest": None, "questions": 0}
+        images = extract(packed, model, settings.batch_size, packed.rows("validation"))
+        measure = {
+            "num_var": num_var, "validation_loss": record["validation_loss"],
+            "active": record["active"], "mse": float(images["mse"].median()),
+            "ssim": float(images["ssim"].median()), "forest": None, "questions": 0,
+        }  # fmt: skip
         if labels is not None:
             rows = np.flatnonzero(
                 packed.index["split"].isin(("train", "validation")) & labels.notna().any(axis=1)
             )
-            latents = encode(packed, model, rows, recipe.batch)
+            latents = extract_means(packed, model, settings.batch_size, rows)
             split = packed.index["split"].to_numpy()[rows]
             measure |= forest_score(labels.iloc[rows], latents, split, config)
         print("  " + ", ".join(f"{k} {v:.4g}" for k, v in measure.items() if v is not None))

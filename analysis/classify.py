@@ -41,6 +41,7 @@ from VAE_model.packed import Packed
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.classification import (
     LATENTS,
     MAIN,
@@ -57,7 +58,6 @@ from VAE_model.report.classification import (
     verdict,
 )
 from VAE_model.report.tables import write_csv
-from VAE_model.stretch import Stretch
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.joins import image_rows
-from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run

@@ -32,9 +32,9 @@ from scipy.stats import binomtest
 
 from VAE_model.defects import FLAGS
 from VAE_model.evaluation import outliers
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.joins import join_rows
-from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import (
     parquet_columns,

@@ -1,13 +1,12 @@
-"""Extract the latent variables of every image in train.txt, with how well each is reconstructed.
+"""Extract the latent variables of every image in train.txt, and how well they reconstruct it.
 
-Reads:  train.txt (its packed images), model/vae_40.pt (or the constant `model`), labels.parquet
-        where that gives a split
-Writes: result/latents_40.parquet: a row an image in train.txt's order: iauname, ra, dec, path,
-        survey, split, mu_00.., logvar_00.., residual (what the latents miss of the network's
-        target), mse and ssim (of the image), pose_* (where the network takes the pose out: angle in
-        radians, x, y and size in half-frames, ratio of the axes, share of the image that was hidden
-        as neighbours' light), flux_g, flux_r, flux_z (the galaxy's own,
-        nanomaggies), neighbours, unevenness (VAE_model/segmentation.py), flag_*
+Reads:  train.txt (its packed images), model/vae_40.safetensors (or the constant `model`),
+        labels.parquet if that gives a split
+Writes: result/latents_40.parquet: one row per image in train.txt's order: iauname, ra, dec, path,
+        survey, split, mu_00.., logvar_00.., residual, mse, ssim, and the pose, if the network takes
+        it out of the image (VAE_model/extraction/extract.py says what each means); flux_g, flux_r,
+        flux_z (the galaxy's own, nanomaggies), neighbours, unevenness (VAE_model/segmentation.py),
+        flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
 """
@@ -19,15 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import distributed
-from VAE_model.device import Precision
-from VAE_model.encoding import encode
+from VAE_model.extraction.extract import extract
 from VAE_model.labels import split_source
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import distributed
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)
@@ -38,35 +37,36 @@ class Config:
     """Number of latent variables of the model."""
     model: Path | None = None
     """A model of another run, or one that transfer/adapt.py adapted to a second survey; none:
-    model/vae_<num_var>.pt of this run."""
+    model/vae_<num_var>.safetensors of this run."""
     survey: str = ""
     """Survey of the images, for an adapted model and images whose headers do not say."""
-    batch: int = 64
-    """Images in a batch."""
+    batch_size: int = 64
+    """Images per batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
-    it (the published one); else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster
+    in it (the published one); else float32."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack images, where that is still to be done; 0: one a core."""
+    """Processes that pack images, if that is still to be done; 0: one per core."""
 
 
-def own_rows(count: int, batch: int) -> NDArray[np.int64]:
-    """The rows of this process: whole batches, so that their number changes no latent."""
-    firsts = np.array_split(np.arange(0, count, batch), distributed.processes())
-    own = firsts[distributed.number()]
-    return np.arange(own[0], min(own[-1] + batch, count)) if len(own) else np.empty(0, int)
+def own_rows(count: int, batch_size: int) -> NDArray[np.int64]:
+    """Return the rows of this process: whole batches, so that the number of processes changes no
+    latent."""
+    starts = np.array_split(np.arange(0, count, batch_size), distributed.world_size())
+    own = starts[distributed.rank()]
+    return np.arange(own[0], min(own[-1] + batch_size, count)) if len(own) else np.empty(0, int)
 
 
 def merged(run: Run, table: pd.DataFrame, num_var: int) -> pd.DataFrame | None:
-    """The tables of all processes in train.txt's order, for the first process."""
-    if distributed.processes() == 1:
+    """Return the tables of all processes in train.txt's order, on rank 0; None on the others."""
+    if distributed.world_size() == 1:
         return table
-    parts = [run.latents_part(num_var, number) for number in range(distributed.processes())]
-    write_parquet(parts[distributed.number()], table)
-    distributed.wait()
-    if distributed.number():
+    parts = [run.latents_part(num_var, number) for number in range(distributed.world_size())]
+    write_parquet(parts[distributed.rank()], table)
+    distributed.barrier()
+    if distributed.rank():
         return None
     whole = pd.concat([read_parquet(part) for part in parts if count_rows(part)])
     for part in parts:
@@ -88,7 +88,7 @@ def main(config: Config) -> None:
         return
     stage.begin()
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    with distributed.first_alone():
+    with distributed.rank_0_first():
         packed = Packed.of(run, config.workers)
     identity = packed.index[["iauname", "ra", "dec", "path", "survey", "split"]]
     if model.maps and not config.survey and (identity["survey"] == "unknown").any():
@@ -96,8 +96,8 @@ def main(config: Config) -> None:
             f"{run.show(weights)} treats {', '.join(model.maps)} apart, and images in "
             f"{run.show(run.train_txt)} do not say their survey: set the constant survey"
         )
-    rows = own_rows(len(identity), config.batch)
-    latents = encode(packed, model, config.batch, rows, config.survey)
+    rows = own_rows(len(identity), config.batch_size)
+    latents = extract(packed, model, config.batch_size, rows, config.survey)
     own, around, flags = (
         part.iloc[rows].reset_index(drop=True)
         for part in (identity, packed.surroundings, packed.flags)

@@ -11,8 +11,8 @@
 
 Images with a defect flag are left out throughout.
 
-Reads:  result/latents_40.parquet, model/vae_40.pt (or the constant `model`), train.txt (its packed
-        images), truth.parquet (of a simulated sky)
+Reads:  result/latents_40.parquet, model/vae_40.safetensors (or the constant `model`), train.txt
+        (its packed images), truth.parquet (of a simulated sky)
 Writes: result/probe_40.json; result/probe_40.parquet: a row per latent, the largest KL first:
         latent, kl (nats), variance, active, sigma, r2_<quantity>, and of a simulated sky
         std_noise, ratio_noise, std_night, ratio_night; figures/probe_40.png
@@ -30,8 +30,6 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.device import Precision
-from VAE_model.elbo import kl_divergence
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.evaluation.probe.encoded import Encoded, Encoder
@@ -43,8 +41,10 @@ from VAE_model.evaluation.probe.regression import predict
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.probe import draw_probe
-from VAE_model.stretch import Stretch
+from VAE_model.training.device import Precision
+from VAE_model.training.losses import kl_divergence
 
 ACTIVE = 0.01  # least variance of the mean of an active latent (Burda et al. 2016, section 5)
 MIN_GALAXIES = 5  # of each split, for a quantity

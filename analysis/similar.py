@@ -19,8 +19,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.evaluation.similarity import nearest
+from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.joins import image_rows
-from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run

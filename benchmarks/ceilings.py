@@ -1,7 +1,7 @@
-"""What the machine can do at most, and how much of it a network's work could ask for.
+"""The highest rates of the machine, and the least work of a network.
 
-The roofline (Williams, Waterman & Patterson 2009, CACM 52, 65): a computation of so many
-operations and bytes takes at least the longer of operations / peak rate and bytes / bandwidth.
+The roofline model (Williams, Waterman & Patterson 2009, CACM 52, 65): a computation takes at least
+the longer of operations / peak rate and bytes / bandwidth.
 """
 
 import os
@@ -17,21 +17,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from VAE_model.device import autocast, choose_device
 from VAE_model.pipeline.parallel import cores
+from VAE_model.training.device import autocast, choose_device
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of one image: flops (multiply-adds count twice) and bytes that the operations read and
-    write, each operand counted once an operation."""
+    """Work per image: flops (multiply-adds count twice), and bytes that the operations read and
+    write, each operand counted once per operation."""
 
     flops: float
     bytes: float
 
 
 def ceilings() -> dict[str, list[float]]:
-    """Rates a second: matrix product, convolution (FLOP), memory, page cache (bytes)."""
+    """Measure rates per second: matrix product, convolution (FLOP), memory, page cache (bytes)."""
     device, rates = choose_device(), {}
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
@@ -69,7 +69,7 @@ def table(rates: dict[str, list[float]]) -> list[str]:
 
 
 def work(network: nn.Module, inputs: torch.Tensor, training: bool) -> Work:
-    """What one image of `inputs` (N, ...) costs: a step of training, or encoding and decoding."""
+    """Count the work for one image of `inputs` (N, ...): a training step, or encode and decode."""
     with _Traffic() as traffic, FlopCounterMode(display=False) as counter:
         with torch.set_grad_enabled(training), autocast(inputs.device, "auto", network):
             decoded = network.decode(network.encode(inputs)[0])
@@ -80,18 +80,18 @@ def work(network: nn.Module, inputs: torch.Tensor, training: bool) -> Work:
 
 
 def share(rate: float, cost: Work, rates: dict[str, list[float]], dtype: torch.dtype) -> str:
-    """A line: images a second as shares of the ceilings."""
+    """Return a table line: images per second as shares of the ceilings."""
     name = f"convolution 64 to 64, {str(dtype).removeprefix('torch.')}"
     compute = rate * cost.flops / max(rates[name])
     memory = rate * cost.bytes / max(rates["memory, copying"])
     return (
-        f"{cost.flops / 1e9:.2f} GFLOP and {cost.bytes / 1e6:.0f} MB an image | {compute:.0%} | "
+        f"{cost.flops / 1e9:.2f} GFLOP and {cost.bytes / 1e6:.0f} MB per image | {compute:.0%} | "
         f"{memory:.0%} | {max(compute, memory):.0%} |"
     )
 
 
 class _Traffic(TorchDispatchMode):
-    """Adds up the bytes of all operands and results of operations that touch memory."""
+    """A sum of the bytes of all operands and results of operations that touch memory."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The reference of benchmarks/speed.py: a plain loop, as such code is often written.
+"""The reference of benchmarks/speed.py: a simple loop, as such code is often written.
 
-A FITS file an item, opened by a DataLoader with a worker a core; the published network (Xu et al.
-2023, without its final ReLU) layer by layer, in eager float32 and the default memory layout.
+One FITS file per item, opened by a DataLoader with one worker per core; the published network (Xu
+et al. 2023, without its final ReLU) in eager float32 and the default memory layout.
 """
 
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Network(nn.Module):
 
 
 def epoch(network: Network, optimizer: torch.optim.Optimizer, images: DataLoader) -> float:
-    """One pass of training; the mean loss."""
+    """Train for one pass; return the mean loss."""
     total = 0.0
     device = next(network.parameters()).device
     for flux in images:
@@ -79,7 +79,7 @@ def epoch(network: Network, optimizer: torch.optim.Optimizer, images: DataLoader
 
 @torch.no_grad()
 def extract(network: Network, images: DataLoader, similarity: bool) -> Iterator[np.ndarray]:
-    """Latents, squared error and (where `similarity`) SSIM by pytorch-msssim, by batch."""
+    """Yield latents, squared error and (if `similarity`) SSIM by pytorch-msssim, for each batch."""
     device = next(network.parameters()).device
     for flux in images:
         flux = flux.to(device)

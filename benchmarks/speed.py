@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import ceilings
 import numpy as np
@@ -30,11 +31,9 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed
 
-from VAE_model.batches import batches, shuffled
 from VAE_model.cutout_writer import write_cutout
-from VAE_model.device import choose_device, computes_in
-from VAE_model.encoding import encode
 from VAE_model.evaluation import outliers, similarity
+from VAE_model.extraction.extract import extract
 from VAE_model.models import build
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet, write_text
@@ -42,8 +41,10 @@ from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import start
 from VAE_model.sky import cross_match
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training.device import Precision, choose_device, compute_dtype
+from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.model_file import TrainedVAE
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Config:
     """Images a pass of the training comparison."""
     extracted: int = 256
     """Images of the extraction comparison."""
-    batch: int = 32
-    """Images in a step."""
+    batch_size: int = 32
+    """Images per step."""
     repeats: int = 5
     """Turns of each comparison."""
     lines: int = 0
@@ -71,7 +72,7 @@ Compared = list[tuple[str, dict[str, list[float]]]]  # what, and images a second
 
 
 def row(what: str, rates: dict[str, list[float]]) -> str:
-    """A line of the table: the ratios are of the same turn."""
+    """Return a table line; a ratio is of two rates of one turn."""
     ratios = [o / r for o, r in zip(rates["ours"], rates["reference"], strict=True)]
     return f"| {what} | images/s | {spread(rates['reference'])} | {spread(rates['ours'])} | " + (
         f"{spread(ratios, 2)} |"
@@ -79,10 +80,10 @@ def row(what: str, rates: dict[str, list[float]]) -> str:
 
 
 def roofline(compared: Compared, limits: dict[str, list[float]]) -> list[str]:
-    """Our training and extraction as shares of what the machine can do at most."""
+    """Return training and extraction as shares of the machine's highest rates."""
     device = choose_device()
     network = build("published", 40).to(device).to(memory_format=torch.channels_last)
-    dtype, inputs = computes_in(device, "auto", network), torch.zeros(4, 3, 256, 256).to(device)
+    dtype, inputs = compute_dtype(device, "auto", network), torch.zeros(4, 3, 256, 256).to(device)
     lines = ["| ours | work | of the convolution ceiling | of the memory ceiling | roofline |",
              "|---|---|---|---|---|"]  # fmt: skip
     rates = {what: statistics.median(found["ours"]) for what, found in compared}
@@ -98,7 +99,7 @@ def roofline(compared: Compared, limits: dict[str, list[float]]) -> list[str]:
 
 
 def make_run(folder: Path, count: int) -> Run:
-    """Noise and a blob, in the format of the survey: what a pixel holds changes no rate."""
+    """Write images of noise and a blob in the survey's format: rates do not depend on pixels."""
     run, rng = Run(folder), np.random.default_rng(0)
     y, x = np.mgrid[:256, :256] - 127.5
     blob = np.exp(-np.hypot(x, y) / 12).astype(np.float32)
@@ -112,38 +113,39 @@ def make_run(folder: Path, count: int) -> Run:
     return run
 
 
-def recipe(config: Config, precision: str = "auto", epochs: int = 1, **more: object) -> Recipe:
-    return Recipe(
-        network="published", num_var=40, stretch="linear", loss="published", kl_weight=1.0,
-        epochs=epochs, batch=config.batch, learning_rate=1e-3, schedule="constant", clip=1e4,
-        seed=0, precision=precision, **more,
-    )  # fmt: skip
-
-
-def trainer(packed: Packed, folder: Path, how: Recipe) -> Trainer:
-    files = Files(folder / "best.pt", folder / "last.pt", folder / "log.jsonl")
+def trainer(
+    packed: Packed, folder: Path, config: Config, precision: Precision = "auto", epochs: int = 1
+) -> Trainer:
+    """Return a trainer of the published network with the published loss."""
     shutil.rmtree(folder, ignore_errors=True)
-    return Trainer(packed, "benchmark", how, files, choose_device())
+    settings = Settings(
+        network="published", contaminants="kept", num_var=40, stretch="linear", loss="published",
+        kl_weight=1.0, epochs=epochs, batch_size=config.batch_size, learning_rate=1e-3,
+        schedule="constant", max_grad_norm=1e4, seed=0, precision=precision,
+        train_images=config.trained,
+    )  # fmt: skip
+    task = ImageTask(packed, "benchmark", settings, choose_device())
+    return Trainer(task, Files.of(folder / "best.safetensors"))
 
 
 def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared, str]:
     device = choose_device()
-    ours = trainer(packed, run.folder / "ours", recipe(config, train_images=config.trained))
-    ours.initialise()
-    count = len(ours.rows)
-    paths = [str(run.folder / packed.index["path"][row]) for row in ours.rows]
+    ours = trainer(packed, run.folder / "ours", config)
+    ours.task.initialise()
+    rows = ours.task.train_rows
+    paths = [str(run.folder / packed.index["path"][row]) for row in rows]
     network = reference.Network(40).to(device)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    images = reference.loader(paths, config.batch)
+    images = reference.loader(paths, config.batch_size)
     rates = in_turns(
-        count, config.repeats,
+        len(rows), config.repeats,
         reference=lambda: reference.epoch(network, optimizer, images),
-        ours=lambda: ours._train_epoch(0),
+        ours=lambda: ours.train_epoch(0),
     )  # fmt: skip
     losses = {}
-    for precision in ("float32", "bf16"):
-        how = recipe(config, precision, 3, train_images=config.trained)
-        losses[precision] = trainer(packed, run.folder / precision, how).run()["validation_loss"]
+    for precision in get_args(Precision)[1:]:
+        best = trainer(packed, run.folder / precision, config, precision, epochs=3).run()
+        losses[precision] = best["validation_loss"]
     off = losses["bf16"] / losses["float32"] - 1
     return [("training, published network, 256x256", rates)], (
         f"| validation loss after 3 epochs, float32 and bf16 | nats | {losses['float32']:.2f} | "
@@ -154,7 +156,7 @@ def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared
 def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
     rows = np.arange(len(packed.images))
     paths = [str(run.folder / path) for path in packed.index["path"]]
-    images, cpu = reference.loader(paths, config.batch), torch.device("cpu")
+    images, cpu = reference.loader(paths, config.batch_size), torch.device("cpu")
     rates = in_turns(
         len(rows), config.repeats,
         reference=lambda: [flux.shape for flux in images],
@@ -166,20 +168,20 @@ def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
 
 
 def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
-    """From images to a written table: latents, error and SSIM, and of ours the defect flags, which
-    the packed copy holds."""
+    """Compare extraction from images to a written table: latents, error and SSIM, and in ours the
+    defect flags, which are in the packed copy."""
     rows = np.arange(min(config.extracted, len(packed.images)))
-    model = TrainedVAE.load(run.folder / "bf16" / "best.pt", 40, precision="auto")
+    model = TrainedVAE.load(run.folder / "bf16" / "best.safetensors", 40, precision="auto")
     network = reference.Network(40).to(model.device).eval()
     paths = [str(run.folder / packed.index["path"][row]) for row in rows]
 
     def ours() -> None:
-        latents = encode(packed, model, 64, rows)
+        latents = extract(packed, model, 64, rows)
         flags = packed.flags.iloc[rows].reset_index(drop=True)
         write_parquet(run.folder / "ours.parquet", pd.concat([latents, flags], axis=1))
 
     def theirs(similarity: bool) -> None:
-        images = reference.loader(paths, config.batch, shuffle=False)
+        images = reference.loader(paths, config.batch_size, shuffle=False)
         table = np.concatenate(list(reference.extract(network, images, similarity)))
         write_parquet(run.folder / "theirs.parquet", pd.DataFrame(table).add_prefix("column_"))
 
@@ -193,7 +195,7 @@ def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
 
 
 def analysis(config: Config) -> list[str]:
-    """Seconds of ours alone."""
+    """Time the analysis, without a reference."""
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(config.latents, 40)).astype(np.float32)
     train, members = np.arange(len(latents)) % 10 < 7, np.arange(len(latents)) % 8
@@ -206,7 +208,7 @@ def analysis(config: Config) -> list[str]:
         outliers.rank(outliers.combined(distance, own, alone, distance))
 
     def projection() -> None:
-        """As analysis/decals_3.py: components of all, a map of a sample."""
+        """Project as analysis/decals_3.py: components of all, a map of a sample."""
         PCA(4, random_state=0).fit_transform(latents)
         sample = rng.choice(len(latents), min(5000, len(latents)), replace=False)
         TSNE(init="pca", random_state=0, n_jobs=-1).fit_transform(latents[sample])
@@ -230,7 +232,7 @@ def analysis(config: Config) -> list[str]:
 
 
 def memory(run: Run, config: Config) -> list[str]:
-    """Peak resident memory (MiB) of training scripts on a short and on a long train.txt."""
+    """Measure the peak memory (MiB) of training on a short and on a long train.txt."""
     code = (  # VmHWM, as ru_maxrss begins with the peak of the process that started this one
         "import re, runpy, sys; sys.argv = sys.argv[1:]\n"
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
@@ -265,10 +267,8 @@ def machine() -> str:
         lines = information.read_text().splitlines()
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    network = torch.nn.Module()
-    network.FAST_IN_BF16 = True
-    bf16 = computes_in(torch.device("cpu"), "auto", network) == torch.bfloat16
-    has = "with" if bf16 else "without"
+    dtype = compute_dtype(torch.device("cpu"), "auto", build("published", 1))
+    has = "with" if dtype == torch.bfloat16 else "without"
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{model}, {cores()} cores {has} bf16, {ram:.0f} GiB, {gpu}; torch {torch.__version__}"
 

@@ -1,4 +1,4 @@
-"""Timing two sides in turns, and telling it: medians and ranges."""
+"""Rates of two programs measured in turns: medians and ranges."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ import torch
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Seconds, the device's work included."""
+    """Return the seconds that a function takes, the device's work included."""
     began = time.perf_counter()
     function()
     if torch.cuda.is_available():
@@ -17,7 +17,7 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def in_turns(count: int, repeats: int, **sides: Callable[[], object]) -> dict[str, list[float]]:
-    """Rates a second of each side, taken in turns after a first pass that does not count."""
+    """Return rates per second of each side, in turns, after a first pass that is not counted."""
     for side in sides.values():
         side()
     rates: dict[str, list[float]] = {name: [] for name in sides}
@@ -28,6 +28,6 @@ def in_turns(count: int, repeats: int, **sides: Callable[[], object]) -> dict[st
 
 
 def spread(values: list[float], digits: int = 1) -> str:
-    """median (lowest to highest)."""
+    """Format as: median (lowest to highest)."""
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.encoding import encode
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
 from VAE_model.evaluation.pca import pixel_components
+from VAE_model.extraction.extract import extract
 from VAE_model.packed import Packed
 from VAE_model.pipeline.run import ROOT
 from VAE_model.report.tables import Table
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.model_file import TrainedVAE
 
 sys.path[:0] = [str(ROOT / "analysis")]
 decals_4 = importlib.import_module("decals_4")
@@ -31,7 +31,7 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
     components = pixel_components(
         packed.images, np.flatnonzero(train), rows, 40, stretch=model.stretch
     )
-    latents = encode(packed, model, 64)
+    latents = extract(packed, model, 64)
     table = pd.concat([packed.index, latents], axis=1)
     means = latents.filter(like="mu_").to_numpy(np.float32)
     without_classes = np.zeros((len(rows), 0), bool)

@@ -39,8 +39,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from VAE_model import models, pose, second_look, segmentation, structure
-from VAE_model.device import choose_device
+from VAE_model import models, segmentation
 from VAE_model.evaluation import pca
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
@@ -52,16 +51,19 @@ from VAE_model.evaluation.classification import (
     set_question,
 )
 from VAE_model.evaluation.similarity import nearest
+from VAE_model.extraction.extract import extract_means
 from VAE_model.labels import read_answers
 from VAE_model.packed import Packed
 from VAE_model.pipeline.files import read_json, sha256, write_json, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.prepared import Prepared
+from VAE_model.preparation import degradation, pose, structure_vector
+from VAE_model.preparation.prepared_inputs import PreparedInputs
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.tables import Table
-from VAE_model.stretch import Stretch
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Trainer
+from VAE_model.training.device import choose_device
+from VAE_model.training.loop import Files, ImageTask, Trainer
+from VAE_model.training.model_file import TrainedVAE
 
 sys.path[:0] = [str(ROOT), str(ROOT / "analysis")]
 classify, training = (importlib.import_module(name) for name in ("classify", "Galaxy_VAE_n"))
@@ -83,7 +85,7 @@ LATENTS = 40
 ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
 NETWORKS: dict[str, dict[str, Any]] = {  # variants that are networks: constants of Galaxy_VAE_n.py
     "untrained": {"epochs": 1, "learning_rate": 0.0},
-    "unmasked": {"neighbours": "kept"},
+    "unmasked": {"contaminants": "kept"},
     "structured": {},
     "published": {"network": "published", "learning_rate": 1e-3},
 }
@@ -143,7 +145,7 @@ class Task:
 def code(variant: str = "") -> str:
     """Return a hash of the code that makes the features: results of other code are not used."""
     own = {"pixels": (pca,), "resnet": (resnet,), "published": (models,)}
-    modules = own.get(variant, (models, segmentation, pose, second_look, structure))
+    modules = own.get(variant, (models, segmentation, pose, degradation, structure_vector))
     sources = [Path(str(module.__file__)).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
@@ -206,10 +208,10 @@ def train(config: Config, task: Task, variant: str, seed: int) -> TrainedVAE:
         constants["epochs"] = 1
     of = training.Config(seed=seed, **constants)
     folder = ROOT / config.folder / "models" / task.name / code()
-    names = (f"{variant}_{seed}{end}" for end in (".pt", "_last.pt", "_log.jsonl"))
-    files = Files(*(folder / name for name in names))
-    recipe = training.recipe(of, LATENTS, task.stretch)
-    Trainer(task.packed, sha256(task.run.train_txt), recipe, files, choose_device()).run(variant)
+    files = Files.of(folder / f"{variant}_{seed}.safetensors")
+    settings = training.settings_of(of, LATENTS, task.stretch)
+    images = ImageTask(task.packed, sha256(task.run.train_txt), settings, choose_device())
+    Trainer(images, files).run(variant)
     return TrainedVAE.load(files.best, LATENTS, precision="auto")
 
 
@@ -222,11 +224,9 @@ def features_of(config: Config, task: Task, variant: str, seed: int) -> NDArray[
         )
     if variant in NETWORKS:
         model = train(config, task, variant, seed)
-        inputs = Prepared(task.packed, model.network, task.stretch, model.device)
-        parts = (part for _, part, _ in inputs.batches(every, 64))
-        return np.concatenate([model.encode_inputs(part)[0].cpu().numpy() for part in parts])
+        return extract_means(task.packed, model, 64, every)
     network = models.build("structured", LATENTS)
-    inputs = Prepared(task.packed, network, task.stretch, torch.device("cpu"))
+    inputs = PreparedInputs(task.packed, network, task.stretch, torch.device("cpu"))
     parts = (part for _, part, _ in inputs.batches(every, 256))
     aligned = np.concatenate([part[:, : network.pixels].numpy() for part in parts])
     if variant == "random":

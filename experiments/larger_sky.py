@@ -24,7 +24,6 @@ import jinja2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from VAE_model.adaptation import BEFORE
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.evaluation.bootstrap import Estimate
@@ -35,6 +34,7 @@ from VAE_model.pipeline.stage import start
 from VAE_model.report.tables import Table
 from VAE_model.report.transfer import CARRIED, HOME, label_of, surveys_of, text
 from VAE_model.surveys import BASSMZLS, DECALS
+from VAE_model.transfer.adaptation import BEFORE
 
 STAGES = [entry.script for entry in stages.needed("take", "compare")]
 TRANSFER = [script for script in STAGES if script.startswith("transfer/")]

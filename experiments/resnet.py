@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from VAE_model.device import autocast, choose_device
+from VAE_model.data.row_file import RowFile
 from VAE_model.evaluation.classification import Question
-from VAE_model.row_file import RowFile
-from VAE_model.stretch import Stretch
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training.device import autocast, choose_device
 
 HALF_WIDTH = 0.6  # of its input, a fraction of the image: a little more than the default network
 SIDE = 96  # pixels of its input
@@ -65,27 +65,27 @@ def fit_resnet(
         for part in rows[torch.randperm(len(rows), generator=generator)].split(BATCH):
             angle = 2 * math.pi * torch.rand(len(part), generator=generator)
             mirror = torch.randint(0, 2, (len(part),), generator=generator) * 2.0 - 1
-            seen = view(small[part], angle, mirror).to(device)
+            inputs = transformed(small[part], angle, mirror).to(device)
             with autocast(device, "auto", network):
-                features = network(seen)
+                features = network(inputs)
             losses = []
             for column, head in enumerate(network.heads):
                 truth = codes[part, column].to(device)
                 if (truth >= 0).any():
-                    said = head(features.float())
-                    losses.append(F.cross_entropy(said, truth, weights[column], ignore_index=-1))
+                    logits = head(features.float())
+                    losses.append(F.cross_entropy(logits, truth, weights[column], ignore_index=-1))
             optimizer.zero_grad()
             torch.stack(losses).mean().backward()
             optimizer.step()
             schedule.step()
-    features, probabilities = _views(network, small, device)
+    features, probabilities = _predict(network, small, device)
     return {
         q.name: of[q.test].argmax(dim=1).numpy()
         for q, of in zip(questions, probabilities, strict=True)
     }, features
 
 
-def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
+def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
     """Return the centre of images (N, 3, y, x), rotated by `angle` (radians), mirrored where -1."""
     cos, sin = HALF_WIDTH * angle.cos(), HALF_WIDTH * angle.sin()
     none = torch.zeros_like(cos)
@@ -96,7 +96,7 @@ def view(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def _views(
+def _predict(
     network: Network, small: Tensor, device: torch.device
 ) -> tuple[NDArray[np.float32], list[Tensor]]:
     """Features and probabilities of the answers for all images, means of eight views."""
@@ -108,11 +108,11 @@ def _views(
             angle = torch.full((len(part),), number % 4 * math.pi / 2)
             mirror = torch.full((len(part),), 1.0 if number < 4 else -1.0)
             with autocast(device, "auto", network):
-                each.append(network(view(part, angle, mirror).to(device)).float())
+                each.append(network(transformed(part, angle, mirror).to(device)).float())
         features.append(torch.stack(each).mean(dim=0).cpu())
         for column, head in enumerate(network.heads):
-            said = torch.stack([head(one).softmax(dim=1) for one in each])
-            found[column].append(said.mean(dim=0).cpu())
+            classes = torch.stack([head(one).softmax(dim=1) for one in each])
+            found[column].append(classes.mean(dim=0).cpu())
     return torch.cat(features).numpy(), [torch.cat(of) for of in found]
 
 

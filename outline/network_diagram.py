@@ -1,6 +1,9 @@
-"""Draw a network from the model itself: send one image through it, draw what it went through.
+"""Draw a network: every layer that an image passes, with its output's shape and its parameters.
 
-Reads:  nothing (the network is built from its code: its weights do not matter)
+The layers are those of the model itself, found by sending one image through it. Each branch of the
+encoder and of the decoder is a row, in the order in which it runs.
+
+Reads:  nothing (a new network is built: its weights do not matter)
 Writes: figures/network_<network>.png and .svg
 
 Example: python outline/network_diagram.py --network published --num-var 40
@@ -11,17 +14,19 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import nn
+import torch
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
 
 from VAE_model import models
-from VAE_model.anatomy import Block, dissect
+from VAE_model.layers import FusedUpsampling
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import new_figure, save_figure
-from VAE_model.report.plotting import Axes, Figure, Polygon, matplotlib, to_rgb
+from VAE_model.report.plotting import Figure, matplotlib
 
 
 @dataclass(frozen=True)
@@ -34,89 +39,125 @@ class Config:
     """Number of latent variables."""
 
 
-_COLOURS = {"image": "#9A9A9A", "prepare": "#B8A136", "encode": "#5B4FB3", "latent": "#C4526A",
-            "decode": "#1F8F80", "restore": "#B8A136"}  # fmt: skip
-_TITLES = {"encode": "encoder", "latent": "latents", "decode": "decoder"}
-_COLUMN = 1.2  # inches of paper for a block
-_BASE = -2.05  # inches below the blocks' middle where the writing begins
+_COLOURS = {"encode": "#5B4FB3", "decode": "#1F8F80"}
+_COLUMN, _ROW = 1.3, 2.75  # inches per block
+_WORDS = {"LeakyReLU": "leaky ReLU", "GroupNorm": "group norm", "Linear": "linear"}
 
 
-def draw(network: nn.Module, name: str) -> Figure:
-    """The drawing: blocks as high as the root of their image's side, as wide as that of its
-    channels; below each its shape, its layers and how many parameters they have."""
-    anatomy = dissect(network)
-    blocks = anatomy.blocks
+class Block(NamedTuple):
+    """Consecutive layers. shape: of their output, without the batch; layers: in words."""
+
+    shape: tuple[int, ...]
+    layers: tuple[str, ...]
+    parameters: int
+
+    def includes(self, following: "Block") -> bool:
+        """Return whether the next layer belongs to this block: it is its first with parameters,
+        keeps the shape, or has no parameters and does not enlarge the image."""
+        shrinks = not following.parameters and math.prod(following.shape) <= math.prod(self.shape)
+        return not self.parameters or following.shape == self.shape or shrinks
+
+    def plus(self, following: "Block") -> "Block":
+        """Return this block with the next layer; flattening leaves the shape as it is."""
+        flattened = math.prod(following.shape) == math.prod(self.shape)
+        shape = self.shape if flattened and len(following.shape) == 1 else following.shape
+        parameters = self.parameters + following.parameters
+        return Block(shape, self.layers + following.layers, parameters)
+
+
+Branches = dict[tuple[str, str], list[Block]]
+
+
+def branches(network: models.VAE) -> Branches:
+    """Return the blocks that an image passes in each child of the network, by part (encode or
+    decode) and name of the child, in the order in which they run."""
+    found: Branches = {}
+    part = "encode"
+
+    def note(child: str, layer: nn.Module, _: Any, output: Tensor) -> None:
+        parameters = sum(p.numel() for p in layer.parameters(recurse=False))
+        new = Block(tuple(output.shape[1:]), in_words(layer), parameters)
+        row = found.setdefault((part, child), [])
+        if row and row[-1].includes(new):
+            row[-1] = row[-1].plus(new)
+        else:
+            row.append(new)
+
+    fused = [module for module in network.modules() if isinstance(module, FusedUpsampling)]
+    handles = [
+        layer.register_forward_hook(partial(note, name))
+        for name, child in network.named_children()
+        for layer in child.modules()
+        if not list(layer.children()) or layer._parameters
+    ]
+    try:
+        for module in fused:
+            module.layer_by_layer = True
+        with torch.no_grad():
+            inputs, _ = network.eval().prepare(torch.zeros(1, models.BANDS, *[models.SIZE] * 2))
+            mean, _ = network.encode(inputs)
+            part = "decode"
+            network.decode(mean)
+    finally:
+        for module in fused:
+            module.layer_by_layer = False
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def in_words(layer: nn.Module) -> tuple[str, ...]:
+    """Describe a layer: `conv 3×3 /2` halves the side, `deconv 3×3 ×2` doubles it."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        name, sign = ("conv", "/") if isinstance(layer, nn.Conv2d) else ("deconv", "×")
+        stride = f" {sign}{layer.stride[0]}" if layer.stride[0] > 1 else ""
+        return (f"{name} {layer.kernel_size[0]}×{layer.kernel_size[1]}{stride}",)
+    if isinstance(layer, nn.MaxPool2d):
+        return (f"max pool /{layer.stride}",)
+    if isinstance(layer, nn.Upsample):
+        return (f"upsample ×{layer.scale_factor:g}",)
+    if isinstance(layer, nn.PixelShuffle | nn.PixelUnshuffle):
+        return ("pixel shuffle" if isinstance(layer, nn.PixelShuffle) else "pixel unshuffle",)
+    if isinstance(layer, nn.Flatten | nn.Unflatten | nn.Identity):
+        return ()
+    name = type(layer).__name__
+    return (_WORDS.get(name, name),)
+
+
+def draw(network: models.VAE, name: str) -> Figure:
+    """Draw a row of blocks for each branch: as high as the root of the image's side, as wide as
+    that of its channels; below each its shape, its layers and its number of parameters."""
+    rows = branches(network)
     total = sum(parameter.numel() for parameter in network.parameters())
-    latents = next(block.size for block in blocks if block.part == "latent")
-    lines = max(len(set(block.layers)) for block in blocks)
-    bottom, top = _BASE - 0.65 - 0.23 * lines, 3.45
-    width = _COLUMN * len(blocks) + 0.2
-    figure = new_figure(width, top - bottom)
+    width, height = 2.2 + _COLUMN * max(map(len, rows.values())), 0.8 + _ROW * len(rows)
+    figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.1, width - 0.1), ylim=(bottom, top))
+    axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    for place, block in enumerate(blocks):
-        middle = _COLUMN * (place + 0.5)
-        _cuboid(axes, middle, block)
-        _write_below(axes, middle, block)
-        if place:
-            style = {"arrowstyle": "-|>", "color": "#777777", "shrinkA": 0, "shrinkB": 0}
-            edge = _COLUMN * place
-            axes.annotate("", (edge + 0.12, 0), (edge - 0.1, 0), arrowprops=style)
-    for part, title in _TITLES.items():
-        places = [place for place, block in enumerate(blocks) if block.part == part]
-        beside = [block for block in anatomy.shortcuts if block.part == part]
-        learned = sum(block.parameters for block in [*blocks, *beside] if block.part == part)
-        _bracket(axes, places, f"{title}\n{learned:,}", _COLOURS[part])
-        _shortcuts(axes, places, beside)
-    axes.text(0.1, top - 0.4, f"{name}: {total:,} parameters at {latents} latent variables",
-              fontsize=19, fontweight="bold", va="center")  # fmt: skip
+    title = f"{name}: {total:,} parameters at {network.num_var} latent variables"
+    axes.text(0.2, 0.45, title, fontsize=19, fontweight="bold", va="center")
+    for row, ((part, child), blocks) in enumerate(rows.items()):
+        middle = 0.8 + _ROW * row + 0.95
+        learned = sum(block.parameters for block in blocks)
+        label = f"{part}:\n{child.replace('_', ' ')}\n{learned:,}"
+        axes.text(0.2, middle, label, fontsize=13, va="center", color=_COLOURS[part],
+                  fontweight="bold")  # fmt: skip
+        for column, block in enumerate(blocks):
+            x = 2.2 + _COLUMN * (column + 0.5)
+            image = len(block.shape) == 3
+            high = 0.07 * math.sqrt(block.shape[-1]) if image else 0.12
+            wide = 0.06 * math.sqrt(block.shape[0]) if image else 0.7
+            box = (x - wide / 2, middle - high / 2)
+            axes.add_patch(Rectangle(box, wide, high, facecolor=_COLOURS[part]))
+            shape = f"{block.shape[0]}×{block.shape[1]}²" if image else f"{block.shape[0]:,}"
+            axes.text(x, middle - 0.62, shape, fontsize=13, fontweight="bold", ha="center",
+                      va="bottom")  # fmt: skip
+            counts = Counter(block.layers).items()
+            lines = [layer if count == 1 else f"{count} {layer}" for layer, count in counts]
+            lines += [f"{block.parameters:,}"] if block.parameters else []
+            axes.text(x, middle + 0.62, "\n".join(lines), fontsize=9.5, color="#444444",
+                      ha="center", va="top")  # fmt: skip
     return figure
-
-
-def _cuboid(axes: Axes, middle: float, block: Block) -> None:
-    flat = len(block.shape) == 1
-    width = 0.16 if flat else 0.042 * math.sqrt(block.shape[0])
-    height = min(0.12 * math.sqrt(block.size), 2.6) if flat else 0.19 * math.sqrt(block.shape[-1])
-    away = 0.08 if flat else 0.13 * height  # the side that runs away from the reader
-    left, low = middle - (width + away) / 2, -(height + away) / 2
-    right, high = left + width, low + height
-    faces = {
-        0.22: [(left, low), (right, low), (right, high), (left, high)],
-        0.0: [(right, low), (right + away, low + away), (right + away, high + away), (right, high)],
-        0.5: [(left, high), (right, high), (right + away, high + away), (left + away, high + away)],
-    }
-    for light, corners in faces.items():
-        shade = [tone + (1 - tone) * light for tone in to_rgb(_COLOURS[block.part])]
-        axes.add_patch(Polygon(corners, facecolor=shade, edgecolor="white", linewidth=0.7))
-
-
-def _write_below(axes: Axes, middle: float, block: Block) -> None:
-    shape = f"{block.shape[0]}×{block.shape[1]}²" if len(block.shape) == 3 else f"{block.size:,}"
-    counts = Counter(block.layers)
-    lines = [word if times == 1 else f"{times} {word}" for word, times in counts.items()]
-    lines += [f"{block.parameters:,}"] if block.parameters else []
-    write = partial(axes.text, middle, ha="center", va="top")
-    write(_BASE, shape, fontsize=13, fontweight="bold")
-    write(_BASE - 0.3, "\n".join(lines), fontsize=10.5, color="#444444")
-
-
-def _bracket(axes: Axes, places: list[int], title: str, colour: str) -> None:
-    left, right, y = _COLUMN * places[0] + 0.1, _COLUMN * (places[-1] + 1) - 0.1, 2.0
-    axes.plot([left, right], [y, y], color=colour, linewidth=2.5, solid_capstyle="butt")
-    axes.text((left + right) / 2, y + 0.1, title, fontsize=13, ha="center", va="bottom",
-              color=colour, fontweight="bold")  # fmt: skip
-
-
-def _shortcuts(axes: Axes, places: list[int], beside: list[Block]) -> None:
-    """Lines past the blocks of a part, for what leads from its input to its output."""
-    for level, block in enumerate(sorted(beside, key=lambda block: block.parameters)):
-        y, inset = 1.52 - 0.36 * level, 0.07 * level - 0.02
-        left, right = _COLUMN * places[0] + inset, _COLUMN * (places[-1] + 1) - inset
-        axes.plot([left, left, right, right], [0.06, y, y, 0.06], color="#777777", linewidth=1.2)
-        words = f"{' '.join(block.layers)} {block.parameters:,}"
-        axes.text((left + right) / 2, y + 0.04, words, fontsize=10.5, ha="center", va="bottom",
-                  color="#444444")  # fmt: skip
 
 
 def main(config: Config) -> None:
@@ -134,12 +175,11 @@ def main(config: Config) -> None:
     network = models.build(config.network, config.num_var)
     figure = draw(network, config.network)
     save_figure(figure, outputs[0], bbox_inches=None)
-    # Text stays text in the vector file, and nothing in it depends on the hour.
+    # Text stays text in the vector file, and nothing in it depends on the time.
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": config.network}
     with matplotlib.rc_context(options), atomic(outputs[1]) as temporary:
         figure.savefig(temporary, metadata={"Date": None}, bbox_inches=None)
-    total = sum(parameter.numel() for parameter in network.parameters())
-    stage.finish(parameters=total)
+    stage.finish(parameters=sum(parameter.numel() for parameter in network.parameters()))
 
 
 if __name__ == "__main__":

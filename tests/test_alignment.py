@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from VAE_model import alignment
 from VAE_model.evaluation.agreement import agreement, intervals
 from VAE_model.evaluation.classification import Question, Scores, set_question
+from VAE_model.training.losses import mmd
+from VAE_model.transfer import alignment
 from VAE_model.transfer.comparison import FIRST, OLD, SECOND, predict_all, transfer_of
 
 RNG = np.random.default_rng(3)
@@ -34,23 +35,23 @@ def test_mmd_is_what_a_double_loop_gives():
             if i != j:
                 total += kernel(one[i], one[j]) + kernel(two[i], two[j])
                 total -= kernel(one[i], two[j]) + kernel(one[j], two[i])
-    assert float(alignment.mmd(one, two)) == pytest.approx(total / (7 * 6), rel=1e-9)
+    assert float(mmd(one, two)) == pytest.approx(total / (7 * 6), rel=1e-9)
 
 
 def test_mmd_is_about_zero_for_one_distribution_and_grows_with_the_shift():
-    same = [float(alignment.mmd(sample(200, seed=s), sample(200, seed=s + 50))) for s in range(20)]
+    same = [float(mmd(sample(200, seed=s), sample(200, seed=s + 50))) for s in range(20)]
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(20)
     one = sample(200)
-    assert float(alignment.mmd(one, one)) == pytest.approx(0, abs=1e-12)
+    assert float(mmd(one, one)) == pytest.approx(0, abs=1e-12)
     noisy = one + 0.3 * sample(200, seed=9)  # the same galaxies, seen again
-    assert abs(float(alignment.mmd(one, noisy))) < 0.01
-    grows = [float(alignment.mmd(one, sample(200, shift, seed=1))) for shift in (0.3, 1, 3)]
+    assert abs(float(mmd(one, noisy))) < 0.01
+    grows = [float(mmd(one, sample(200, shift, seed=1))) for shift in (0.3, 1, 3)]
     assert 0.01 < grows[0] < grows[1] < grows[2] < 2
 
 
 def test_the_gradient_of_mmd_draws_the_samples_together():
     one, two = sample(100), sample(100, 1.0, seed=1).requires_grad_()
-    alignment.mmd(one, two).backward()
+    mmd(one, two).backward()
     assert (two.grad.mean(dim=0) > 0).all()  # downhill is towards smaller values
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import draw_galaxy, run_script
 
-from VAE_model import distributed
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.training import distributed
 
 ALONE = {"MASTER_ADDR": "", "MASTER_PORT": "", "WORLD_SIZE": "", "RANK": ""}
 
@@ -126,7 +126,7 @@ def test_a_user_without_a_home_or_a_name_can_work():
 def test_what_a_batch_system_leaves_in_the_environment_makes_no_group(monkeypatch, left: dict):
     for name, value in {**ALONE, **left}.items():
         monkeypatch.setenv(name, value)
-    assert (distributed.processes(), distributed.number()) == (1, 0)
+    assert (distributed.world_size(), distributed.rank()) == (1, 0)
     assert parallel.cores() >= 1
 
 
@@ -134,7 +134,11 @@ def test_torchrun_makes_a_group(monkeypatch):
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "WORLD_SIZE": "4", "RANK": "3"}
     for name, value in {**meeting, "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert (distributed.processes(), distributed.number(), distributed.here()) == (4, 3, 2)
+    assert (distributed.world_size(), distributed.rank(), distributed.local_world_size()) == (
+        4,
+        3,
+        2,
+    )
 
 
 def test_cores_are_those_that_the_process_may_use():

@@ -1,6 +1,8 @@
 """Claims about trust: broken and hostile files, wrong order, two at once, and nothing lost."""
 
+import hashlib
 import io
+import json
 import os
 import pickle
 import re
@@ -17,10 +19,9 @@ import pandas as pd
 import pytest
 import torch
 from conftest import load_script, says_one_line
-from test_training import recipe
+from trainers import settings_of, trainer_of
 
 import make_datatxt
-from VAE_model import checkpoint
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
 from VAE_model.packed import Packed
@@ -29,8 +30,9 @@ from VAE_model.pipeline.files import read_json, read_parquet, sweep, write_parqu
 from VAE_model.pipeline.lock import LOCK
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.trained import TrainedVAE
-from VAE_model.training import Files, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.loop import Files
+from VAE_model.training.model_file import TrainedVAE
 
 # Broken files
 
@@ -71,49 +73,115 @@ class Runs:
         return os.system, (f"touch {self.mark}",)
 
 
-def archive(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+def safetensors_of(header: object, data: bytes = b"") -> bytes:
+    """A safetensors file made by hand: length of the header, header, data."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def zipped(content: bytes) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as made:
+    with zipfile.ZipFile(stream, "w") as made:
         made.writestr("archive/data.pkl", content)
         made.writestr("archive/version", b"3\n")
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("wrap", [archive, bytes], ids=["zip", "bare pickle"])
+@pytest.mark.parametrize("wrap", [zipped, bytes], ids=["zip", "bare pickle"])
 def test_a_model_file_that_wants_to_run_code_is_refused(tmp_path, wrap):
-    path, mark = tmp_path / "vae_3.pt", tmp_path / "ran"
+    path, mark = tmp_path / "vae_3.safetensors", tmp_path / "ran"
     path.write_bytes(wrap(pickle.dumps({"format": checkpoint.FORMAT, "x": Runs(mark)}, 2)))
-    with pytest.raises(Problem, match="corrupt, or holds more than tensors"):
+    with pytest.raises(Problem, match="corrupt, or no safetensors file"):
         checkpoint.load(path)
     assert not mark.exists()
 
 
-def test_a_model_file_that_wants_all_memory_is_refused(tmp_path):
-    path = tmp_path / "vae_3.pt"
-    bomb = b"cbuiltins\nbytearray\n(I10000000000\ntR."  # torch.load would allocate it
-    path.write_bytes(archive(bomb))
-    with pytest.raises(Problem, match="it names builtins bytearray"):
-        checkpoint.load(path)
-    path.write_bytes(archive(bytes(2**24), zipfile.ZIP_DEFLATED))
-    with pytest.raises(Problem, match="its members are compressed"):
-        checkpoint.load(path)
-
-
-def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path):
-    path = tmp_path / "vae_3.pt"
-    checkpoint.save(path, {"config": {}, "weights": {"w": torch.zeros(10_000)}})
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        (10**12).to_bytes(8, "little") + b"{}",
+        safetensors_of({"w": {"dtype": "F32", "shape": [10**10], "data_offsets": [0, 4 * 10**10]}}),
+        safetensors_of({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, bytes(4)),
+        safetensors_of({"w": {"dtype": "F32", "shape": [2**62, 4], "data_offsets": [0, 0]}}),
+        safetensors_of(b"[" * 100_000),
+    ],
+    ids=["empty", "huge length", "long header", "all memory", "short", "overflow", "nested"],
+)
+def test_a_model_file_that_promises_more_than_it_holds_is_refused(tmp_path, content):
+    path = tmp_path / "vae_3.safetensors"
     path.write_bytes(content)
-    with pytest.raises(Problem, match=r"corrupt, or holds more than tensors .*checksum of"):
+    with pytest.raises(Problem, match="corrupt, or no safetensors file"):
         checkpoint.load(path)
+
+
+_NUMBER = json.dumps({"sha256": hashlib.sha256(b"1").hexdigest(), "values": "1"})
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "1",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"sha256": "", "values": 1}',
+        '{"sha256": "", "values": "1"}',
+    ],
+)
+def test_a_model_file_with_damaged_values_is_refused(tmp_path, record):
+    path = tmp_path / "vae_3.safetensors"
+    path.write_bytes(safetensors_of({"__metadata__": {checkpoint.FORMAT: record}}))
+    with pytest.raises(Problem, match="is corrupt"):
+        checkpoint.load(path)
+    path.write_bytes(safetensors_of({"__metadata__": {"format": "pt"}}))
+    with pytest.raises(Problem, match="is not a model file of this project"):
+        checkpoint.load(path)
+
+
+def test_a_flipped_bit_anywhere_in_a_model_file_is_noticed(tmp_path):
+    path = tmp_path / "vae_3.safetensors"
+    content = {"config": {"seed": 1}, "weights": {"w": torch.linspace(0, 1, 64)}, "history": [0.5]}
+    checkpoint.save(path, content)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = checkpoint.load(path)
+        except Problem:
+            continue
+        assert torch.equal(found.pop("weights")["w"], content["weights"]["w"])
+        assert found == {"config": {"seed": 1}, "history": [0.5]}, place
+
+
+def test_a_model_file_gives_back_what_was_saved(tmp_path):
+    path = tmp_path / "vae_3.safetensors"
+    content = {
+        "config": {"names": ["a", "b"], "rate": 0.1, "none": None, "empty": {}},
+        "weights": {
+            "scalar": torch.tensor(2.5),
+            "half": torch.ones(3, dtype=torch.bfloat16),
+            "last": torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+        },
+        "optimizer": {"state": {"0": {"step": torch.tensor(3)}}},
+    }
+    checkpoint.save(path, content)
+    found = checkpoint.load(path)
+    assert found["config"] == content["config"]
+    assert torch.equal(found["optimizer"]["state"]["0"]["step"], torch.tensor(3))
+    for name, tensor in content["weights"].items():
+        assert found["weights"][name].dtype == tensor.dtype
+        assert torch.equal(found["weights"][name], tensor)
 
 
 def test_the_same_content_makes_the_same_model_file(tmp_path):
     content = {"config": {"a": 1}, "weights": {"w": torch.arange(10.0)}}
-    for name in ("one.pt", "other.pt"):
+    for name in ("one.safetensors", "other.safetensors"):
         checkpoint.save(tmp_path / name, content)
-    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "other.pt").read_bytes()
+    assert (tmp_path / "one.safetensors").read_bytes() == (
+        tmp_path / "other.safetensors"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "{", "\ud800", ""])
@@ -249,8 +317,8 @@ def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tm
     with open(packed.images.path, "r+b") as pixels:
         pixels.seek(int(packed.images.slots[row]) * packed.images.row_bytes)
         pixels.write(np.full(packed.images.row, np.nan, np.float32).tobytes())
-    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
-    trainer = Trainer(packed, "x", recipe(network=network, epochs=1), place, torch.device("cpu"))
+    place = Files.of(tmp_path / "best.safetensors")
+    trainer = trainer_of(packed, settings_of(network=network, epochs=1), place)
     name = re.escape(packed.index["path"][row])
     with pytest.raises(Problem, match=rf"packed is damaged: {name} is not finite in it"):
         trainer.run()
@@ -258,38 +326,38 @@ def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tm
 
 
 def test_batches_of_one_image_train_to_finite_weights(tiny_run: Run, tmp_path):
-    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
-    settings = recipe(network="structured", epochs=1, batch=1)
-    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    place = Files.of(tmp_path / "best.safetensors")
+    settings = settings_of(network="structured", epochs=1, batch_size=1)
+    trainer_of(Packed.of(tiny_run), settings, place).run()
     assert all(torch.isfinite(t).all() for t in checkpoint.load(place.best)["weights"].values())
 
 
 def test_a_step_that_is_not_finite_is_left_out_and_named(tiny_run: Run, tmp_path, capsys):
     """One bad step of many: the weights stay finite, and the log says which step it was."""
-    place = Files(tmp_path / "best.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
-    settings = recipe(network="structured", epochs=2, batch=2)
-    trainer = Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu"))
-    step, count = trainer.step, iter(range(10**6))
+    place = Files.of(tmp_path / "best.safetensors")
+    settings = settings_of(network="structured", epochs=2, batch_size=2)
+    trainer = trainer_of(Packed.of(tiny_run), settings, place)
+    compute_loss, count = trainer.task.compute_loss, iter(range(10**6))
 
-    def step_with_a_fault(batch):
-        loss, terms = step(batch)
-        return (loss * float("nan"), terms) if next(count) == 4 else (loss, terms)
+    def compute_loss_with_a_fault(*inputs):
+        loss, terms, mean = compute_loss(*inputs)
+        return (loss * float("nan") if next(count) == 4 else loss), terms, mean
 
-    trainer.step = step_with_a_fault
+    trainer.task.compute_loss = compute_loss_with_a_fault
     trainer.run()
-    assert "epoch 1: left out steps [4], gradient not finite" in capsys.readouterr().out
-    assert [record["left_out_steps"] for record in trainer.history] == [[4], []]
+    assert "epoch 1: skipped steps [4], gradient not finite" in capsys.readouterr().out
+    assert [record["skipped_steps"] for record in trainer.history] == [[4], []]
     assert all(torch.isfinite(t).all() for t in checkpoint.load(place.last)["weights"].values())
 
 
 def test_weights_that_are_no_number_are_not_used(tiny_run: Run, tmp_path):
-    place = Files(tmp_path / "vae_3.pt", tmp_path / "last.pt", tmp_path / "log.jsonl")
-    settings = recipe(network="structured", epochs=1)
-    Trainer(Packed.of(tiny_run), "x", settings, place, torch.device("cpu")).run()
+    place = Files.of(tmp_path / "vae_3.safetensors")
+    settings = settings_of(network="structured", epochs=1)
+    trainer_of(Packed.of(tiny_run), settings, place).run()
     content = checkpoint.load(place.best)
     next(iter(content["weights"].values())).view(-1)[0] = float("nan")
     checkpoint.save(place.best, content)
-    with pytest.raises(Problem, match="weights that are no number"):
+    with pytest.raises(Problem, match="weights that are not finite"):
         TrainedVAE.load(place.best, 3, "cpu")
 
 

@@ -7,11 +7,14 @@ import pytest
 import torch
 from scipy.ndimage import rotate
 
-from VAE_model import checkpoint, device, models, pose, structure
-from VAE_model.elbo import Likelihood, kl_divergence
+from VAE_model import models
 from VAE_model.pipeline.problem import Problem
-from VAE_model.second_look import second_look
-from VAE_model.stretch import NOISE, Stretch
+from VAE_model.preparation import pose
+from VAE_model.preparation import structure_vector as structure
+from VAE_model.preparation.degradation import degrade
+from VAE_model.preparation.stretch import NOISE, Stretch
+from VAE_model.training import checkpoint, device
+from VAE_model.training.losses import Loss, kl_divergence
 
 
 def ellipse(angle: float, x: float = 0.0, y: float = 0.0, ratio: float = 0.4) -> torch.Tensor:
@@ -54,7 +57,7 @@ def test_fused_upsampling_is_the_published_function_of_the_same_weights():
     names = [name for name in network.state_dict() if name.startswith("decoder")]
     assert names == [f"decoder.{i}.{kind}" for i in (0, 3, 6, 9, 11) for kind in ("weight", "bias")]
     latent, results = torch.randn(2, 4, dtype=torch.float64, requires_grad=True), []
-    for network.decoder.as_written in (True, False):
+    for network.decoder.layer_by_layer in (True, False):
         decoded = network.decode(latent)
         decoded.square().sum().backward()
         parts = [latent, *network.decoder.parameters()]
@@ -71,12 +74,12 @@ def test_bf16_is_chosen_where_it_pays_and_nowhere_else(monkeypatch):
     for has in (True, False):
         monkeypatch.setattr(device, "_cpu_has_bf16", lambda has=has: has)
         for name in models.NETWORKS:
-            chosen[name, has] = device.computes_in(cpu, "auto", models.build(name, 3))
+            chosen[name, has] = device.compute_dtype(cpu, "auto", models.build(name, 3))
     assert [key for key, dtype in chosen.items() if dtype == torch.bfloat16] == [
         ("published", True)
     ]
-    assert device.computes_in(cpu, "bf16") == torch.bfloat16
-    assert device.computes_in(cpu, "float32", models.build("published", 3)) == torch.float32
+    assert device.compute_dtype(cpu, "bf16") == torch.bfloat16
+    assert device.compute_dtype(cpu, "float32", models.build("published", 3)) == torch.float32
 
 
 @pytest.mark.parametrize("name", sorted(models.NETWORKS))
@@ -133,7 +136,7 @@ def test_pose_finds_angle_centre_and_axis_ratio(angle: float):
     assert abs(off) < 0.01
     assert abs(float(found.x) - 0.04) < 2e-3
     assert abs(float(found.y) + 0.06) < 2e-3
-    assert abs(float(found.ratio) - 0.4) < 0.03
+    assert abs(float(found.axis_ratio) - 0.4) < 0.03
 
 
 def test_a_companion_does_not_turn_the_frame():
@@ -198,7 +201,7 @@ def groups_of_numbers(built: torch.nn.Module, count: int = 60) -> torch.Tensor:
     torch.manual_seed(0)
     hidden = torch.randn(count, 3)
     image = hidden @ torch.randn(3, built.pixels)
-    numbers = hidden.repeat_interleave(built.numbers // 3, dim=1)
+    numbers = hidden.repeat_interleave(built.features // 3, dim=1)
     return torch.cat([image, numbers], dim=1) + 0.1 * torch.randn(count, image.shape[1] + 1290)
 
 
@@ -215,7 +218,7 @@ def test_structured_network_begins_in_the_span_of_the_principal_components():
     best = pca.inverse_transform(pca.transform(target.numpy()))
     ours, theirs = ((d - target.numpy()) ** 2 for d in (decoded.numpy(), best))
     assert ours.mean() < 1.02 * theirs.mean()
-    assert torch.allclose(log_variance.exp(), torch.tensor(built.WIDTH**2))
+    assert torch.allclose(log_variance.exp(), torch.tensor(built.INITIAL_STD**2))
 
 
 def test_each_latent_is_the_mean_of_numbers_that_vary_together():
@@ -223,7 +226,7 @@ def test_each_latent_is_the_mean_of_numbers_that_vary_together():
     inputs = groups_of_numbers(built)
     built.initialise(inputs)
     mean = built.encode(inputs)[0].detach()
-    third = built.numbers // 3
+    third = built.features // 3
     causes = inputs[:, built.pixels :].unflatten(1, (3, third)).mean(dim=2)
     alike = np.corrcoef(mean.T.numpy(), causes.T.numpy())[:3, 3:]
     assert sorted(np.abs(alike).argmax(axis=1)) == [0, 1, 2]
@@ -231,27 +234,28 @@ def test_each_latent_is_the_mean_of_numbers_that_vary_together():
     assert torch.allclose(mean.std(dim=0), torch.ones(3), atol=0.02)
 
 
-def test_numbers_that_a_second_look_does_not_confirm_lose_their_weight():
+def test_features_that_a_worse_exposure_does_not_reproduce_lose_their_weight():
     built = models.build("structured", 3)
     inputs = groups_of_numbers(built)
-    unsure = built.pixels + torch.arange(0, built.numbers, 2)
+    unsure = built.pixels + torch.arange(0, built.features, 2)
     again = inputs[:40].clone()
     again[:, unsure] = again[:, unsure].flip(0)
     built.initialise(inputs, again)
-    assert torch.allclose(built.trust[1::2], torch.ones(built.numbers // 2))
-    assert float(built.trust[::2].max()) < 1.5 * built.TRUST  # two galaxies are one scatter apart
+    assert torch.allclose(built.reproducibility[1::2], torch.ones(built.features // 2))
+    assert (
+        float(built.reproducibility[::2].max()) < 1.5 * built.NOISE_LIMIT
+    )  # two galaxies are one scatter apart
     before, there = built.target(inputs), built.target(inputs)[:, unsure].var(dim=0).sum()
     share = there / before[:, built.pixels :].var(dim=0).sum()
-    assert float(share) < 1.5 * built.TRUST**2
+    assert float(share) < 1.5 * built.NOISE_LIMIT**2
 
 
-def test_a_second_look_keeps_the_light_and_adds_the_noise_of_a_survey():
+def test_a_degraded_image_keeps_the_light_and_has_the_noise_of_a_survey():
     light = ellipse(0.3, x=0.05) / 5
     sky = torch.zeros(8, 3, 256, 256)
     sigma = torch.tensor(NOISE).expand(9, 3)
     draws = [
-        second_look(torch.cat([light, sky]), sigma, torch.Generator().manual_seed(s))
-        for s in (1, 1, 2)
+        degrade(torch.cat([light, sky]), sigma, torch.Generator().manual_seed(s)) for s in (1, 1, 2)
     ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     galaxy, noise = draws[0][0] - light[0], draws[0][1:]
@@ -270,15 +274,15 @@ def test_kl_of_known_gaussians():
 
 def test_published_loss_is_the_sum_of_squares():
     x, y = torch.zeros(2, 10), torch.full((2, 10), 0.5)
-    assert torch.allclose(Likelihood("published")(x, y), torch.tensor([2.5, 2.5]))
+    assert torch.allclose(Loss("published").reconstruction(x, y), torch.tensor([2.5, 2.5]))
 
 
 def test_gaussian_likelihood_is_that_of_a_normal_distribution():
-    likelihood = Likelihood("gaussian")
+    loss = Loss("gaussian")
     x, y = torch.randn(4, 50), torch.randn(4, 50)
-    likelihood.initialise(x, y)
-    normal = torch.distributions.Normal(x, likelihood.log_sigma.exp())
-    assert torch.allclose(likelihood(x, y), -normal.log_prob(y).sum(dim=1), rtol=1e-4)
+    loss.initialise(x, y)
+    normal = torch.distributions.Normal(x, loss.log_sigma.exp())
+    assert torch.allclose(loss.reconstruction(x, y), -normal.log_prob(y).sum(dim=1), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["asinh", "linear", "display"])
@@ -296,9 +300,11 @@ class _Harm:
 
 
 def test_a_model_file_that_holds_code_is_refused(tmp_path, capsys):
-    torch.save({"format": checkpoint.FORMAT, "config": {}, "weights": _Harm()}, tmp_path / "m.pt")
-    with pytest.raises(Problem, match="corrupt, or holds more than tensors"):
-        checkpoint.load(tmp_path / "m.pt")
+    torch.save(
+        {"format": checkpoint.FORMAT, "config": {}, "weights": _Harm()}, tmp_path / "m.safetensors"
+    )
+    with pytest.raises(Problem, match="corrupt, or no safetensors file"):
+        checkpoint.load(tmp_path / "m.safetensors")
     assert "this ran" not in capsys.readouterr().out
 
 

@@ -16,8 +16,8 @@ from VAE_model.packed import Packed
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.stretch import Stretch
-from VAE_model.training import Files, Trainer
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training.loop import Files, ImageTask, Trainer
 
 NOTEBOOKS = sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")])
 LARGEST = 1_000_000  # bytes
@@ -28,11 +28,13 @@ def train(run: Run, num_var: int, best: Path) -> None:
     spec = importlib.util.spec_from_file_location("galaxy_vae_n", ROOT / "Galaxy_VAE_n.py")
     galaxy_vae_n = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(galaxy_vae_n)
-    config = galaxy_vae_n.Config(network="published", epochs=1, batch=8)
-    recipe = dataclasses.replace(galaxy_vae_n.recipe(config, num_var, Stretch()), train_images=16)
-    files = Files(best, best.with_name("last.pt"), best.with_name("log.jsonl"))
+    config = galaxy_vae_n.Config(network="published", epochs=1, batch_size=8)
+    settings = galaxy_vae_n.settings_of(config, num_var, Stretch())
+    settings = dataclasses.replace(settings, train_images=16)
+    files = Files.of(best)
     files.last.unlink(missing_ok=True)
-    Trainer(Packed.of(run), sha256(run.train_txt), recipe, files, torch.device("cpu")).run()
+    task = ImageTask(Packed.of(run), sha256(run.train_txt), settings, torch.device("cpu"))
+    Trainer(task, files).run()
 
 
 @pytest.fixture(scope="module")

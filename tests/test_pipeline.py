@@ -126,7 +126,7 @@ def test_dry_run_shows_and_writes_nothing(tmp_path, script):
         ("analysis/map.py", "map_40.parquet is missing: run python analysis/decals_3.py"),
         ("analysis/similar.py", "is missing: run python analysis/extract_latents.py"),
         ("analysis/probe.py", "is missing: run python analysis/extract_latents.py"),
-        ("outline/traversal.py", "vae_40.pt is missing: run python Galaxy_VAE_n.py"),
+        ("analysis/traversal.py", "vae_40.safetensors is missing: run python Galaxy_VAE_n.py"),
         ("analysis/report.py", "has no output of any stage: run make run"),
     ],
 )
@@ -154,7 +154,7 @@ def as_bytes(table: pd.DataFrame) -> bytes:
 @pytest.mark.parametrize(
     ("stage", "name", "content", "words"),
     [
-        ("analysis/extract_latents.py", "model/vae_40.pt", b"not a model", "is corrupt"),
+        ("analysis/extract_latents.py", "model/vae_40.safetensors", b"not a model", "is corrupt"),
         ("analysis/decals_1.py", "catalogue.parquet", b"not a table", "no readable parquet"),
         ("analysis/decals_2_2.py", "result/latents_40.parquet", b"no", "no readable parquet"),
     ],
@@ -169,13 +169,13 @@ def test_a_corrupt_input_gets_one_line(small_run, tmp_path, script, stage, name,
 
 def test_a_model_of_another_dimension_gets_one_line(small_run: Run, tmp_path, script):
     content = small_run.dimension_model(4).read_bytes()
-    run = spoiled(small_run, tmp_path, "model/vae_40.pt", content)
+    run = spoiled(small_run, tmp_path, "model/vae_40.safetensors", content)
     done = script("analysis/extract_latents.py", run)
     assert done.returncode == 1
     assert "has 4 latents, not 40" in done.stderr
-    for stage in ("analysis/probe.py", "outline/traversal.py"):
+    for stage in ("analysis/probe.py", "analysis/traversal.py"):
         said = says_one_line(script(stage, run))
-        assert "latents_40.parquet is stale (model/vae_40.pt has changed since)" in said
+        assert "latents_40.parquet is stale (model/vae_40.safetensors has changed since)" in said
 
 
 def test_latents_of_another_dimension_get_one_line(small_run: Run, tmp_path, script):
@@ -184,7 +184,7 @@ def test_latents_of_another_dimension_get_one_line(small_run: Run, tmp_path, scr
     run = spoiled(
         small_run, tmp_path, "result/latents_40.parquet", as_bytes(table.drop(columns=last))
     )
-    for stage in ("analysis/similar.py", "analysis/probe.py", "outline/traversal.py"):
+    for stage in ("analysis/similar.py", "analysis/probe.py", "analysis/traversal.py"):
         assert "holds 39 latent variables, not 40" in says_one_line(script(stage, run))
 
 
@@ -203,8 +203,9 @@ def test_a_changed_input_makes_what_follows_stale(small_run: Run, tmp_path, scri
     run = spoiled(small_run, tmp_path, "train.txt", shorter)
     done = script("analysis/extract_latents.py", run)
     assert done.returncode == 1
-    assert "vae_40.pt is stale (train.txt has changed since): run python Galaxy_VAE_n.py" in (
-        done.stderr
+    assert (
+        "vae_40.safetensors is stale (train.txt has changed since): run python Galaxy_VAE_n.py"
+        in (done.stderr)
     )
 
 
@@ -219,7 +220,7 @@ def test_a_changed_input_makes_what_follows_stale(small_run: Run, tmp_path, scri
         (lambda lines: lines[::-1], "analysis/map.py"),
         (lambda lines: lines[:3] + lines[4:], "analysis/similar.py"),
         (lambda lines: lines[::-1], "analysis/probe.py"),
-        (lambda lines: [*lines, lines[0]], "outline/traversal.py"),
+        (lambda lines: [*lines, lines[0]], "analysis/traversal.py"),
     ],
     ids=["removed", "reordered", "reordered again", "doubled", "removed again",
          "map", "similar", "probe", "traversal"],

@@ -24,8 +24,8 @@ from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
-from VAE_model.pair_latents import read_sides
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.transfer.pair_latents import read_sides
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
 
@@ -182,7 +182,7 @@ def test_the_half_empty_frame_is_flagged_where_it_is_the_only_one(real_run, tmp_
             shutil.copy(path, run.images())
     for stage, *arguments in (
         ("make_datatxt.py",),
-        ("Galaxy_VAE_n.py", "--num-var", "2", "--epochs", "1", "--batch", "4"),
+        ("Galaxy_VAE_n.py", "--num-var", "2", "--epochs", "1", "--batch-size", "4"),
         ("analysis/extract_latents.py", "--num-var", "2"),
     ):
         done = script(stage, run, *arguments)
@@ -193,7 +193,7 @@ def test_the_half_empty_frame_is_flagged_where_it_is_the_only_one(real_run, tmp_
 
 
 def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, script):
-    brief = ("--num-var", "3", "--epochs", "2", "--batch", "4")
+    brief = ("--num-var", "3", "--epochs", "2", "--batch-size", "4")
     for stage, arguments in (
         ("Galaxy_VAE_n.py", brief),
         ("analysis/extract_latents.py", ("--num-var", "3")),
@@ -278,7 +278,7 @@ def classified(run: Run, label: str, script: Script) -> dict:
     """classification_3.json of a run that has its images and labels, after a short training."""
     for stage, *arguments in (
         ("make_datatxt.py",),
-        ("Galaxy_VAE_n.py", "--num-var", "3", "--epochs", "2", "--batch", "8"),
+        ("Galaxy_VAE_n.py", "--num-var", "3", "--epochs", "2", "--batch-size", "8"),
         ("analysis/extract_latents.py", "--num-var", "3"),
         ("analysis/classify.py", "--num-var", "3", "--label", label, "--trees", "20",
          "--n-bootstrap", "100", "--min-test", "4", "--min-answer", "2"),
@@ -364,7 +364,7 @@ def test_real_cutouts_pass_through_audit_encoding_and_adaptation(two_surveys, sc
         ("Galaxy_VAE_n.py", "--epochs", "1", "--num-var", "4"),
         ("transfer/make_pairs.py",),
         ("transfer/encode_pairs.py", "--num-var", "4"),
-        ("transfer/adapt.py", "--num-var", "4", "--epochs", "1", "--batch", "8"),
+        ("transfer/adapt.py", "--num-var", "4", "--epochs", "1", "--batch-size", "8"),
     ):
         done = script(stage, run, *arguments)
         assert done.returncode == 0, done.stderr

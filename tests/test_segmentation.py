@@ -9,10 +9,11 @@ import torch
 from conftest import NOISE, run_script, says_one_line
 from numpy.typing import NDArray
 
-from VAE_model import checkpoint, models, segmentation
+from VAE_model import models, segmentation
 from VAE_model.pipeline.run import Run
-from VAE_model.stretch import Stretch
-from VAE_model.trained import TrainedVAE
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training import checkpoint
+from VAE_model.training.model_file import TrainedVAE
 
 STARS = ((40, 60, 3), (200, 90, 2), (70, 210, 3))  # row, column, sigma in pixels
 
@@ -107,7 +108,7 @@ def test_an_uneven_sky_stands_out_from_an_even_one():
         assert segmentation.surroundings(galaxy(*STARS) + light)["unevenness"] > 3 * max(even)
 
 
-def test_latents_do_not_see_a_neighbour_that_is_hidden():
+def test_latents_do_not_depend_on_a_contaminant_that_is_masked():
     rng = np.random.default_rng(0)
     many = seen(
         *(
@@ -118,30 +119,30 @@ def test_latents_do_not_see_a_neighbour_that_is_hidden():
     )
     pair = seen(galaxy(), galaxy((170, 110, 3)))
     moved = {}
-    for kind in ("hidden", "kept"):
+    for kind in ("masked", "kept"):
         network = models.build("structured", 4, kind)
-        assert network.hides == (kind == "hidden")
+        assert network.masks_contaminants == (kind == "masked")
         network.initialise(network.prepare(many)[0])
         inputs, where = network.prepare(pair)
         one, two = network.encode(inputs)[0]
         spread = network.encode(network.prepare(many)[0])[0].std(dim=0).norm()
         moved[kind] = ((one - two).norm() / spread).item()
-        assert (where.hidden > 0).tolist() == [False, kind == "hidden"]
-    assert moved["hidden"] < 0.3 * moved["kept"]
-    assert not models.build("published", 4).hides
+        assert (where.masked_fraction > 0).tolist() == [False, kind == "masked"]
+    assert moved["masked"] < 0.3 * moved["kept"]
+    assert not models.build("published", 4).masks_contaminants
 
 
-def test_neighbours_are_not_looked_for_in_flux_as_it_is(tiny_run: Run):
+def test_contaminants_are_not_searched_in_unstretched_flux(tiny_run: Run):
     done = run_script("Galaxy_VAE_n.py", tiny_run, "--stretch", "linear")
-    assert "set neighbours to kept" in says_one_line(done)
+    assert "set contaminants to kept" in says_one_line(done)
 
 
-@pytest.mark.parametrize(("said", "hides"), [({"neighbours": "hidden"}, True), ({}, False)])
-def test_a_model_file_remembers_whether_neighbours_are_hidden(
-    tmp_path: Path, said: dict[str, str], hides: bool
+@pytest.mark.parametrize(("said", "masks"), [({"contaminants": "masked"}, True), ({}, False)])
+def test_a_model_file_remembers_whether_contaminants_are_masked(
+    tmp_path: Path, said: dict[str, str], masks: bool
 ):
     network = models.build("structured", 2)
     config = {"network": "structured", "num_var": 2, "stretch": "asinh", "softening": [1, 1, 1]}
     content = {"config": config | said, "weights": network.state_dict()}
-    checkpoint.save(tmp_path / "vae.pt", content)
-    assert TrainedVAE.load(tmp_path / "vae.pt", 2).network.hides == hides
+    checkpoint.save(tmp_path / "vae.safetensors", content)
+    assert TrainedVAE.load(tmp_path / "vae.safetensors", 2).network.masks_contaminants == masks

@@ -25,21 +25,21 @@ from pairs_of_tiny_run import (
     add_second_survey,
 )
 
-from VAE_model import checkpoint
-from VAE_model.adaptation import Adapter, recipe_of
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import read_cutout
-from VAE_model.fitting import Files
-from VAE_model.latents import read_means
-from VAE_model.pair_latents import read_sides
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import checkpoint
+from VAE_model.training.loop import Files, Trainer
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import PairTask, settings_of
+from VAE_model.transfer.pair_latents import read_sides
 from VAE_model.transfer.pairs import read_pairs, views
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
-    "transfer/adapt.py": ("--epochs", "2", "--batch", "8"),
+    "transfer/adapt.py": ("--epochs", "2", "--batch-size", "8"),
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
                             "--n-bootstrap", "50"),
 }  # fmt: skip
@@ -187,7 +187,7 @@ def test_one_pair_is_paired_and_too_few_to_adapt(adapted, tmp_path, script):
     [
         ("transfer/make_pairs.py", "train.txt", "run python make_datatxt.py"),
         ("transfer/encode_pairs.py", "pairs.parquet", "run python transfer/make_pairs.py"),
-        ("transfer/encode_pairs.py", "vae_40.pt", "run python Galaxy_VAE_n.py"),
+        ("transfer/encode_pairs.py", "vae_40.safetensors", "run python Galaxy_VAE_n.py"),
         ("transfer/adapt.py", "latents_no_tf.parquet", "run python transfer/encode_pairs.py"),
         ("transfer/compare.py", "latents_no_tf.parquet", "run python transfer/encode_pairs.py"),
     ],
@@ -274,26 +274,28 @@ def test_alignment_draws_the_training_pairs_together_and_no_test_pair_is_seen(ad
     run, _, _ = adapted
     pairs = read_pairs(run)
     both = views(run, pairs)
-    settings = {"epochs": 12, "batch": 16, "learning_rate": 1e-3, "clip": 1e4, "seed": 0,
-                "precision": "float32"}  # fmt: skip
+    settings = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "max_grad_norm": 1e4,
+                "seed": 0, "precision": "float32"}  # fmt: skip
     distances = {}
     for method in ("continue", "paired"):
-        files = Files(*(tmp_path / f"{method}{end}" for end in (".pt", "_last.pt", ".jsonl")))
-        adapter = Adapter(both, pairs, run.model(40), "x", recipe_of(method, **settings), files,
-                          40, torch.device("cpu"))  # fmt: skip
-        assert set(pairs["split"].iloc[adapter.rows]) == {"train"}
-        assert set(pairs["split"].iloc[adapter.judges]) == {"validation"}
-        assert pairs["usable"].iloc[np.concatenate([adapter.rows, adapter.judges])].all()
-        adapter.run()
-        distances[method] = adapter.history[-1]["train_pair"]
-        assert adapter.stiffness > 1
+        files = Files.of(tmp_path / f"{method}.safetensors")
+        task = PairTask(both, pairs, run.model(40), "x", settings_of(method, **settings), 40,
+                        torch.device("cpu"))  # fmt: skip
+        assert set(pairs["split"].iloc[task.train_rows]) == {"train"}
+        assert set(pairs["split"].iloc[task.validation_rows]) == {"validation"}
+        used = np.concatenate([task.train_rows, task.validation_rows])
+        assert pairs["usable"].iloc[used].all()
+        trainer = Trainer(task, files)
+        trainer.run()
+        distances[method] = trainer.history[-1]["train_pair"]
+        assert task.stiffness > 1
     assert distances["paired"] < 0.5 * distances["continue"]
     hidden = pairs.copy()
     rows = hidden.index[hidden["split"] == "test"]
     hidden.loc[rows, "usable"] = False
-    files = Files(*(tmp_path / f"hidden{end}" for end in (".pt", "_last.pt", ".jsonl")))
-    again = Adapter(both, hidden, run.model(40), "x", recipe_of("paired", **settings), files, 40,
+    task = PairTask(both, hidden, run.model(40), "x", settings_of("paired", **settings), 40,
                     torch.device("cpu"))  # fmt: skip
+    again = Trainer(task, Files.of(tmp_path / "hidden.safetensors"))
     again.run()
     assert json.dumps(again.history[-1]["train_pair"]) == json.dumps(distances["paired"])
 
@@ -301,7 +303,7 @@ def test_alignment_draws_the_training_pairs_together_and_no_test_pair_is_seen(ad
 def test_a_killed_adaptation_goes_on_and_ends_with_identical_weights(adapted, tmp_path, script):
     whole = copy_of(adapted[0], tmp_path / "whole", "*paired*")
     parts = copy_of(whole, tmp_path / "parts")
-    constants = ("--methods", "paired", "--epochs", "4", "--batch", "8")
+    constants = ("--methods", "paired", "--epochs", "4", "--batch-size", "8")
     done = script("transfer/adapt.py", whole, *constants)
     assert done.returncode == 0, done.stderr
     process = subprocess.Popen(

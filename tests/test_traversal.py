@@ -7,14 +7,15 @@ import torch
 from conftest import load_script, run_script
 from matplotlib.image import imread
 
-from VAE_model import checkpoint, models
+from VAE_model import models
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.stretch import SOFTENING
+from VAE_model.preparation.stretch import SOFTENING
+from VAE_model.training import checkpoint
 
-STAGE = "outline/traversal.py"
+STAGE = "analysis/traversal.py"
 NUM_VAR = 4
 traversal = load_script(STAGE)
 
@@ -40,7 +41,7 @@ def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
     table[["iauname", "path"]] = "name"
     table[["ra", "dec"]] = 1.0
     if network == "structured":
-        table["pose_angle"] = 0.3
+        table["image_angle"] = 0.3
     write_parquet(run.latents(NUM_VAR), table)
     return run
 
@@ -60,9 +61,9 @@ def test_a_gaussian_has_the_magnitude_colour_and_radius_that_it_was_made_with():
 def test_correlated_latents_move_along_and_others_stay():
     covariance = np.array([[4, 3, 0], [3, 9, 0], [0, 0, 1]], np.float32)
     mean = np.array([1, 2, 5], np.float32)
-    cloud = traversal.Cloud(mean, covariance, np.ones(3, np.float32))
-    assert cloud.scatter.tolist() == [2, 3, 1]
-    found = traversal.walk(cloud, np.array([1, 2]), np.array([-2, 0, 1], np.float32))
+    cloud = traversal.Distribution(mean, covariance, np.ones(3, np.float32))
+    assert cloud.std.tolist() == [2, 3, 1]
+    found = traversal.traverse(cloud, np.array([1, 2]), np.array([-2, 0, 1], np.float32))
     along = [[1 - 2, 2 - 6, 5], [1, 2, 5], [1 + 1, 2 + 3, 5]]  # 3 of the first for 9 of the second
     assert found.tolist() == [*along, [1, 2, 3], [1, 2, 5], [1, 2, 6]]
 
@@ -77,7 +78,7 @@ def test_the_stage_draws_the_strongest_first(tmp_path):
     assert table["step"].tolist() == [-3, 0, 3] * 3
     source = read_parquet(run.latents(NUM_VAR)).iloc[1:30]  # training galaxies without a flag
     mean, width = source["mu_01"], np.exp(-1)
-    assert table["scatter"][0] == pytest.approx(mean.std(ddof=0), rel=1e-5)
+    assert table["std"][0] == pytest.approx(mean.std(ddof=0), rel=1e-5)
     kl = 0.5 * (np.square(mean).mean() + width - 1 + 1)
     assert table["kl"][0] == pytest.approx(kl, rel=1e-5)
     middle = table.loc[table["step"] == 0, ["mag_r", "colour", "half_light"]]

@@ -1,13 +1,14 @@
 """Adapt the model to the second survey on the training pairs, by one or several methods.
 
 Each starts from the model that was trained on the first survey alone. `paired` brings the two
-views of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are
-controls: what the same epochs without alignment, or a map computed without training, would do. A
-killed adaptation goes on where it stopped.
+images of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are
+controls: what the same epochs without alignment, or a map computed without training, would do. The
+same command resumes an interrupted adaptation.
 
-Reads:  transfer/pairs.parquet, transfer/latents_no_tf.parquet, model/vae_40.pt
-Writes: model/vae_40_<method>.pt (best on validation pairs), vae_40_<method>_last.pt and
-        vae_40_<method>_log.jsonl where it trains; transfer/latents_<method>.parquet
+Reads:  transfer/pairs.parquet, transfer/latents_no_tf.parquet, model/vae_40.safetensors
+Writes: model/vae_40_<method>.safetensors (best on validation pairs), if it trains also
+        vae_40_<method>_last.safetensors and vae_40_<method>_log.jsonl;
+        transfer/latents_<method>.parquet
 
 Example: python transfer/adapt.py --methods paired --epochs 10
 """
@@ -15,14 +16,14 @@ Example: python transfer/adapt.py --methods paired --epochs 10
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.adaptation import BEFORE, METHODS, Adapter, recipe_of, save_mapped
-from VAE_model.device import Precision, choose_device
-from VAE_model.fitting import Files
-from VAE_model.pair_latents import encode_pairs, read_sides
 from VAE_model.pipeline.files import sha256, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.device import Precision, choose_device
+from VAE_model.training.loop import Files, Trainer
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import BEFORE, METHODS, PairTask, save_mapped, settings_of
+from VAE_model.transfer.pair_latents import encode_pairs, read_sides
 from VAE_model.transfer.pairs import read_pairs, views
 
 
@@ -31,26 +32,27 @@ class Config:
     run: Path = Path("data/demo")
     """Folder of the run."""
     methods: tuple[str, ...] = tuple(METHODS)
-    """Entries of METHODS in VAE_model/adaptation.py: standardise, coral, continue, mmd, paired."""
+    """Entries of METHODS in VAE_model/transfer/adaptation.py: standardise, coral, continue, mmd,
+    paired."""
     num_var: int = 40
     """Number of latent variables of the model."""
     epochs: int = 10
     """Passes over the training pairs."""
-    batch: int = 64
-    """Pairs in a step."""
+    batch_size: int = 64
+    """Pairs per step."""
     learning_rate: float = 3e-4
     """Largest learning rate of Adam (one cycle)."""
-    clip: float = 1e4
+    max_grad_norm: float = 1e4
     """Largest norm of the gradient."""
     seed: int = 0
-    """Decides the order of the pairs and every random draw."""
+    """Determines the order of the pairs and every random draw."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
-    it (the published one); else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster
+    in it (the published one); else float32."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack images where that is not done yet; 0: one a core."""
+    """Processes that pack images if that is still to be done; 0: one per core."""
 
 
 def main(config: Config) -> None:
@@ -81,27 +83,30 @@ def main(config: Config) -> None:
             save_mapped(method, run.model(n), target, before.surveys[1],
                         before.second[fit], before.first[fit])  # fmt: skip
         else:
-            recipe = recipe_of(
-                method, epochs=config.epochs, batch=config.batch, clip=config.clip,
-                learning_rate=config.learning_rate, seed=config.seed, precision=config.precision,
+            settings = settings_of(
+                method, epochs=config.epochs, batch_size=config.batch_size,
+                max_grad_norm=config.max_grad_norm, learning_rate=config.learning_rate,
+                seed=config.seed, precision=config.precision,
             )  # fmt: skip
-            files = Files(target, run.model_last(n, method), run.model_log(n, method))
             data = f"{sha256(run.pairs)} {stage.code}"
-            adapter = Adapter(both, pairs, run.model(n), data, recipe, files, n, device)
-            best[method] = adapter.run(f"{method} on {device}") | {"stiffness": adapter.stiffness}
+            task = PairTask(both, pairs, run.model(n), data, settings, n, device)
+            trainer = Trainer(task, Files.of(target))
+            best[method] = trainer.run(f"{method} on {device}") | task.results()
         model = TrainedVAE.load(target, n, config.device, config.precision)
-        write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch))
+        write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch_size))
         print(f"  {method}: {METHODS[method].sentence}{words(best.get(method))}")
     stage.finish(training_pairs=int(fit.sum()), best=best)
 
 
 def words(record: dict | None) -> str:
-    """What the log of the best epoch says, in one line."""
+    """Return what the log says of the best epoch."""
     if record is None:
         return ""
-    before_unit = f"; best epoch {record['epoch']}, on validation pairs"
     distance = record["validation_pair"] ** 0.5
-    return f"{before_unit}: views {distance:.3f} scatters apart, MMD {record['validation_mmd']:.4f}"
+    return (
+        f"; best epoch {record['epoch']}, on validation pairs: images {distance:.3f} standard "
+        f"deviations apart, MMD {record['validation_mmd']:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -24,11 +24,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model import galaxy_zoo
-from VAE_model.adaptation import BEFORE, METHODS
 from VAE_model.evaluation.agreement import Agreement, agreement, intervals
 from VAE_model.evaluation.classification import Scores, set_question
 from VAE_model.joins import join_rows
-from VAE_model.pair_latents import Sides, read_sides
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -41,7 +39,9 @@ from VAE_model.report.transfer import (
     question_records,
     verdicts,
 )
+from VAE_model.transfer.adaptation import BEFORE, METHODS
 from VAE_model.transfer.comparison import FIRST, SECOND, predict_all, transfer_of
+from VAE_model.transfer.pair_latents import Sides, read_sides
 
 
 @dataclass(frozen=True)

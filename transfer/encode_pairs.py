@@ -1,8 +1,9 @@
-"""Both views of each pair through the model as it was trained on the first survey alone.
+"""Encode both images of each pair by the model as it was trained on the first survey alone.
 
-Reads:  transfer/pairs.parquet, model/vae_40.pt
-Writes: transfer/latents_no_tf.parquet: two rows a pair, one a survey: pair, survey, iauname, ra,
-        dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim, pose_*
+Reads:  transfer/pairs.parquet, model/vae_40.safetensors
+Writes: transfer/latents_no_tf.parquet: two rows per pair, one per survey: pair, survey,
+        iauname, ra, dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim and the
+        pose (VAE_model/extraction/extract.py)
 
 Example: python transfer/encode_pairs.py --num-var 40
 """
@@ -10,13 +11,13 @@ Example: python transfer/encode_pairs.py --num-var 40
 from dataclasses import dataclass
 from pathlib import Path
 
-from VAE_model.adaptation import BEFORE
-from VAE_model.device import Precision
-from VAE_model.pair_latents import encode_pairs
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Stage, start
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
+from VAE_model.transfer.adaptation import BEFORE
+from VAE_model.transfer.pair_latents import encode_pairs
 from VAE_model.transfer.pairs import read_pairs, views
 
 
@@ -26,15 +27,15 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables of the model."""
-    batch: int = 64
-    """Images in a batch."""
+    batch_size: int = 64
+    """Images per batch."""
     precision: Precision = "auto"
-    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that gains from
-    it (the published one); else float32."""
+    """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster
+    in it (the published one); else float32."""
     device: str = "auto"
-    """`auto`: CUDA when there is one, else the CPU."""
+    """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
-    """Processes that pack images where that is not done yet; 0: one a core."""
+    """Processes that pack images if that is still to be done; 0: one per core."""
 
 
 def main(config: Config) -> None:
@@ -46,7 +47,7 @@ def main(config: Config) -> None:
     stage.begin()
     pairs = read_pairs(run)
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch)
+    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch_size)
     write_parquet(target, table)
     scores = table.groupby("survey", sort=False)["ssim"].median().to_dict()
     words = ", ".join(f"{survey} {value:.3f}" for survey, value in scores.items())

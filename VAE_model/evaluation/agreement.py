@@ -12,8 +12,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from VAE_model.alignment import mmd
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc, weighted_median
+from VAE_model.training.losses import mmd
 
 _FOLDS = 5
 _MAX_MMD = 2000  # galaxies that the maximum mean discrepancy is measured on, at most

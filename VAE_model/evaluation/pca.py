@@ -7,9 +7,9 @@ from sklearn.decomposition import PCA
 from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
+from VAE_model.data.row_file import RowFile
 from VAE_model.pipeline.problem import Problem
-from VAE_model.row_file import RowFile
-from VAE_model.stretch import Stretch
+from VAE_model.preparation.stretch import Stretch
 
 _BLOCK = 16  # images at full size in memory, few enough for the processor's cache
 

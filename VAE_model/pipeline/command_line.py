@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from VAE_model import distributed
 from VAE_model.pipeline.problem import Problem
+from VAE_model.training import distributed
 
 
 @dataclasses.dataclass
@@ -62,16 +62,16 @@ def start(
     parsed = tyro.cli(arguments, description=description, prog=sys.argv[0])
     given.script, given.dry_run, given.accept = True, parsed.dry_run, parsed.accept
     try:
-        if distributed.processes() > 1 and not several:
+        if distributed.world_size() > 1 and not several:
             raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")
-        distributed.join()
+        distributed.start()
         with contextlib.suppress(Stop):
             main(parsed.config)
-        distributed.leave()
+        distributed.stop()
     except Problem as problem:
         sys.exit(f"error: {problem}")
     except RuntimeError as error:
-        if distributed.processes() == 1 or not distributed.was_lost(error):
+        if distributed.world_size() == 1 or not distributed.is_loss_of_process(error):
             raise
         sys.exit(f"error: {distributed.LOST}")
     except BrokenPipeError:

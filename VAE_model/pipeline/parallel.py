@@ -13,8 +13,8 @@ from joblib import cpu_count
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from VAE_model.distributed import here
 from VAE_model.pipeline.problem import Problem
+from VAE_model.training.distributed import local_world_size
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ def cores() -> int:
 
     One of several processes on a machine has its share of them.
     """
-    return max(1, cpu_count() // here())
+    return max(1, cpu_count() // local_world_size())
 
 
 def each(

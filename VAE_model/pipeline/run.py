@@ -6,7 +6,7 @@ working directory is, so that scripts and notebooks agree; where the package is 
 a repository (a wheel), they start at the working directory.
 """
 
-from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
+from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ class Run:
     train_txt = _File("train.txt")
     rejected = _File("rejected.csv")
     packed = _File("packed")  # folder of the packed copy of the images that train.txt lists
-    dimension_model = _Files("model/dimensions/vae_{}.pt")  # trained briefly, to compare
+    dimension_model = _Files("model/dimensions/vae_{}.safetensors")  # trained briefly, to compare
     latents = _Files("result/latents_{}.parquet")
     latents_part = _Files("result/.latents_{}_part_{}.parquet")  # of one of several processes
 
@@ -95,12 +95,14 @@ class Run:
     comparison = _Files("transfer/comparison.{}", "json")
 
     def model(self, num_var: int, method: str = "") -> Path:
-        """Return the best model on validation: vae_40.pt, or vae_40_<method>.pt once adapted."""
-        return self.folder / "model" / f"vae_{num_var}{'_' + method if method else ''}.pt"
+        """Return the best model on validation: vae_40.safetensors; vae_40_<method> if adapted."""
+        name = f"vae_{num_var}{'_' + method if method else ''}.safetensors"
+        return self.folder / "model" / name
 
     def model_last(self, num_var: int, method: str = "") -> Path:
         """Return the checkpoint to resume from."""
-        return self.model(num_var, method).with_name(self.model(num_var, method).stem + "_last.pt")
+        best = self.model(num_var, method)
+        return best.with_name(f"{best.stem}_last.safetensors")
 
     def model_log(self, num_var: int, method: str = "") -> Path:
         """Return the log with one JSON line per epoch."""

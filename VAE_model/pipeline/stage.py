@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from VAE_model import distributed
 from VAE_model.pipeline.command_line import Stop, given, start
 from VAE_model.pipeline.files import count_rows, sweep, write_json
 from VAE_model.pipeline.lock import hold
@@ -40,6 +39,7 @@ from VAE_model.pipeline.provenance import (
     why_stale,
 )
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.training import distributed
 
 __all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
 
@@ -95,7 +95,7 @@ class Stage:
         same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
         if same and all(self._has_this_code(path) for path in self.outputs):
             what = "input, constants and code are unchanged"
-            print(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
+            distributed.say(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
             return True
         if given.accept and not same:
             raise Problem(f"nothing to accept: more than the code of {self.script} has changed")
@@ -110,26 +110,26 @@ class Stage:
         if given.dry_run:
             self._print_plan()
             raise Stop
-        distributed.wait()  # no process writes before all have asked
+        distributed.barrier()  # no process writes before all have asked
         self.run.folder.mkdir(parents=True, exist_ok=True)
-        if given.script and not distributed.number():
+        if given.script and not distributed.rank():
             hold(self.run.folder, self.run.show(self.run.folder), self.script)
         if given.accept:
             self._accept()
             raise Stop
         self._prepare_folders()
-        if not distributed.number():
+        if not distributed.rank():
             for path in self.outputs:
                 mark_begun(path)
-        print(f"{self.script}: {self._described_inputs()}", flush=True)
+        distributed.say(f"{self.script}: {self._described_inputs()}")
 
     def finish(self, **numbers: Any) -> None:
         """Write the side-cars, with `numbers` that are worth remembering beside the outputs.
 
         Of several processes the first does, when all are done.
         """
-        distributed.wait()
-        if distributed.number():
+        distributed.barrier()
+        if distributed.rank():
             return
         seconds = round(time.monotonic() - self.began, 1)
         inputs = {
@@ -218,7 +218,7 @@ class Stage:
 
     def _accept(self) -> None:
         """Sign the outputs with the code as it is now; of several processes the first does."""
-        for path in () if distributed.number() else self.outputs:
+        for path in () if distributed.rank() else self.outputs:
             write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
         print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
 

@@ -122,7 +122,7 @@ STAGES = (
         writes=(run.similar(40), run.figure("similar_40.png")), options="$(SIMILAR)",
     ),
     Entry(
-        "A8", "traversal", "outline/traversal.py", "images along the strongest latents",
+        "A8", "traversal", "analysis/traversal.py", "images along the strongest latents",
         reads=(run.model(40), run.latents(40)),
         writes=(run.traversal(40), run.figure("traversal_40.png")),
     ),

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.stats import binomtest
 
 from VAE_model import surveys
-from VAE_model.adaptation import BEFORE, RECOMMENDED
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, WINE, new_figure, save_figure
 from VAE_model.report.page import Block, Details, Paragraph
@@ -18,6 +17,7 @@ from VAE_model.report.plotting import Axes
 from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.run_tables import by_reason
 from VAE_model.report.tables import Note, Table, percent, signed
+from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 Content = dict[str, Any]
 

@@ -1,1 +1,1 @@
-"""The same galaxies in two surveys: their pairs, the audit of each, the comparison."""
+"""Domain adaptation: pairs of images of the same galaxies in two surveys, methods, comparison."""

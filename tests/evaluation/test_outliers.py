@@ -239,7 +239,7 @@ def change(run: Run, what: str) -> None:
     ("what", "message"),
     [
         ("dimension", "holds 4 latent variables, not 5: delete it and run"),
-        ("nan", "has 1 rows with latents that are no number"),
+        ("nan", "has 1 rows with latents that are not finite"),
         ("flag", "has no column flag_trail: delete it and run"),
         ("order", "is not of the images in train.txt: delete it and run"),
         ("rows", "has no rows"),

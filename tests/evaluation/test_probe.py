@@ -12,14 +12,15 @@ import torch
 from conftest import load_script, run_script, says_one_line
 from scipy.ndimage import center_of_mass
 
-from VAE_model import checkpoint, models
+from VAE_model import models
 from VAE_model.evaluation.probe import invariance, posterior, regression
 from VAE_model.packed import Packed
 from VAE_model.pipeline.run import Run
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.simulation import repeats, sky
 from VAE_model.simulation.camera import draw_conditions
-from VAE_model.stretch import Stretch
 from VAE_model.surveys import DECALS
+from VAE_model.training import checkpoint
 
 STAGE, NUM_VAR = "analysis/probe.py", 5
 
@@ -174,7 +175,7 @@ def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
 def test_a_model_that_the_latents_are_not_of_is_one_clear_line(encoded_run: Run, tmp_path):
     content = checkpoint.load(encoded_run.model(NUM_VAR))
     content["weights"]["linear_encoder.weight"].neg_()
-    other = tmp_path / "other.pt"
+    other = tmp_path / "other.safetensors"
     checkpoint.save(other, content)
     done = run_script(STAGE, encoded_run, "--num-var", str(NUM_VAR), "--model", str(other))
     assert "the latents are not of this model" in says_one_line(done)

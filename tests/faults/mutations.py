@@ -4,11 +4,9 @@ A mutation takes a file's content and random numbers and gives another content; 
 raise where it finds nothing to change. Nothing here knows how the readers defend themselves.
 """
 
-import io
 import json
 import re
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 
@@ -21,8 +19,6 @@ _NUMBERS = ("1E999", "-1", "0", "99999999999999", "NaN", "T", "", "'x", "2147483
 _VALUES = (None, True, -1, 10**400, 1e308, "", "x" * 9, "\x00", [], {}, [[]], {"sha256": []})
 _LINES = (b"../../../../etc/passwd", b"/etc/passwd", b"/dev/zero", b"/dev/full", b"images", b".",
           b"\x00", b"\xff\xfe", b"a" * 5000, b"", b"\xe2\x80\xa8", b"~", b"$(id)")  # fmt: skip
-_EVIL = (b"cos\nsystem\n", b"cbuiltins\neval\n", b"cbuiltins\nbytearray\n", b"ctorch\nload\n",
-         b"ctorch._utils\n_rebuild_parameter\n")  # fmt: skip
 
 
 def some_bytes(content: bytes, rng: np.random.Generator) -> bytes:
@@ -156,20 +152,13 @@ def text_line(content: bytes, rng: np.random.Generator) -> bytes:
     return b"\n".join(lines) + b"\n"
 
 
-def model_pickle(content: bytes, rng: np.random.Generator) -> bytes:
-    """The pickle in a model file is another, and the archive around it whole, its sums right."""
-    found = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(found, "w") as new:
-        for name in old.namelist():
-            body = old.read(name)
-            if name.endswith("data.pkl"):
-                if rng.random() < 0.3:
-                    named = list(re.finditer(rb"c[a-z._]+\n\w+\n", body))
-                    one = named[rng.integers(len(named))]
-                    body = body[: one.start()] + rng.choice(_EVIL) + body[one.end() :]
-                else:
-                    body = some_bytes(body, rng)
-            if name.endswith("data/0") and rng.random() < 0.2:
-                body = np.full(len(body) // 4, rng.choice([np.nan, np.inf, 1e38]), "<f4").tobytes()
-            new.writestr(name, body)
-    return found.getvalue()
+def model_header(content: bytes, rng: np.random.Generator) -> bytes:
+    """Another header in a model file, its length right, or weights that are not finite."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header, data = content[8:end], content[end:]
+    if rng.random() < 0.2:
+        value = rng.choice([np.nan, np.inf, 1e38])
+        data = np.full(len(data) // 4, value, "<f4").tobytes()
+    else:
+        header = some_bytes(header, rng)
+    return len(header).to_bytes(8, "little") + header + data

@@ -23,7 +23,7 @@ import torch
 from astropy.io import fits
 from PIL import Image
 
-from VAE_model import checkpoint, galaxy_zoo, models
+from VAE_model import galaxy_zoo, models
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SHAPE, BadCutout, read_cutout
 from VAE_model.imports.importing import Job, import_image
@@ -33,7 +33,8 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Stage
-from VAE_model.trained import TrainedVAE
+from VAE_model.training import checkpoint
+from VAE_model.training.model_file import TrainedVAE
 
 
 def _flux(seed: int = 0) -> np.ndarray:
@@ -210,12 +211,12 @@ class Catalogue(Reader):
 class Checkpoint(Reader):
     """TrainedVAE.load of a model file, and the state that a killed training goes on from."""
 
-    name = "vae_3.pt"
-    ways = (mutations.some_bytes, mutations.model_pickle)
+    name = "vae_3.safetensors"
+    ways = (mutations.some_bytes, mutations.model_header)
 
     def make(self) -> list[bytes]:
         torch.manual_seed(0)
-        network, made = models.build("published", 3), self.folder / "made.pt"
+        network, made = models.build("published", 3), self.folder / "made.safetensors"
         config = {"network": "published", "num_var": 3, "stretch": "asinh", "softening": [0.1] * 3}
         content = {"config": config, "data": "x", "weights": network.state_dict()}
         checkpoint.save(made, content)

@@ -19,6 +19,7 @@ from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import list_files, sha256
 from VAE_model.pipeline.lock import LOCK
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.training import checkpoint
 
 PIPELINE = [entry.script for entry in stages.pipeline()]
 MORE = {"Galaxy_VAE_n.py": "--epochs 6", "transfer/adapt.py": "--epochs 3"}  # to be killed in
@@ -76,9 +77,8 @@ def contents(run: Run) -> dict[str, str]:
         name = path.relative_to(run.folder).as_posix()
         if path.with_suffix("").exists() or path == run.report:
             continue  # a side-car or the report: they hold seconds
-        if path.suffix == ".pt":
-            state = torch.load(path, weights_only=True)
-            found[name] = str(hash_of(state))
+        if path.suffix == ".safetensors":
+            found[name] = str(hash_of(checkpoint.load(path)))
         elif path.suffix in (".json", ".jsonl"):
             lines = path.read_text(encoding="utf-8")
             parts = lines.splitlines() if path.suffix == ".jsonl" else [lines]

@@ -72,12 +72,12 @@ def test_the_tables_of_a_readme_are_those_of_the_list(name):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("model/vae_20.pt", "python Galaxy_VAE_n.py"),
-        ("model/vae_20_last.pt", "python Galaxy_VAE_n.py"),
-        ("model/vae_20_mmd.pt", "python transfer/adapt.py"),
+        ("model/vae_20.safetensors", "python Galaxy_VAE_n.py"),
+        ("model/vae_20_last.safetensors", "python Galaxy_VAE_n.py"),
+        ("model/vae_20_mmd.safetensors", "python transfer/adapt.py"),
         ("transfer/latents_no_tf.parquet", "python transfer/encode_pairs.py"),
         ("transfer/latents_mmd.parquet", "python transfer/adapt.py"),
-        ("model/dimensions/vae_4.pt", "python analysis/choose_dimension.py"),
+        ("model/dimensions/vae_4.safetensors", "python analysis/choose_dimension.py"),
         ("figures/map_20.html", "python analysis/map.py"),
         ("figures/map_20.png", "python analysis/decals_3.py"),
         ("result/classes.parquet", "python analysis/decals_1.py"),

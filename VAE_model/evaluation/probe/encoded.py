@@ -9,13 +9,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from VAE_model.device import Precision
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.joins import image_rows
-from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
 
 TOLERANCE = 0.1  # of the latents' standard deviation: rounding
 

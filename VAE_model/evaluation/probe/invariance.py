@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from VAE_model.batches import batches
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_median
 from VAE_model.evaluation.probe.encoded import Encoded, Encoder
+from VAE_model.training.loader import batches
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]
 

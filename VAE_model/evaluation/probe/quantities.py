@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import pose
-from VAE_model.batches import batches
 from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.packed import Packed
+from VAE_model.preparation import pose
+from VAE_model.preparation.stretch import Stretch
 from VAE_model.segmentation import hide_neighbours
-from VAE_model.stretch import Stretch
+from VAE_model.training.loader import batches
 
 MAX_AXIS_RATIO = 0.8  # of galaxies with a well-defined position angle
 _BATCH = 32
@@ -110,7 +110,9 @@ def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
     with tqdm(total=len(rows), desc="measuring images", unit="image") as progress:
         for chunk, flux in batches(packed.images, rows, _BATCH, torch.device("cpu")):
             where = pose.measure(*hide_neighbours(stretch(flux)))
-            parts.append(torch.stack([where.size, where.ratio, where.angle], dim=1).numpy())
+            parts.append(
+                torch.stack([where.rms_radius, where.axis_ratio, where.angle], dim=1).numpy()
+            )
             progress.update(len(chunk))
     found = pd.DataFrame(
         np.concatenate(parts).astype(float), columns=["size", "axis_ratio", "image_angle"]

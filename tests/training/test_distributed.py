@@ -16,7 +16,16 @@ from pandas.testing import assert_frame_equal
 
 from VAE_model.pipeline.run import ROOT, Run
 
-SETTINGS = ("--num-var", "3", "--network", "published", "--batch", "10", "--precision", "float32")
+SETTINGS = (
+    "--num-var",
+    "3",
+    "--network",
+    "published",
+    "--batch-size",
+    "10",
+    "--precision",
+    "float32",
+)
 
 
 def torchrun(script: str, run: Run, *arguments: str) -> list[str]:
@@ -50,10 +59,10 @@ def one_and_two(tiny_run: Run, tmp_path_factory) -> tuple[Run, Run]:
         run = Run(shutil.copytree(tiny_run.folder, folder / name))
         for script, arguments in (
             ("Galaxy_VAE_n.py", (*SETTINGS, "--epochs", "3")),
-            ("analysis/extract_latents.py", ("--num-var", "3", "--batch", "7")),
+            ("analysis/extract_latents.py", ("--num-var", "3", "--batch-size", "7")),
         ):
             if name == "two" and script != "Galaxy_VAE_n.py":
-                for file in ("vae_3.pt", "vae_3.pt.json"):  # the same model
+                for file in ("vae_3.safetensors", "vae_3.safetensors.json"):  # the same model
                     shutil.copy2(runs[0].folder / "model" / file, run.folder / "model" / file)
             done = start(script, run, *arguments)
             assert done.returncode == 0, done.stderr
@@ -78,7 +87,7 @@ def test_two_processes_extract_the_same_table(one_and_two: tuple[Run, Run]):
 
 def test_a_process_without_a_batch_waits_for_the_others(one_and_two: tuple[Run, Run], tmp_path):
     run = Run(shutil.copytree(one_and_two[1].folder, tmp_path / "run"))
-    done = run_two("analysis/extract_latents.py", run, "--num-var", "3", "--batch", "1000")
+    done = run_two("analysis/extract_latents.py", run, "--num-var", "3", "--batch-size", "1000")
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(run.latents(3))) == len(run.train_txt.read_text().splitlines())
 

@@ -1,4 +1,4 @@
-"""Latents of the two views of each pair: a table with two rows a pair, and its two sides."""
+"""Latents of the two images of each pair: a table with two rows per pair, and its two sides."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,20 +7,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.encoding import encode
-from VAE_model.latents import read_means
+from VAE_model.extraction.extract import extract
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.trained import TrainedVAE
+from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.pairs import View
 
 _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"]
 
 
 class Sides(NamedTuple):
-    """pairs: a row a pair: pair, iauname, split, usable, and ssim and mse of either side (ssim,
-    ssim_other, ...); first, second: means of the latents, float32 (N, num_var) each;
-    surveys: the names of the two."""
+    """The two sides of a table of latents.
+
+    pairs: one row per pair, with pair, iauname, split, usable, and path, ssim and mse of either
+    side (path, other_path, ...); first, second: means of the latents, float32 (N, num_var) each;
+    surveys: the names of the two.
+    """
 
     pairs: pd.DataFrame
     first: NDArray[np.float32]
@@ -29,21 +32,22 @@ class Sides(NamedTuple):
 
 
 def encode_pairs(
-    pairs: pd.DataFrame, both: tuple[View, View], model: TrainedVAE, batch: int
+    pairs: pd.DataFrame, both: tuple[View, View], model: TrainedVAE, batch_size: int
 ) -> pd.DataFrame:
-    """The table of latents: the first survey's, then the second's, each in the pairs' order."""
+    """Return the table of latents: the first survey's, then the second's, each in the pairs'
+    order."""
     parts = []
     for view in both:
         identity = pairs.assign(survey=view.survey, path=view.paths)[_IDENTITY]
-        latents = encode(view.packed, model, batch, view.rows, view.survey)
+        latents = extract(view.packed, model, batch_size, view.rows, view.survey)
         parts.append(pd.concat([identity.reset_index(drop=True), latents], axis=1))
     return pd.concat(parts, ignore_index=True)
 
 
 def read_sides(run: Run, path: Path, num_var: int) -> Sides:
-    """The two sides of a table of latents, a row a pair in both, joined on the pair.
+    """Read a table of latents and join its two sides on the pair.
 
-    Raises Problem where a pair lacks a side.
+    Raises Problem if it has not one row per pair in each of two surveys.
     """
     others = ("pair", "survey", "usable", "ssim", "mse")
     table, means = read_means(run, path, num_var, others)
@@ -59,17 +63,15 @@ def read_sides(run: Run, path: Path, num_var: int) -> Sides:
             f"{run.show(path)} holds the surveys {', '.join(surveys)}, and a pair needs two: "
             f"run {run.made_by(path)}"
         )
-    rows = [
-        table.index[table["survey"] == survey].to_series(
-            index=table["pair"][table["survey"] == survey]
-        )
+    one, two = (
+        pd.Series(table.index[table["survey"] == survey], table["pair"][table["survey"] == survey])
         for survey in surveys
-    ]
-    if not rows[0].index.is_unique or set(rows[0].index) != set(rows[1].index):
+    )
+    if not one.index.is_unique or set(one.index) != set(two.index) or len(one) != len(two):
         raise Problem(
             f"{run.show(path)}: not every pair has a row in each survey: run {run.made_by(path)}"
         )
-    first, second = rows[0].to_numpy(), rows[1].reindex(rows[0].index).to_numpy()
+    first, second = one.to_numpy(), two.reindex(one.index).to_numpy()
     shared = table.loc[first].reset_index(drop=True)
     for name in ("ssim", "mse", "path"):
         shared[f"other_{name}"] = table.loc[second, name].to_numpy()

@@ -1,12 +1,12 @@
-"""The galaxy's own frame: where it is in the image, how it lies, how large it is; turning an
-image into that frame and back.
+"""Pose of a galaxy: its centre and the direction of its major axis; turning an image into the
+galaxy's own frame and back.
 
-The pose is measured, not learned: adaptive second moments in an elliptical Gaussian window
-(Bernstein & Jarvis 2002, AJ 123, 583) of the stretched image at low resolution, so neighbours
-count little. The major axis goes to the x axis; of its two directions the one in which the light
-is skewed. Nothing is mirrored: the handedness of spirals is data.
+The pose is measured, not learned, by adaptive second moments in an elliptical Gaussian window
+(Bernstein & Jarvis 2002, AJ 123, 583) of the stretched image at low resolution, so that other
+sources count little. The major axis is turned onto the x axis; of its two directions the one in
+which the light is skewed becomes +x. Nothing is mirrored: the handedness of spirals is data.
 
-Lengths are in half-frames: the image spans -1..1 on both axes, y upwards in FITS rows.
+Lengths are in half-widths of the image, which spans -1..1 on both axes, y upwards in FITS rows.
 """
 
 import math
@@ -16,31 +16,34 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_GRID = 64  # pixels a side on which moments are measured
-_ROUNDS = 5  # of fitting the window to the moments
-_REACH = 0.15  # the centre is looked for this far from the middle of the image, half-frames
-_START = 0.2  # sigma of the first window, half-frames
+_GRID = 64  # pixels per side on which moments are measured
+_ITERATIONS = 5  # of fitting the window to the moments
+_LARGEST_OFFSET = 0.15  # of the centre from the middle of the image
+_INITIAL_SIGMA = 0.2  # of the window
 
 
 class Pose(NamedTuple):
-    """angle: radians, from x towards y, of the major axis; x, y: centre, half-frames;
-    size: sqrt(trace of the second moments), half-frames; ratio: minor to major axis; hidden: share
-    of the image that was hidden as its neighbours' light before all this was measured, NaN where
-    no galaxy was found to have neighbours (segmentation.py). Each (N,)."""
+    """Poses of N galaxies, each field (N,).
+
+    angle: image angle of the major axis, radians from +x towards +y; x, y: centre; rms_radius:
+    square root of the trace of the second moments; axis_ratio: b/a; masked_fraction: share of the
+    image that was masked as contaminants before the measurement, NaN where no galaxy was found in
+    the middle (segmentation.py).
+    """
 
     angle: Tensor
     x: Tensor
     y: Tensor
-    size: Tensor
-    ratio: Tensor
-    hidden: Tensor
+    rms_radius: Tensor
+    axis_ratio: Tensor
+    masked_fraction: Tensor
 
 
 @torch.no_grad()
-def measure(images: Tensor, hidden: Tensor | None = None) -> Pose:
-    """Pose of stretched images (N, 3, y, x), by the mean of the bands above the sky's median.
+def measure(images: Tensor, masked_fraction: Tensor | None = None) -> Pose:
+    """Measure the pose in stretched images (N, 3, y, x), on the mean of the bands above its median.
 
-    hidden: what segmentation.py says of them; None: nothing is hidden.
+    masked_fraction: (N,), to be kept with the pose; None: nothing is masked.
     """
     light = F.adaptive_avg_pool2d(images.float().mean(dim=1, keepdim=True), _GRID)[:, 0]
     light = (light - light.flatten(1).median(dim=1).values[:, None, None]).clamp_min(0)
@@ -48,9 +51,9 @@ def measure(images: Tensor, hidden: Tensor | None = None) -> Pose:
     grid_y, grid_x = torch.meshgrid(axis, axis, indexing="ij")
     count = len(light)
     x, y = light.new_zeros(count), light.new_zeros(count)
-    xx = yy = light.new_full((count,), _START**2)
+    xx = yy = light.new_full((count,), _INITIAL_SIGMA**2)
     xy = light.new_zeros(count)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         dx, dy = grid_x - x[:, None, None], grid_y - y[:, None, None]
         weight = light * _gaussian(dx, dy, xx, yy, xy)
         total = weight.sum(dim=(1, 2)).clamp_min(1e-6)
@@ -59,26 +62,28 @@ def measure(images: Tensor, hidden: Tensor | None = None) -> Pose:
             return (weight * values).sum(dim=(1, 2)) / total
 
         shift_x, shift_y = moment(dx), moment(dy)
-        # A Gaussian seen through a window of twice its covariance has 2/3 of its moments.
+        # A Gaussian times a window of twice its covariance has 2/3 of its moments.
         xx = (1.5 * moment(dx * dx)).clamp(5e-4, 0.12)
         yy = (1.5 * moment(dy * dy)).clamp(5e-4, 0.12)
         limit = 0.98 * (xx * yy).sqrt()
         xy = torch.maximum(torch.minimum(1.5 * moment(dx * dy), limit), -limit)
-        x, y = (x + shift_x).clamp(-_REACH, _REACH), (y + shift_y).clamp(-_REACH, _REACH)
+        x, y = (
+            (x + shift_x).clamp(-_LARGEST_OFFSET, _LARGEST_OFFSET),
+            (y + shift_y).clamp(-_LARGEST_OFFSET, _LARGEST_OFFSET),
+        )
     angle = 0.5 * torch.atan2(2 * xy, xx - yy)
     along = dx * angle.cos()[:, None, None] + dy * angle.sin()[:, None, None]
     angle = torch.where(moment(along**3) < 0, angle + math.pi, angle)
     mean, half = (xx + yy) / 2, (((xx - yy) / 2) ** 2 + xy**2).sqrt()
     ratio = ((mean - half).clamp_min(1e-6) / (mean + half)).sqrt()
-    hidden = torch.zeros_like(ratio) if hidden is None else hidden
-    return Pose(angle, x, y, (xx + yy).sqrt(), ratio, hidden)
+    if masked_fraction is None:
+        masked_fraction = torch.zeros_like(ratio)
+    return Pose(angle, x, y, (xx + yy).sqrt(), ratio, masked_fraction)
 
 
-def turn(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
-    """The galaxy's own frame: (N, bands, size, size), spanning `half_width` half-frames each way.
-
-    Bilinear; images finer than the frame are averaged down first, so that nothing aliases.
-    """
+def to_frame(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
+    """Return images in the galaxy's frame, (N, bands, size, size), which reaches `half_width` from
+    the centre. Bilinear; images finer than the frame are averaged down first, against aliasing."""
     finest = 2 * float(torch.as_tensor(half_width).max()) / size
     while images.shape[-1] * finest / 2 >= 2:
         images = F.avg_pool2d(images, 2)
@@ -86,8 +91,8 @@ def turn(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> T
     return _sample(images, cos, -sin, pose.x, sin, cos, pose.y, size)
 
 
-def turn_back(frames: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
-    """The inverse of `turn`: (N, bands, size, size) on the sky, zero outside the frame."""
+def to_sky(frames: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
+    """Invert `to_frame`: return (N, bands, size, size) on the sky, zero outside the frame."""
     cos, sin = pose.angle.cos() / half_width, pose.angle.sin() / half_width
     x = -(cos * pose.x + sin * pose.y)
     y = sin * pose.x - cos * pose.y
@@ -95,7 +100,7 @@ def turn_back(frames: Tensor, pose: Pose, half_width: float | Tensor, size: int)
 
 
 def _gaussian(dx: Tensor, dy: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
-    """Elliptical Gaussian window of twice the covariance (xx, yy, xy)."""
+    """Return an elliptical Gaussian window of twice the covariance (xx, yy, xy)."""
     a, b, c = (2 * moment[:, None, None] for moment in (xx, xy, yy))
     determinant = (a * c - b * b).clamp_min(1e-8)
     return torch.exp(-0.5 * (c * dx * dx - 2 * b * dx * dy + a * dy * dy) / determinant)
@@ -104,7 +109,7 @@ def _gaussian(dx: Tensor, dy: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Ten
 def _sample(
     images: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, e: Tensor, f: Tensor, size: int
 ) -> Tensor:
-    """Bilinear sampling at (a x + b y + c, d x + e y + f)."""
+    """Sample bilinearly at (a x + b y + c, d x + e y + f)."""
     matrix = torch.stack([torch.stack([a, b, c], dim=1), torch.stack([d, e, f], dim=1)], dim=1)
     shape = [len(images), images.shape[1], size, size]
     grid = F.affine_grid(matrix, shape, align_corners=False)

@@ -11,27 +11,21 @@ import time
 import numpy as np
 import pytest
 import torch
+from trainers import settings_of, trainer_of
 
-from VAE_model import checkpoint, splits
-from VAE_model.batches import shuffled
+from VAE_model import splits
 from VAE_model.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.training import Files, Recipe, Trainer
+from VAE_model.training import checkpoint
+from VAE_model.training.loader import shuffled
+from VAE_model.training.loop import Files, ImageTask
 
-QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch", "16")
-
-
-def recipe(**changes) -> Recipe:
-    standard = dict(
-        network="published", num_var=3, stretch="asinh", loss="gaussian", kl_weight=1.0, epochs=2,
-        batch=16, learning_rate=1e-3, schedule="one-cycle", clip=1e4, seed=0, precision="float32",
-    )  # fmt: skip
-    return Recipe(**{**standard, **changes})
+QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch-size", "16")
 
 
 def files(folder) -> Files:
-    return Files(folder / "best.pt", folder / "last.pt", folder / "log.jsonl")
+    return Files.of(folder / "best.safetensors")
 
 
 def weights(path) -> dict[str, torch.Tensor]:
@@ -46,15 +40,15 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
     copy_of_tiny_run: Run, script, tmp_path
 ):
     """SIGKILL in the middle, the same command again: bit for bit the weights of one go."""
-    whole = Files(*(tmp_path / name for name in ("best.pt", "last.pt", "log.jsonl")))
-    settings = recipe(epochs=6, precision="auto")
+    whole = files(tmp_path)
+    settings = settings_of(epochs=6, precision="auto")
     torch.set_num_threads(1)
     packed = Packed.of(copy_of_tiny_run)
-    Trainer(packed, _data(copy_of_tiny_run), settings, whole, torch.device("cpu")).run()
+    trainer_of(packed, settings, whole, _data(copy_of_tiny_run)).run()
     run = copy_of_tiny_run
     command = [
         sys.executable, str(ROOT / "Galaxy_VAE_n.py"), "--run", str(run.folder), "--num-var", "3",
-        "--network", "published", "--epochs", "6", "--batch", "16",
+        "--network", "published", "--epochs", "6", "--batch-size", "16",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -80,62 +74,62 @@ def _data(run: Run) -> str:
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp_path):
-    trainer = Trainer(Packed.of(tiny_run), "x", recipe(), files(tmp_path), torch.device("cpu"))
-    trainer.initialise()
-    count, batch = next(trainer.batches(trainer.rows))
-    found = []
-    for trainer.part in (3, count):
-        trainer.network.zero_grad()
-        for share, part in trainer.parts(batch):
-            (share * trainer.step(part)[0]).backward()
-        found.append(torch.cat([p.grad.flatten() for p in trainer.network.parameters()]))
+    task = ImageTask(Packed.of(tiny_run), "x", settings_of(), torch.device("cpu"))
+    task.initialise()
+    found, counts, state = [], [], torch.get_rng_state()
+    for task.microbatch_size in (3, 16):
+        torch.set_rng_state(state)
+        _, microbatches = next(task.batches(task.train_rows))
+        task.network.zero_grad()
+        for share, inputs in microbatches:
+            (share * task.compute_loss(*inputs)[0]).backward()
+        counts.append(len(microbatches))
+        found.append(torch.cat([p.grad.flatten() for p in task.network.parameters()]))
+    assert counts == [6, 1]
     assert float((found[0] - found[1]).norm()) < 1e-5 * float(found[1].norm())
 
 
 def test_best_model_is_the_best_on_validation(tiny_run: Run, tmp_path):
-    trainer = Trainer(
-        Packed.of(tiny_run), "x", recipe(epochs=4), files(tmp_path), torch.device("cpu")
-    )
-    best = trainer.run()
-    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    best = trainer_of(Packed.of(tiny_run), settings_of(epochs=4), files(tmp_path)).run()
+    log = [json.loads(line) for line in (tmp_path / "best_log.jsonl").read_text().splitlines()]
     assert best["validation_loss"] == min(line["validation_loss"] for line in log)
-    saved = checkpoint.load(tmp_path / "best.pt")
+    saved = checkpoint.load(tmp_path / "best.safetensors")
     assert len(saved["history"]) == best["epoch"]
 
 
 def test_validation_images_have_no_part_in_the_training(tiny_run: Run, tmp_path):
     """Other validation images, the same weights."""
     packed = Packed.of(tiny_run)
-    trainer = Trainer(packed, "x", recipe(), files(tmp_path / "a"), torch.device("cpu"))
-    trainer.run()
-    other = Trainer(packed, "x", recipe(), files(tmp_path / "b"), torch.device("cpu"))
-    other.judges = packed.rows("test")
+    one, two = (files(tmp_path / name) for name in ("a", "b"))
+    trainer_of(packed, settings_of(), one).run()
+    other = trainer_of(packed, settings_of(), two)
+    other.task.validation_rows = packed.rows("test")
     other.run()
-    assert same(weights(tmp_path / "a" / "last.pt"), weights(tmp_path / "b" / "last.pt"))
+    assert same(weights(one.last), weights(two.last))
 
 
 def test_changed_constant_trains_anew_and_keeps_the_model_before(tiny_run: Run, tmp_path, capsys):
-    packed, device = Packed.of(tiny_run), torch.device("cpu")
-    Trainer(packed, "x", recipe(), files(tmp_path), device).run()
-    before = weights(tmp_path / "best.pt")
-    Trainer(packed, "x", recipe(learning_rate=1e-4), files(tmp_path), device).run()
+    packed = Packed.of(tiny_run)
+    trainer_of(packed, settings_of(), files(tmp_path)).run()
+    before = weights(tmp_path / "best.safetensors")
+    trainer_of(packed, settings_of(learning_rate=1e-4), files(tmp_path)).run()
     assert "learning_rate: 0.001 -> 0.0001" in capsys.readouterr().out
-    assert same(before, weights(tmp_path / "best_previous.pt"))
-    assert not same(before, weights(tmp_path / "best.pt"))
+    assert same(before, weights(tmp_path / "best_previous.safetensors"))
+    assert not same(before, weights(tmp_path / "best.safetensors"))
 
 
 def test_diverging_training_stops_and_saves_nothing_that_is_not_finite(tiny_run: Run, tmp_path):
-    settings = recipe(learning_rate=1e12, clip=1e30, schedule="constant", epochs=4)
-    trainer = Trainer(Packed.of(tiny_run), "x", settings, files(tmp_path), torch.device("cpu"))
+    settings = settings_of(learning_rate=1e12, max_grad_norm=1e30, schedule="constant", epochs=4)
+    trainer = trainer_of(Packed.of(tiny_run), settings, files(tmp_path))
     with pytest.raises(Problem, match=r"diverged in epoch .*lower learning_rate"):
         trainer.run()
-    for path in tmp_path.glob("*.pt"):
+    for path in tmp_path.glob("*.safetensors"):
         assert all(torch.isfinite(tensor).all() for tensor in weights(path).values())
 
 
 def test_structured_network_trains_and_its_validation_loss_falls(tiny_run: Run, tmp_path):
-    settings = recipe(network="structured", epochs=4, batch=8)
-    trainer = Trainer(Packed.of(tiny_run), "x", settings, files(tmp_path), torch.device("cpu"))
+    settings = settings_of(network="structured", epochs=4, batch_size=8)
+    trainer = trainer_of(Packed.of(tiny_run), settings, files(tmp_path))
     trainer.run()
     losses = [record["validation_loss"] for record in trainer.history]
     assert losses[-1] < losses[0]
@@ -290,22 +284,22 @@ def test_bad_train_txt_ends_in_one_line(copy_of_tiny_run: Run, script, spoil, wo
 def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, monkeypatch):
     """Stopped at the beginning of the third epoch and taken up by a new trainer."""
     torch.set_num_threads(1)
-    packed, device = Packed.of(tiny_run), torch.device("cpu")
-    settings = recipe(network="structured", epochs=4, batch=8)
+    packed = Packed.of(tiny_run)
+    settings = settings_of(network="structured", epochs=4, batch_size=8)
     whole, parts = files(tmp_path / "whole"), files(tmp_path / "parts")
-    Trainer(packed, "x", settings, whole, device).run()
-    stopped = Trainer(packed, "x", settings, parts, device)
-    train_epoch = stopped._train_epoch
+    trainer_of(packed, settings, whole).run()
+    stopped = trainer_of(packed, settings, parts)
+    train_epoch = stopped.train_epoch
 
     def stop_at_the_third(epoch: int) -> dict:
         if epoch == 2:
             raise KeyboardInterrupt
         return train_epoch(epoch)
 
-    monkeypatch.setattr(stopped, "_train_epoch", stop_at_the_third)
+    monkeypatch.setattr(stopped, "train_epoch", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
     assert len(parts.log.read_text().splitlines()) == 2
-    Trainer(packed, "x", settings, parts, device).run()
+    trainer_of(packed, settings, parts).run()
     assert same(weights(whole.last), weights(parts.last))
     assert same(weights(whole.best), weights(parts.best))

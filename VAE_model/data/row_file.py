@@ -1,8 +1,8 @@
-"""Many arrays of one shape in one file, read row by row without mapping it into memory.
+"""Arrays of one shape in one file, read row by row without mapping the file into memory.
 
-A mapped file counts to a process's memory page by page until the set is all in it; reading at a
-place (pread) leaves what was read to the system's cache, which any program may have back. float16
-rows may have *exceptions*: the few values that float16 cannot hold finely enough, in float32, in a
+The pages of a mapped file count to the memory of the process, until the whole set is in it; reads
+at an offset (pread) leave them to the system's cache, which any program may reclaim. float16 rows
+may have *exceptions*: the few values that float16 does not hold precisely enough, in float32, in a
 file of their own.
 """
 
@@ -21,11 +21,11 @@ EXCEPTION = np.dtype([("place", "<u4"), ("value", "<f4")])
 
 @dataclass(frozen=True)
 class RowFile:
-    """Reads like an array (N, *row) of float32: file[3], file[2:9], file[[5, 1]].
+    """A file that is indexed like an array (N, *row) of float32: file[3], file[2:9], file[[5, 1]].
 
-    path: rows of `dtype` one after the other; row: shape of one; slots: (N,), where in the file
-    each row lies; exceptions: file of EXCEPTION records, and (N, 2) the first and the number of
-    them of each row.
+    path: rows of `dtype` one after the other; row: shape of one; slots: (N,), place of each row in
+    the file; exceptions: file of EXCEPTION records, and (N, 2) the first record of each row and
+    their number.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class RowFile:
         return into
 
     def read(self, rows: NDArray[np.int64], into: NDArray[np.float32]) -> None:
-        """Rows into a contiguous array (len(rows), *row), in one sweep over the file."""
+        """Read rows into a contiguous array (len(rows), *row), in the order of the file."""
         slots = self.slots[rows]
         buffer = np.empty(self.row, self.dtype) if self.dtype != "float32" else None
         for place in np.argsort(slots, kind="stable"):
@@ -67,8 +67,8 @@ class RowFile:
                 into[place] = buffer
                 self._patch(int(rows[place]), into[place])
 
-    def expect(self, rows: NDArray[np.int64]) -> None:
-        """Tell the system that these rows are read soon, so that it fetches neighbours as one."""
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        """Ask the system to fetch these rows ahead, consecutive ones as one."""
         if not hasattr(os, "posix_fadvise"):
             return
         slots = np.unique(self.slots[rows])
@@ -116,12 +116,11 @@ class RowFile:
 def halved(
     flux: NDArray[np.float32], tolerance: NDArray[np.float32]
 ) -> tuple[NDArray[np.float16], NDArray]:
-    """flux (bands, y, x) in float16, and as exceptions every pixel that this changes by more than
-    `tolerance` (bands,).
+    """Return flux (bands, y, x) in float16, and as exceptions every pixel that this changes by more
+    than `tolerance` (bands,).
 
-    float16 has eleven bits: a pixel of the sky (0.003 nanomaggies) is kept to a millionth, one of
-    2 to a thousandth, and a star's core of 1,000 to no better than 0.25, or beyond 65,504 not at
-    all.
+    float16 has eleven bits: a pixel of the sky (0.003 nanomaggies) keeps an error of a millionth,
+    one of 2 a thousandth, a star's core of 1,000 one of 0.25; beyond 65,504 it overflows.
     """
     with np.errstate(over="ignore"):
         half = flux.astype(np.float16)

@@ -1,18 +1,18 @@
-"""A vector that describes the structure of a galaxy image in the galaxy's own frame.
+"""The structure vector: features that describe how the light of a galaxy is arranged.
 
-Pixels say where light is; these numbers say how it is arranged, ring by ring about the centre:
+They are measured in the galaxy's own frame (pose.py), ring by ring about the centre:
 
-- azimuthal Fourier amplitudes of each band, and how their phase winds from ring to ring (bars
+- azimuthal Fourier amplitudes of each band, and the change of their phase from ring to ring (bars
   keep their phase, spiral arms turn it; Considere & Athanassoula 1988, A&AS 76, 365);
-- energies of oriented wavelets, with the orientation measured against the local radius, and how
-  they vary around the ring (scattering coefficients of first order; Mallat 2012).
+- energies of oriented wavelets, with the orientation measured against the local radius, and their
+  variation around the ring (first-order scattering coefficients; Mallat 2012).
 
-Where exactly the centre is, is a measurement with an error, and the numbers depend on it. So each
-is the mean of its values about several centres around the measured one.
+The measured centre has an error, and the features depend on it; so each is averaged over several
+centres around the measured one.
 
-A mirror turns the sign of the parts that are odd under it. These enter by absolute value, since
-an arm is an arm whichever way it winds, and once more signed, averaged over rings or scales, so
-that handedness stays in the vector.
+A mirror reflection changes the sign of the odd parts. These enter by absolute value, since an arm
+is an arm whichever way it winds, and once more signed, averaged over rings or scales, so that the
+handedness stays in the vector.
 """
 
 import math
@@ -21,17 +21,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SCALES, ANGLES = 4, 8  # wavelets
-RINGS, STEPS = 8, 48  # polar grid on which their energy is read; twice the rings for the light
+SCALES, ANGLES = 4, 8  # of the wavelets
+RINGS, STEPS = 8, 48  # polar grid of their energy; the light has twice the rings
 ORDERS = 6  # azimuthal Fourier orders 1..6
-_REACH = 0.9  # of the frame's half-width: the outermost ring
-_APART = 0.05  # of the frame's half-width: how far the centres are from the measured one
-_CENTRES = ((_APART, 0.0), (-_APART, 0.0), (0.0, _APART), (0.0, -_APART))  # half a turn alters none
+_LARGEST_RADIUS = 0.9  # of the rings, in half-widths of the frame
+_OFFSET = 0.05  # of the centres from the measured one, in half-widths of the frame
+# A turn by 180 degrees leaves this set of centres as it is.
+_CENTRES = ((_OFFSET, 0.0), (-_OFFSET, 0.0), (0.0, _OFFSET), (0.0, -_OFFSET))
 _BANDWIDTH = 2.6  # central frequency of a wavelet over the width of its window
 
 
 def wavelets(side: int) -> Tensor:
-    """Fourier transforms of Morlet wavelets without a mean: (SCALES * ANGLES, side, side)."""
+    """Return Fourier transforms of Morlet wavelets of zero mean: (SCALES * ANGLES, side, side)."""
     frequency = torch.fft.fftfreq(side) * 2 * math.pi
     fy, fx = torch.meshgrid(frequency, frequency, indexing="ij")
     bank = []
@@ -49,7 +50,7 @@ def wavelets(side: int) -> Tensor:
 
 
 def describe(frames: Tensor, bank: Tensor) -> Tensor:
-    """The structure vector, (N, K), of images in the galaxy's own frame (N, 3, side, side).
+    """Return the structure vector, (N, K), of images in the galaxy's frame (N, 3, side, side).
 
     bank: `wavelets(side)`, on the device of the images.
     """
@@ -58,7 +59,7 @@ def describe(frames: Tensor, bank: Tensor) -> Tensor:
 
 
 def length(side: int) -> int:
-    """K, the length of the structure vector."""
+    """Return K, the number of features."""
     return describe(torch.zeros(1, 3, side, side), wavelets(side)).shape[1]
 
 
@@ -89,10 +90,9 @@ def _azimuthal_parts(frames: Tensor) -> list[Tensor]:
 
 
 def _rings(images: Tensor, rings: int, steps: int) -> Tensor:
-    """Images (N, C, y, x) read on circles about several centres, an image's one after the other:
-    (N * centres, C, rings, steps)."""
+    """Sample images (N, C, y, x) on circles about _CENTRES: (N * centres, C, rings, steps)."""
     azimuth = torch.arange(steps, device=images.device) * (2 * math.pi / steps)
-    radius = (torch.arange(rings, device=images.device) + 0.5)[:, None] / rings * _REACH
+    radius = (torch.arange(rings, device=images.device) + 0.5)[:, None] / rings * _LARGEST_RADIUS
     circles = torch.stack([radius * azimuth.cos(), radius * azimuth.sin()], dim=-1)
     centres = torch.tensor(_CENTRES, device=images.device)[:, None, None]
     grid = (circles + centres).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""The stretch between flux on the sky and what a network sees. No stretch clips negative sky."""
+"""The stretch: from flux on the sky to the input of a network. It never clips the negative sky."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ Kind = Literal["linear", "asinh", "display"]
 
 # Pixel noise of DECaLS coadds in g, r, z: medians, nanomaggies.
 NOISE = (0.0031, 0.0044, 0.0117)
-# Where arcsinh turns from linear to logarithmic: three sigma, so that noise stays small.
+# Where arcsinh changes from linear to logarithmic: three sigma, so that noise stays small.
 SOFTENING = tuple(3 * sigma for sigma in NOISE)
 # The unit of an 8-bit image, in its brightness from 0 to 1: three times the noise of an SDSS sky.
 DISPLAY_UNIT = (0.125, 0.125, 0.125)
@@ -22,19 +22,22 @@ DISPLAY_UNIT = (0.125, 0.125, 0.125)
 
 @dataclass(frozen=True)
 class Stretch:
-    """kind: `linear` (flux as it is, as published), `asinh` (arcsinh(flux / softening)), or
-    `display` (brightness / softening, for 8-bit images, which were stretched when they were made);
-    softening: a band, (g, r, z), in nanomaggies, or of `display` in brightness from 0 to 1."""
+    """A stretch and its inverse.
+
+    kind: `linear` (flux, as published), `asinh` (arcsinh(flux / softening)), or `display`
+    (brightness / softening, for 8-bit images, which were stretched when they were made);
+    softening: of each band, (g, r, z), nanomaggies; of `display` in brightness from 0 to 1.
+    """
 
     kind: Kind = "asinh"
     softening: tuple[float, ...] = SOFTENING
 
     @classmethod
     def of(cls, display: ArrayLike, kind: Kind | Literal["auto"] = "auto") -> "Stretch":
-        """The stretch for a list of images, with the softening of its kind.
+        """Return the stretch for a list of images.
 
-        kind: `auto` is asinh, or display where all are 8-bit images; display: of each image, (N,).
-        Raises Problem where that cannot be, as some are 8-bit images and some are not.
+        display: which of them are 8-bit images, (N,); kind: `auto` is display if all are, asinh if
+        none is. Raises Problem for `auto` if only some are.
         """
         marked = np.asarray(display, bool)
         if kind == "auto" and marked.any() and not marked.all():
@@ -54,7 +57,7 @@ class Stretch:
         return scaled if self.kind == "display" else torch.arcsinh(scaled)
 
     def inverse(self, stretched: Tensor) -> Tensor:
-        """Flux in nanomaggies; exact inverse of the call."""
+        """Return flux in nanomaggies: the exact inverse of the call."""
         if self.kind == "linear":
             return stretched
         scaled = stretched if self.kind == "display" else torch.sinh(stretched)

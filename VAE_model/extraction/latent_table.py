@@ -1,4 +1,4 @@
-"""The latent variables in a table: the columns mu_00, mu_01 and so on, as one array."""
+"""The latent variables of a table: its columns mu_00, mu_01 and so on, as one array."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from VAE_model.pipeline.run import Run
 def read_means(
     run: Run, path: Path, num_var: int, optional: tuple[str, ...] = ()
 ) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """The table's other columns, and the means of the latent variables, (N, num_var).
+    """Return the table's other columns, and the means of the latent variables, (N, num_var).
 
     Columns: iauname, ra, dec, path, split, and those whose names begin with one of `optional`.
-    Raises Problem where the table has no rows, a column is missing, a latent variable is not
-    finite, or their number is not `num_var`.
+    Raises Problem if the table has no rows, a column is missing, a latent variable is not finite,
+    or their number is not `num_var`.
     """
     needed = ["iauname", "ra", "dec", "path", "split"]
     present = parquet_columns(path)
@@ -36,15 +36,18 @@ def read_means(
         raise Problem(f"{run.show(path)} has no rows: {again}")
     bad = int(np.count_nonzero(~np.isfinite(latents).all(axis=1)))
     if bad:
-        raise Problem(f"{run.show(path)} has {bad:,} rows with latents that are no number: {again}")
+        raise Problem(
+            f"{run.show(path)} has {bad:,} rows with latents that are not finite: {again}"
+        )
     return table.drop(columns=means), latents
 
 
 def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Width of each latent's posterior, (latents,), averaged over galaxies; 1 where unknown.
+    """Return the standard deviation of each latent's posterior, (latents,), averaged over galaxies;
+    1 if the table has no variances.
 
-    The prior gives every latent the same variance, the data do not determine all equally well.
-    In units of its posterior's width a latent varies the more, the more it says of a galaxy.
+    The prior gives every latent the same variance, but the images do not determine all equally
+    well. In units of the posterior's width, informative latents vary more than others.
     """
     names = sorted(name for name in table if name.startswith("logvar_"))
     if not names:

@@ -1,0 +1,1 @@
+"""Latents of images, and how well they reconstruct the image."""

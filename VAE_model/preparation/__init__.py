@@ -1,0 +1,1 @@
+"""From a survey image to the input of a network."""

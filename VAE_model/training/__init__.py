@@ -1,0 +1,1 @@
+"""Training: the loop, losses, the loader, checkpoints, devices and processes."""

@@ -1,0 +1,139 @@
+"""Several processes that work on one job, each with a GPU or a share of the CPU cores.
+
+torchrun starts them and sets the environment variables that `rank` and `world_size` read. A script
+started by python alone is the only process, and everything here does nothing. Processes
+communicate through NCCL between GPUs and through gloo between CPUs. Only rank 0 writes and prints.
+
+Gradients are summed by `all_sum` and not by DistributedDataParallel: the batch, its order and its
+random draws must be those of one process, so that a job may resume with another number of them.
+Each process then has a share of every batch, which may differ from the others' and may be empty;
+DistributedDataParallel averages over equal shares and waits for ever for a process without one.
+The networks have fewer than 10^6 parameters: one message per step is short beside the step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
+    from torch import Tensor
+
+_TIMEOUT = timedelta(hours=24)  # rank 0 may pack images for hours while the others wait
+_MEETING = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")  # which torchrun sets
+LOST = (
+    "the job was stopped, or another of its processes has ended, and this one with it: "
+    "the same command goes on after the last whole epoch"
+)
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return _whole("RANK", 0) if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """Return the number of processes: one, unless all variables are set by which they meet.
+
+    Batch systems and containers leave single ones in the environment of a process that is alone.
+    """
+    return _whole("WORLD_SIZE", 1) if all(os.environ.get(name) for name in _MEETING) else 1
+
+
+def local_world_size() -> int:
+    """Return the number of processes on this machine."""
+    return max(1, _whole("LOCAL_WORLD_SIZE", 1)) if world_size() > 1 else 1
+
+
+def _whole(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
+
+
+def say(text: str) -> None:
+    """Print a line, from rank 0 only."""
+    if rank() == 0:
+        print(text, flush=True)
+
+
+def start() -> None:
+    """Connect to the other processes, if there are any."""
+    if world_size() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
+        return
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(_whole("LOCAL_RANK", 0))
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend, timeout=_TIMEOUT)
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    """End at once with one line: torchrun sends SIGTERM to the others when a process is gone."""
+    sys.stderr.write(f"error: {LOST}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def stop() -> None:
+    """Disconnect from the other processes."""
+    if world_size() > 1:
+        from torch import distributed
+
+        distributed.destroy_process_group()
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        import torch
+
+        all_sum([torch.zeros(1)])
+
+
+def all_sum(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over the processes, in one message."""
+    if world_size() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    message = torch.cat([tensor.flatten() for tensor in tensors])
+    distributed.all_reduce(message)
+    for tensor, part in zip(tensors, message.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def broadcast(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by those of rank 0."""
+    if world_size() > 1:
+        from torch import distributed
+
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
+
+
+@contextmanager
+def rank_0_first() -> Iterator[None]:
+    """Run a block on rank 0, then on the others, which find its files."""
+    if rank():
+        barrier()
+    yield
+    if not rank():
+        barrier()
+
+
+def is_loss_of_process(error: RuntimeError) -> bool:
+    """Return whether an error means that another process is gone."""
+    words = ("connection closed", "connection reset", "gloo", "nccl", "broken pipe", "recvvalue")
+    return any(word in str(error).lower() for word in words)

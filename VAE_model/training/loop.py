@@ -1,0 +1,400 @@
+"""The training loop: batches in, loss, gradients, step; after each epoch validation, checkpoint.
+
+`Trainer` is the loop. A `Task` is what is trained: a network, its loss and its batches. `ImageTask`
+trains a network on packed images; transfer/adaptation.py has a task for pairs of images.
+
+After every epoch the state goes to <name>_last.safetensors, and to <name>.safetensors if the
+validation loss is the best so far. An epoch depends on the seed and its number alone, so an
+interrupted run that is resumed ends with the same weights, bit for bit on a CPU. Under torchrun
+the processes share each batch and sum their gradients (distributed.py): batches, their order and
+the random draws are those of one process.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from VAE_model import models
+from VAE_model.packed import Packed
+from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.problem import Problem
+from VAE_model.preparation.degradation import degrade
+from VAE_model.preparation.prepared_inputs import PreparedInputs
+from VAE_model.preparation.stretch import SOFTENING, Kind, Stretch
+from VAE_model.training import checkpoint, distributed
+from VAE_model.training.device import Precision, autocast, compiled, microbatch_size
+from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.losses import Loss, LossKind
+
+_INITIALISATION_IMAGES = 4096  # for the data-dependent initialisation
+_DEGRADED_IMAGES = 512  # of these, at lower signal-to-noise too
+_ACTIVE = 0.01  # variance of a latent's mean over galaxies above which it is active (Burda 2016)
+
+Microbatch = tuple[float, tuple[Tensor, ...]]  # its share of the batch's images; its inputs
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where training writes: the best model, the state to resume from, one JSON line per epoch."""
+
+    best: Path
+    last: Path
+    log: Path
+
+    @classmethod
+    def of(cls, best: Path) -> "Files":
+        """Return the files that belong to a model file."""
+        last = best.with_name(f"{best.stem}_last{best.suffix}")
+        return cls(best, last, best.with_name(f"{best.stem}_log.jsonl"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Hyperparameters of the loop; Galaxy_VAE_n.py says what each means."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["one-cycle", "constant"]
+    max_grad_norm: float
+    seed: int
+    precision: Precision
+    block: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(LoopSettings):
+    """Everything that determines the weights of a network, apart from the images."""
+
+    network: str
+    num_var: int
+    contaminants: models.Contaminants
+    stretch: Kind
+    softening: tuple[float, ...] = SOFTENING
+    loss: LossKind
+    kl_weight: float
+    train_images: int = 0
+
+
+class Trainer:
+    """The loop over epochs."""
+
+    def __init__(self, task: "Task", files: Files) -> None:
+        self.task, self.files, self.settings = task, files, task.settings
+        self.history: list[dict[str, Any]] = []
+        parameters = (*task.network.parameters(), *task.loss.parameters())
+        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        settings = self.settings
+        self.optimizer = torch.optim.Adam(self.parameters, settings.learning_rate)
+        steps = settings.epochs * math.ceil(len(task.train_rows) / settings.batch_size)
+        self.schedule: torch.optim.lr_scheduler.LRScheduler
+        if settings.schedule == "one-cycle":
+            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self.optimizer, settings.learning_rate, total_steps=steps
+            )
+        else:
+            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
+
+    def run(self, label: str = "") -> dict[str, Any]:
+        """Train to the last epoch, from where an interrupted run stopped; return the log of the
+        best epoch. Raises Problem if training diverges; the last good state stays on disk."""
+        if not self._resume():
+            self.task.initialise()
+        distributed.broadcast([*self.task.network.state_dict().values(), *self.parameters])
+        first, epochs = len(self.history), self.settings.epochs
+        if first:
+            distributed.say(f"  {label}: goes on after epoch {first} of {epochs}")
+        silent = distributed.rank() != 0
+        with tqdm(total=epochs, initial=first, desc=label, unit="epoch", disable=silent) as bar:
+            for epoch in range(first, epochs):
+                began = time.monotonic()
+                record = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
+                record["seconds"] = round(time.monotonic() - began, 2)
+                self._check_divergence(record)
+                self.history.append(record)
+                self._save(record)
+                bar.set_postfix(validation=f"{record['validation_loss']:.1f}")
+                bar.update()
+        return self._best()
+
+    def train_epoch(self, epoch: int) -> dict[str, Any]:
+        """Take a step for each batch of training images; return what the log says of the epoch."""
+        task, settings = self.task, self.settings
+        torch.manual_seed(_seed(settings.seed, epoch))
+        task.network.train()
+        totals = torch.zeros(len(task.terms), dtype=torch.float64, device=task.device)
+        skipped: list[Tensor] = []
+        order = shuffled(task.train_rows, settings.seed, epoch, settings.block)
+        for count, microbatches in task.batches(order):
+            self.optimizer.zero_grad(set_to_none=True)
+            terms = torch.zeros(len(task.terms), device=task.device)
+            for share, inputs in microbatches:
+                loss, some_terms, _ = task.compute_loss(*inputs)
+                (share * loss).backward()
+                terms += share * some_terms.detach()
+            finite = self._combine_gradients(terms)
+            self.optimizer.step()
+            self.schedule.step()
+            skipped.append(~finite)
+            totals += torch.where(finite, count * terms, 0.0)
+        means = (totals / len(order)).tolist()
+        return {
+            **{f"train_{name}": value for name, value in zip(task.terms, means, strict=True)},
+            "skipped_steps": torch.stack(skipped).nonzero().flatten().tolist(),
+            "steps": len(skipped),
+            "learning_rate": self.schedule.get_last_lr()[0],
+        }
+
+    def _combine_gradients(self, terms: Tensor) -> Tensor:
+        """Sum gradients and terms over the processes and clip the gradients; return whether they
+        are finite, a boolean on the device. If not they become zero, so that the step is skipped
+        without waiting for the device."""
+        for parameter in self.parameters:
+            if parameter.grad is None:  # this process has no image of the batch
+                parameter.grad = torch.zeros_like(parameter)
+        distributed.all_sum([*(p.grad for p in self.parameters if p.grad is not None), terms])
+        finite = torch.isfinite(
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        )
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        return finite
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, Any]:
+        """Return the mean loss and terms of the validation images (one draw each, always the same),
+        and the number of active latents (Burda et al. 2016)."""
+        task = self.task
+        task.network.eval()
+        torch.manual_seed(_seed(self.settings.seed, 0))
+        totals = torch.zeros(1 + len(task.terms), dtype=torch.float64, device=task.device)
+        moments = torch.zeros(3, task.network.num_var, dtype=torch.float64, device=task.device)
+        for count, microbatches in task.batches(task.validation_rows):
+            for share, inputs in microbatches:
+                loss, terms, mean = task.compute_loss(*inputs)
+                totals += share * count * torch.cat([loss[None], terms])
+                powers = mean.double() ** torch.arange(3, device=task.device)[:, None, None]
+                moments += powers.sum(dim=1)
+        distributed.all_sum([totals, moments])
+        number, mean, square = moments
+        variance = square / number - (mean / number).square()
+        values = (totals / len(task.validation_rows)).tolist()
+        names = [f"validation_{name}" for name in ("loss", *task.terms)]
+        return {
+            **dict(zip(names, values, strict=True)),
+            "active": int((variance > _ACTIVE).sum()),
+        }
+
+    def _check_divergence(self, record: dict[str, Any]) -> None:
+        """Raise Problem if the epoch has diverged, before it is saved."""
+        skipped, steps = record["skipped_steps"], record["steps"]
+        if len(skipped) > 0.1 * steps or not math.isfinite(record["validation_loss"]):
+            self.task.check_inputs()
+            reason = "the validation loss is not finite"
+            if skipped:
+                reason = (
+                    f"{len(skipped)} of {steps} steps without a finite gradient, the first step "
+                    f"{skipped[0] + 1}"
+                )
+            raise Problem(
+                f"training diverged in epoch {record['epoch']} ({reason}): lower learning_rate "
+                f"({self.settings.learning_rate:g}), delete {self.files.last} and rerun"
+            )
+        if skipped:
+            distributed.say(
+                f"  epoch {record['epoch']}: skipped steps {skipped}, gradient not finite"
+            )
+
+    def _best(self) -> dict[str, Any]:
+        return min(self.history, key=lambda record: record["validation_loss"])
+
+    def _save(self, record: dict[str, Any]) -> None:
+        """Save the best model before the state to resume from: killed between the two, the epoch is
+        repeated and both come out the same; the other way round, a best model could be lost."""
+        if distributed.rank():
+            return
+        task = self.task
+        model = {
+            "config": task.config, "data": task.data, "history": self.history,
+            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results(),
+        }  # fmt: skip
+        if record is self._best():
+            checkpoint.save(self.files.best, model)
+        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        checkpoint.save(self.files.last, {**model, **state})
+        write_text(self.files.log, "".join(json.dumps(line) + "\n" for line in self.history))
+
+    def _resume(self) -> bool:
+        """Load the state of an interrupted run of the same constants and data, if there is one."""
+        if not self.files.last.exists():
+            return False
+        task = self.task
+        needs = ("config", "data", "weights", "loss", "optimizer", "schedule", "history")
+        state = checkpoint.load(self.files.last, needs)
+        if (state["config"], state["data"]) != (task.config, task.data):
+            distributed.barrier()  # until every process has read it
+            if not distributed.rank():
+                _keep_previous(self.files.best, _difference(state, task))
+            return False
+        task.network.load_state_dict(state["weights"])
+        task.loss.load_state_dict(state["loss"])
+        optimizer = state["optimizer"]
+        optimizer["state"] = {int(number): value for number, value in optimizer["state"].items()}
+        self.optimizer.load_state_dict(optimizer)
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+        return True
+
+
+class Task(ABC):
+    """A network, its loss and its batches.
+
+    config, data: what must agree for a run to be resumed: constants and hashes of the data.
+    """
+
+    network: models.VAE
+    loss: Loss
+    terms: tuple[str, ...]
+    config: dict[str, Any]
+    data: Any
+
+    def __init__(
+        self, settings: LoopSettings, device: torch.device,
+        train_rows: NDArray[np.int64], validation_rows: NDArray[np.int64], noun: str,
+    ) -> None:  # fmt: skip
+        """Raise Problem if there are too few rows; noun: what they are."""
+        if len(train_rows) < 2 or len(validation_rows) < 1:
+            raise Problem(
+                f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
+                "least 2 and 1 are needed; add images and rerun the stages before this one"
+            )
+        self.settings, self.device = settings, device
+        self.train_rows, self.validation_rows = train_rows, validation_rows
+
+    @abstractmethod
+    def initialise(self) -> None:
+        """Set the weights before the first epoch."""
+
+    @abstractmethod
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches in the order of `rows`: the number of rows, and this process's share of
+        the batch in parts that are computed one after the other."""
+
+    @abstractmethod
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
+        images, and the posterior means, (N, num_var)."""
+
+    @abstractmethod
+    def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one."""
+
+    def results(self) -> dict[str, Any]:
+        """Return what a model file holds besides weights, loss and history."""
+        return {}
+
+
+class ImageTask(Task):
+    """Training of a network on the `train` split of packed images, validated on `validation`."""
+
+    settings: Settings
+
+    def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
+        """data: hash of train.txt, so that no run is resumed on other images or another split."""
+        train_rows = packed.rows("train")
+        if settings.train_images:
+            chosen = shuffled(train_rows, settings.seed, 0)[: settings.train_images]
+            train_rows = np.sort(chosen)
+        super().__init__(settings, device, train_rows, packed.rows("validation"), "images")
+        self.config, self.data = plain(settings), f"{data} {packed.given}".strip()
+        torch.manual_seed(settings.seed)
+        self.network = models.build(settings.network, settings.num_var, settings.contaminants)
+        self.network.to(device).to(memory_format=torch.channels_last)
+        self.forward = compiled(self.network.forward, device)
+        self.microbatch_size = microbatch_size(
+            self.network, device, settings.precision, settings.batch_size
+        )
+        self.loss = Loss(settings.loss, settings.kl_weight).to(device)
+        self.terms = self.loss.TERMS
+        stretch = Stretch(settings.stretch, settings.softening)
+        self.inputs = PreparedInputs(packed, self.network, stretch, device)
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        size = self.settings.batch_size
+        for number, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
+            count = min(size, len(rows) - number * size)
+            noise = torch.randn(count, self.settings.num_var, device=self.device)
+            own = noise.tensor_split(distributed.world_size())[distributed.rank()]
+            parts = zip(*(one.split(self.microbatch_size) for one in (inputs, own)), strict=True)
+            yield count, [(len(part[0]) / count, part) for part in parts if len(part[0])]
+
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        images, noise = inputs
+        with autocast(self.device, self.settings.precision, self.network):
+            reconstruction, mean, log_variance = self.forward(images, noise)
+        target = self.network.target(images)
+        return *self.loss(reconstruction, target, mean, log_variance), mean
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Initialise network and loss from training images: a few thousand prepared inputs, or one
+        batch of whole images."""
+        size = self.settings.batch_size
+        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
+        rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
+        if not torch.isfinite(inputs).all():
+            self.check_inputs()
+        self.network.initialise(inputs, self._degraded(rows[:_DEGRADED_IMAGES]))
+        some = inputs[:size]
+        parts = some.split(self.microbatch_size)
+        reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]
+        self.loss.initialise(torch.cat(reconstruction), self.network.target(some))
+
+    def _degraded(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the inputs of images at lower signal-to-noise."""
+        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.settings.seed)
+        noise, inputs = packed.noise, []
+        for part, flux in batches(packed.images, rows, self.settings.batch_size, self.device):
+            degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
+            inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
+        return torch.cat(inputs)
+
+    def check_inputs(self) -> None:
+        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
+
+
+def plain(settings: LoopSettings) -> dict[str, Any]:
+    """Return settings as plain values, as they are after a round trip through a model file."""
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def _seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _difference(before: dict[str, Any], task: Task) -> str:
+    if before["data"] != task.data:
+        return "the list of images, their split or the code has changed"
+    old, new = before["config"], task.config
+    return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
+
+
+def _keep_previous(best: Path, reason: str) -> None:
+    """Rename a finished model instead of losing it when a constant changes."""
+    print(f"  {best.name}: retrained ({reason})")
+    if best.exists():
+        best.replace(best.with_name(f"{best.stem}_previous{best.suffix}"))
