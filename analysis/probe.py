@@ -61,7 +61,7 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     model: Path | None = None
-    """The model that the latents are of, where it is not model/vae_<num_var>.pt of this run."""
+    """The model that the latents are of, where it is not that of this run."""
     survey: str = ""
     """Survey of the images, for an adapted model and images whose headers do not say."""
     galaxies: int = 4000

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Config:
     """Processes that draw its images; 0: one per core."""
 
 
-def do(run: Run, scripts: list[str], **constants: dict[str, object]) -> None:
+def do(run: Run, scripts: list[str], **constants: Mapping[str, object]) -> None:
     """Run stages on a run; constants: by the name of the script."""
     for stage in scripts:
         given = [

@@ -37,7 +37,7 @@ SMALL = {  # constants that make a stage small
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
     "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-    "analysis/probe.py": ("--trees", "20", "--draws", "100"),
+    "analysis/probe.py": ("--trees", "20", "--n-bootstrap", "100"),
     "transfer/adapt.py": ("--epochs", "1"),
     "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
 }

@@ -117,7 +117,7 @@ STAGES = (
     ),
     Entry(
         "A7", "similar", "analysis/similar.py",
-        'the most similar galaxies (SIMILAR="--of J112953.88-000427.4")',
+        'the most similar galaxies (SIMILAR="--query J112953.88-000427.4")',
         reads=(run.latents(40), run.train_txt),
         writes=(run.similar(40), run.figure("similar_40.png")), options="$(SIMILAR)",
     ),
