@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from VAE_model import models
@@ -26,7 +25,7 @@ from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import new_figure, save_figure
-from VAE_model.report.plotting import Figure, matplotlib
+from VAE_model.report.plotting import Figure, Rectangle, matplotlib
 
 
 @dataclass(frozen=True)
