@@ -40,7 +40,7 @@ with _without_the_users_settings():
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Polygon, Rectangle
+    from matplotlib.patches import Rectangle
     from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 with contextlib.suppress(ValueError):  # of a backend that matplotlib does not know
@@ -49,7 +49,7 @@ with contextlib.suppress(ValueError):  # of a backend that matplotlib does not k
 
 __all__ = [
     "AsinhNorm", "Axes", "AxesImage", "Axis", "Figure", "FixedLocator", "Line2D", "MaxNLocator",
-    "NullFormatter", "NullLocator", "Polygon", "PowerNorm", "Rectangle", "matplotlib", "to_rgb", "use_style",
+    "NullFormatter", "NullLocator", "PowerNorm", "Rectangle", "matplotlib", "to_rgb", "use_style",
 ]  # fmt: skip
 
 _OF_THE_SCREEN = ("backend", "backend_fallback", "interactive", "toolbar")
