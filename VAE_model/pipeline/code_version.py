@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from VAE_model.pipeline.run import ROOT
-
 _MACHINERY = Path(__file__).resolve().parent
+_BESIDE = _MACHINERY.parent.parent  # the folder that holds VAE_model
 _DATA = (".js", ".mplstyle", ".html", ".css", ".json", ".toml")  # read by a module beside them
 
 
@@ -30,8 +29,13 @@ def code_version(*files: Path) -> str:
         if path not in seen:
             seen.add(path)
             todo += _read(path)[1]
-    found = sorted(f"{path.relative_to(ROOT)} {_read(path)[0]}" for path in seen)
+    found = sorted(f"{_name(path)} {_read(path)[0]}" for path in seen)
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+def _name(path: Path) -> str:
+    """Return a name that is the same wherever the code lies."""
+    return path.relative_to(_BESIDE).as_posix() if path.is_relative_to(_BESIDE) else path.name
 
 
 @cache
@@ -95,7 +99,7 @@ def _imports(tree: ast.AST, path: Path) -> Iterator[Path]:
 
 def _files_of(module: str) -> Iterator[Path]:
     """Yield the file of a module; of a package, that of its __init__."""
-    path = ROOT.joinpath(*module.split("."))
+    path = _BESIDE.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file() and _MACHINERY not in file.parents:
             yield file
