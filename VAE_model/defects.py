@@ -1,38 +1,42 @@
-"""Simple flags for broken images: what a person sees at a glance and a latent space may not.
+"""Flags for broken images: what a person sees at a glance and a latent space may not.
 
 Each flag is a plain test on one cutout, in units of the sky's noise, with its limits below. The
 flags do not look for odd galaxies: they look for what no sky has, such as pixels without noise,
-edges sharper than the point-spread function, a line across one band, a light that is cut flat.
+straight edges, a line from end to end, a sky of one colour, a light that is cut flat.
 """
-
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import ndimage
+
+from VAE_model.defect_lines import find_lines
+from VAE_model.defect_sky import backgrounds, has_glare, is_coloured
 
 # name of the column: what it means
 FLAGS = {
-    "flag_empty": "part of a band has no data (zero or constant pixels)",
+    "flag_gap": "a rectangle without data: zero or constant pixels in a band or in all",
+    "flag_band_missing": "a part of the frame lacks a band that the others have",
+    "flag_background_step": "the background steps at a straight edge, where exposures end",
+    "flag_coloured_sky": "the sky of one band is far off that of the others",
+    "flag_glare": "the light of a star off the galaxy fills the frame",
+    "flag_streak": "a straight narrow line across the frame (satellite, aircraft, bleed)",
     "flag_dead_columns": "columns or rows with a constant or outlying value",
-    "flag_trail": "a straight narrow line across the frame in one band (satellite, aircraft)",
     "flag_saturated": "a light that is cut flat: a saturated star, with or without bleed",
     "flag_off_band": "a band shows nothing where the others show a galaxy",
 }
 
-_EMPTY_SHARE = 0.05  # of a band's pixels that equal their neighbours exactly
-_FIFTH = 5  # pixels
+BIN = 4  # pixels to a side of the bins in which gaps, lines and the sky are sought
+
+_GAP_SIDE = 10  # pixels, the least side of a gap: what is narrower are dead columns
+_GAP_SHARE = 0.01  # of the frame, the least area of a gap
+_QUIET = 0.5  # roughness of bins without data, over that of the sky (8-bit images)
+_LOUD = 0.65  # roughness of bins with data
+_QUIET_BINS = 28  # the least area of a gap in an 8-bit image
+_FILLED = 0.8  # of its bounding box, that a gap in an 8-bit image fills
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
-_MOST = 64  # columns with such runs from which they are no dead columns but an empty part
+_MOST = 64  # columns with such runs from which they are no dead columns but a gap
 _STEP = 1.0  # noise sigmas by which the median of a bad column stands out from its neighbours
 _SPREAD = 1.9  # noise sigmas between the quartiles of the steps from column to column, of sky
-_BIN = 4  # pixels to a side of the bins in which trails are sought
-_ANGLES = 90  # directions in which they are sought
-_LENGTH = 40  # bins of a line that are free of sources, for the line to count
-_TRAIL = 9.0  # significance of a trail
-_CANDIDATES = 20  # lines of each band that are looked at closer
-_LIT = 1.0  # mean significance of the bins in each fifth of a trail
-_SOURCE = 4.0  # significance from which a bin belongs to a source, if it has it in two bands
 _FLAT = 0.02  # range of 3x3 pixels, in shares of their value, that is too small for a star
 _FLAT_PIXELS = 6  # such pixels side by side that make a saturated core
 _BRIGHT = 150.0  # noise sigmas from which a pixel may be saturated
@@ -42,28 +46,85 @@ _GALAXY = 15.0  # significance of the centre in the other bands from which there
 
 
 def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, bool]:
-    """The flags of one cutout, by the names in FLAGS.
+    """Return the flags of one cutout, by the names in FLAGS.
 
     flux: float32 (3, 256, 256), nanomaggies, bands g, r, z, finite;
     display: it is an imported 8-bit image, in which black skies and white cores are cut by
-    design: only the flags that do not rest on constant values can be set.
+    design, and JPEG has blurred what was constant.
     """
     flux = np.asarray(flux, np.float32)
     sky, noise = _sky(flux)
     level = (flux - sky) / noise
-    constant = _constant(flux)
+    bins = _bins(flux)
     flags = dict.fromkeys(FLAGS, False)
-    flags["flag_trail"] = _has_trail(level, constant)
-    flags["flag_off_band"] = _has_band_without_galaxy(level, noise)
     if display:
-        return flags
-    dead = _has_constant_columns(flux, level)
-    flags["flag_empty"] = not dead and bool((constant.mean(axis=(1, 2)) > _EMPTY_SHARE).any())
-    flags["flag_saturated"] = _has_saturated_star(level)
-    # the edge of an empty part and a star's bleed are no further defects
-    explained = flags["flag_empty"] or flags["flag_saturated"]
-    flags["flag_dead_columns"] = dead or (not explained and _has_column_edge(level))
+        gap, missing = _gaps_of_display(bins)
+        dead = False
+    else:
+        gap, missing = _gaps_of_flux(flux)
+        dead = not gap and _has_constant_columns(flux, level)
+        flags["flag_saturated"] = _has_saturated_star(level)
+    flags["flag_gap"], flags["flag_band_missing"] = gap, missing
+    flags["flag_off_band"] = _has_band_without_galaxy(level, noise)
+    light = _bins(level)
+    spread = 1.4826 * np.median(np.abs(light - ndimage.uniform_filter(light, (0, 5, 5))), axis=(1, 2), keepdims=True)
+    explained = gap or flags["flag_saturated"]
+    if not gap and not dead:
+        flags["flag_streak"], flags["flag_background_step"] = find_lines(light / np.maximum(spread, 0.05))
+    if not gap:
+        blocks = backgrounds(bins if display else bins / noise)
+        flags["flag_coloured_sky"] = is_coloured(blocks, display)
+        if not flags["flag_background_step"]:
+            flags["flag_glare"] = has_glare(blocks, display)
+    flags["flag_dead_columns"] = dead or (not display and not explained and not flags["flag_background_step"] and not flags["flag_streak"] and _has_column_edge(level))
     return flags
+
+
+def _bins(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of squares of pixels, (band, y / BIN, x / BIN)."""
+    rows = pixels.reshape(len(pixels), -1, BIN, pixels.shape[2]).mean(axis=2)
+    return rows.reshape(*rows.shape[:2], -1, BIN).mean(axis=3)
+
+
+def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return whether a band has a gap, and whether another band has data there."""
+    coarse = flux[:, ::BIN, ::BIN]
+    same = (coarse[:, 1:, 1:] == coarse[:, :-1, 1:]) & (coarse[:, 1:, 1:] == coarse[:, 1:, :-1])
+    if not same.any():
+        return False, False
+    constant = np.zeros(flux.shape, bool)
+    constant[:, 1:, 1:] = (flux[:, 1:, 1:] == flux[:, :-1, 1:]) & (flux[:, 1:, 1:] == flux[:, 1:, :-1])
+    masks = np.zeros(flux.shape, bool)
+    for band, mask in enumerate(constant):
+        if same[band].any():
+            inner = ndimage.uniform_filter(mask.astype(np.float32), _GAP_SIDE - 1) > 0.999
+            masks[band] = ndimage.binary_dilation(inner, iterations=_GAP_SIDE // 2, structure=np.ones((3, 3)))
+    areas = masks.mean(axis=(1, 2))
+    gap = areas > _GAP_SHARE
+    missing = masks.any(axis=0) & ~constant.all(axis=0) & ~masks.all(axis=0)
+    return bool(gap.any()), bool(gap.any() and missing.mean() > _GAP_SHARE)
+
+
+def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return the same of an 8-bit image: rectangles in which a band has no noise."""
+    change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
+    change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
+    typical = np.maximum(np.median(change, axis=(1, 2), keepdims=True), 0.1 / 255)
+    rough = ndimage.uniform_filter(np.minimum(change, 4 * typical), (0, 5, 5)) / typical
+    quiet = (rough < _QUIET) | _dark(bins)
+    gap = missing = False
+    for band in range(len(bins)):
+        groups, _ = ndimage.label(quiet[band])
+        for number, place in enumerate(ndimage.find_objects(groups), 1):
+            inside = ndimage.binary_fill_holes(groups[place] == number)
+            area = np.count_nonzero(inside)
+            if area < _QUIET_BINS or min(inside.shape) < 4 or area < _FILLED * inside.size:
+                continue
+            if area > 0.9 * bins[0].size: continue
+            gap = True
+            others = [np.median(rough[other][place][inside]) for other in range(len(bins)) if other != band]
+            missing |= max(others) > _LOUD
+    return gap, missing
 
 
 def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -83,15 +144,13 @@ def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.flo
     return levels, sigmas
 
 
-def _constant(flux: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels that equal others to the right and above exactly, the nearest and the fifth:
-    (3, 251, 251). The fifth, because small images blown up consist of squares of one value."""
-    here = flux[:, :-_FIFTH, :-_FIFTH]
-    equal = np.ones(here.shape, bool)
-    for apart in (1, _FIFTH):
-        equal &= here == flux[:, :-_FIFTH, apart : flux.shape[2] - _FIFTH + apart]
-        equal &= here == flux[:, apart : flux.shape[1] - _FIFTH + apart, :-_FIFTH]
-    return equal
+def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Bins in which a band is no brighter than its sky where both others are bright."""
+    above = bins - np.median(bins, axis=(1, 2), keepdims=True)
+    spread = 1.4826 * np.median(np.abs(above), axis=(1, 2), keepdims=True) + 0.5 / 255
+    significance = above / spread
+    others = np.stack([np.delete(significance, band, axis=0).max(axis=0) for band in range(len(bins))])
+    return (significance < 1) & (others > 8)
 
 
 def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32]) -> bool:
@@ -134,63 +193,6 @@ def _has_column_edge(level: NDArray[np.float32]) -> bool:
         if (leaps[band, part, column] > _STEP * wider).any():
             return True
     return False
-
-
-def _has_trail(level: NDArray[np.float32], constant: NDArray[np.bool_]) -> bool:
-    """A line across the frame in one band where the others show nothing (Radon transform).
-
-    Works on bins of 4 x 4 pixels, free of slow gradients, clipped so that no star makes a line.
-    Bins that two bands see belong to sources and do not count.
-    """
-    bins = (
-        level.reshape(len(level), level.shape[1] // _BIN, _BIN, -1, _BIN).mean(axis=4).mean(axis=2)
-    )
-    empty: NDArray[np.bool_] = np.pad(constant, ((0, 0), (0, _FIFTH), (0, _FIFTH)), mode="edge")
-    empty = np.any(empty.reshape(len(level), bins.shape[1], _BIN, -1, _BIN), axis=(2, 4))
-    spread = 1.4826 * np.median(np.abs(bins), axis=(1, 2), keepdims=True)
-    bins /= np.maximum(spread, 1e-6)
-    bins -= ndimage.uniform_filter(np.clip(bins, -3, 3), (1, 15, 15))
-    seen = bins > _SOURCE
-    lines = _lines(bins.shape[1])
-    for band in range(len(bins)):
-        free = ~(np.delete(seen, band, axis=0).any(axis=0) | empty[band]).ravel()
-        light = np.where(free, np.clip(bins[band].ravel(), -3, 3), 0)
-        lengths = lines @ free.astype(np.float32)
-        significance = np.where(
-            lengths >= _LENGTH, lines @ light / np.sqrt(np.maximum(lengths, 1)), 0
-        )
-        lines_found = np.flatnonzero(significance > _TRAIL)
-        brightest = lines_found[np.argsort(-significance[lines_found])][:_CANDIDATES]
-        if any(_is_lit_throughout(lines, line, light, free) for line in brightest):
-            return True
-    return False
-
-
-def _is_lit_throughout(
-    lines: sparse.csr_array, line: int, light: NDArray[np.float32], free: NDArray[np.bool_]
-) -> bool:
-    """Whether each fifth of a line is bright: a galaxy's halo, which one band may see farther out
-    than the others, fades towards the ends."""
-    size = int(np.sqrt(lines.shape[1]))
-    places = lines.indices[lines.indptr[line] : lines.indptr[line + 1]]
-    y, x = np.divmod(places, size)
-    places = places[np.lexsort((x, y)) if np.ptp(y) > np.ptp(x) else np.lexsort((y, x))]
-    return min(part.mean() for part in np.array_split(light[places[free[places]]], 5)) > _LIT
-
-
-@lru_cache(maxsize=2)
-def _lines(size: int) -> sparse.csr_array:
-    """Which bins lie on which line: (lines, size * size), a line for each angle and offset."""
-    y, x = (np.mgrid[:size, :size] - (size - 1) / 2).reshape(2, -1)
-    offsets = int(np.ceil(size * np.sqrt(2))) + 1
-    rows = []
-    for number, angle in enumerate(np.arange(_ANGLES) * np.pi / _ANGLES):
-        offset = np.round(x * np.cos(angle) + y * np.sin(angle)).astype(int) + offsets // 2
-        rows.append(number * offsets + offset)
-    row = np.concatenate(rows)
-    column = np.tile(np.arange(size * size), _ANGLES)
-    ones = np.ones(len(row), np.float32)
-    return sparse.csr_array((ones, (row, column)), shape=(_ANGLES * offsets, size * size))
 
 
 def _has_saturated_star(level: NDArray[np.float32]) -> bool:
