@@ -1,7 +1,9 @@
 """List the good images: walk the image folders, check every file, write train.txt.
 
-A file is good when it is readable, finite, 3x256x256, with signal in every band, and not a second
-image of the same position in the same survey. Every refusal has a reason in rejected.csv.
+A file is good when it is readable, finite, 3x256x256, of a known unit, with signal in every band,
+and not a second image of the same position in the same survey. Every refusal has a reason in
+rejected.csv. Files that state no unit are taken to be in nanomaggies, and questioned where their
+noise is far from any survey's.
 
 Reads:  images/decals/, every folder of images/ where there is none, or the constant `folders`
 Writes: train.txt (a path a line, relative to the run), rejected.csv (path, reason)
@@ -20,6 +22,7 @@ import numpy as np
 from VAE_model import parallel
 from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
 from VAE_model.files import atomic, list_files, write_text
+from VAE_model.flux_units import doubt, noise_ratio
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import close_pairs
 from VAE_model.stage import Problem, Stage, start
@@ -41,14 +44,16 @@ class Config:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What reading one file gave: a position, a survey and the share of pixels that are exactly
-    zero (to a hundredth), or the reason of its refusal."""
+    """What reading one file gave: a position, a survey, the share of pixels that are exactly zero
+    (to a hundredth), and the noise in terms of a survey's where the file states no unit (NaN where
+    it does), or the reason of its refusal."""
 
     ra: float = float("nan")
     dec: float = float("nan")
     survey: str = ""
     reason: str = ""
     empty: float = 0.0
+    noise_ratio: float = float("nan")
 
 
 def check(path: Path) -> Verdict:
@@ -58,7 +63,8 @@ def check(path: Path) -> Verdict:
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
     empty = round(1 - np.count_nonzero(cutout.flux) / cutout.flux.size, 2)
-    return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty)
+    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux)
+    return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty, noise_ratio=ratio)
 
 
 def image_folders(config: Config, run: Run) -> list[Path]:
@@ -147,9 +153,12 @@ def main(config: Config) -> None:
     ):
         csv.writer(stream).writerows([("path", "reason"), *refused])
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
-        print(f"  refused {count:,}: {reason}")
+        sizes = reason in ("wrong shape", "wrong bands")
+        print(f"  refused {count:,}: {reason}" + " (data/import_images.py brings it in)" * sizes)
     surveys = Counter(v.survey for v, r in zip(verdicts, reasons, strict=True) if not r)
     print(f"  good {len(good):,} of {len(paths):,}", dict(surveys))
+    if question := doubt([v.noise_ratio for v, r in zip(verdicts, reasons, strict=True) if not r]):
+        print(f"  {question}")
     if not good:
         raise Problem(f"no good image among {len(paths)} files: see {run.show(run.rejected)}")
     write_text(run.train_txt, "".join(f"{name}\n" for name in good))

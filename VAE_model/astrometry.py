@@ -3,6 +3,7 @@
 Pixel coordinates here count from 1 at the centre of the first pixel, as in FITS headers.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 
@@ -13,6 +14,11 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 _NOWHERE = (float("nan"), float("nan"))
+_HIGHER_AXIS = re.compile(
+    r"(?:NAXIS|CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)[3-9]|"
+    r"(?:CD|PC)(?:[3-9]_\d|\d_[3-9])|PC00(?:[3-9]00\d|\d00[3-9])|P[VS][3-9]_\d+"
+)
+_FRAMES = ("ICRS", "FK5", "FK4", "FK4-NO-E")
 
 
 def position_at(header: fits.Header, x: float, y: float) -> tuple[float, float]:
@@ -72,6 +78,25 @@ def pixel_scale(header: fits.Header, x: float, y: float) -> float:
     return 3600 * float(np.sqrt(abs(handedness(cards)))) if cards else float("nan")
 
 
+def same_place(
+    header: fits.Header, other: fits.Header, x: NDArray, y: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return the pixels of another image that show what pixels (x, y) of an image show.
+
+    None where one of the headers has no usable WCS.
+    """
+    sky, wcs = _sky(header, x, y), _celestial(other)
+    if sky is None or wcs is None:
+        return None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            there = wcs.world_to_pixel(sky)
+        except Exception:  # distortions that cannot be inverted
+            return None
+    return there[0] + 1.0, there[1] + 1.0
+
+
 def handedness(cards: Mapping[str, str | float]) -> float:
     """Determinant of the CD matrix: negative on the sky as seen, positive where it is mirrored."""
     xx, xy, yx, yy = (float(cards[f"CD{i}_{j}"]) for i in (1, 2) for j in (1, 2))
@@ -100,19 +125,49 @@ def _centred_there(header: fits.Header, x: float, y: float) -> bool:
     )
 
 
-def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
-    """Positions of pixels in ICRS; None where the header has no usable celestial WCS."""
+def _celestial(header: fits.Header) -> WCS | None:
+    """The WCS of the first two axes; None where they are not on the sky."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            wcs = WCS(header).celestial
-            if wcs.naxis != 2:
-                return None
-            sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
+            wcs = WCS(_of_two_axes(header)).celestial
         except Exception:  # on a mangled header astropy and wcslib raise nearly anything
+            return None
+    return wcs if wcs.naxis == 2 else None
+
+
+def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
+    """Positions of pixels in ICRS; None where the header has no usable celestial WCS."""
+    wcs = _celestial(header)
+    if wcs is None:
+        return None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
+        except Exception:
             return None
     on_the_sky = np.isfinite(sky.ra.deg).all() and np.isfinite(sky.dec.deg).all()
     return sky if on_the_sky else None
+
+
+def _of_two_axes(header: fits.Header) -> fits.Header:
+    """The header of one plane of a cube: SIP and TPV are defined for two axes only, and a third,
+    of bands or wavelengths, says nothing of the sky. A RADESYS that no standard knows is mended or
+    left out."""
+    frame = str(_on_card(header, "RADESYS") or _on_card(header, "RADECSYS") or "").strip()
+    higher = [keyword for keyword in header if _HIGHER_AXIS.fullmatch(keyword)]
+    if not higher and frame in ("", *_FRAMES):
+        return header
+    header = header.copy()
+    for keyword in {*higher, "WCSAXES", "RADESYS", "RADECSYS"} & set(header):
+        header.remove(keyword, remove_all=True)
+    if "NAXIS" in header:
+        header["NAXIS"] = 2
+    frame = {"J2000": "FK5", "B1950": "FK4"}.get(frame.upper(), frame.upper())
+    if frame in _FRAMES:
+        header["RADESYS"] = frame
+    return header
 
 
 def _project(

@@ -1,7 +1,7 @@
 """Writing a cutout as the Legacy Surveys' cutout service does: 792,000 bytes of FITS.
 
 One header block, then 3 x 256 x 256 big-endian float32. The keys and their order are those of
-the service's own files (DR9), so that a simulated or imported cutout reads like a real one.
+the service's own files (since 2023-06), so that an imported cutout reads like a real one.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def write_cutout(
     header = fits.Header()
     header["SURVEY"] = survey
     header["VERSION"] = release
-    header["IMAGETYP"] = "image"
+    header["IMAGETYP"] = "IMAGE"
     header["BANDS"] = BANDS
     for number, band in enumerate(BANDS):
         header[f"BAND{number}"] = band
@@ -54,8 +54,8 @@ def write_cutout(
         wcs = tangent_plane(ra, dec, pixel_scale)
     for keyword, value in (wcs or {}).items():
         header[keyword] = value
-    header["IMAGEW"] = float(SIZE)
-    header["IMAGEH"] = float(SIZE)
+    header["IMAGEW"] = SIZE
+    header["IMAGEH"] = SIZE
     for keyword, value in (cards or {}).items():
         header[keyword] = value
     hdu = fits.PrimaryHDU(np.ascontiguousarray(flux, dtype=">f4"), header)

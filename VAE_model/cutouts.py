@@ -1,7 +1,7 @@
 """One cutout on disk: reading it, and refusing what is no galaxy image, with a reason.
 
 A cutout is 3x256x256 float32 nanomaggies, (band, y, x), bands g, r, z, whichever way the FITS
-file spells it (see VAE_model.frames).
+file spells it (see VAE_model.frames), and whatever its unit is (see VAE_model.flux_units).
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from VAE_model.astrometry import checked_position, number_on_card, position_at
+from VAE_model.flux_units import DISPLAY
 from VAE_model.frames import BANDS, BadCutout, read_frame
 from VAE_model.sky import position_of_name
 from VAE_model.surveys import survey_of
@@ -20,8 +21,6 @@ SIZE = 256  # pixels
 PIXEL_SCALE = 0.262  # arcsec per pixel
 SHAPE = (len(BANDS), SIZE, SIZE)
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
-
-DISPLAY = "display"  # BUNIT and VERSION of imported 8-bit images, which are not calibrated
 
 # Header cards of a position that came with the image, not with its WCS: degrees of its centre.
 GIVEN_RA, GIVEN_DEC = "GIVENRA", "GIVENDEC"
@@ -39,7 +38,8 @@ class Cutout:
     """flux: float32 (3, 256, 256), nanomaggies (display units for `display`), bands g, r, z;
     ra, dec: degrees of the image centre, NaN where the file does not say;
     survey: a name in VAE_model.surveys, or unknown, by VERSION;
-    display: True for imported 8-bit images."""
+    display: True for imported 8-bit images; unit: of the file, nanomaggy where flux was converted,
+    empty where the file does not say."""
 
     flux: NDArray[np.float32]
     ra: float
@@ -47,20 +47,22 @@ class Cutout:
     survey: str
     release: str
     display: bool = False
+    unit: str = ""
 
 
 def read_cutout(path: Path) -> Cutout:
     """Read and check one cutout.
 
     Raises BadCutout with the reason: unreadable, truncated, not an image, wrong shape,
-    wrong bands, non-finite, implausible flux, band without signal.
+    wrong bands, unknown unit, non-finite, implausible flux, band without signal.
     """
     path = Path(path)
     frame = read_frame(path, SIZE, _MOST_BYTES)
     check_flux(frame.flux)
     ra, dec = _centre(frame.header, path)
     release = frame.release
-    return Cutout(frame.flux, ra, dec, survey_of(release), release, frame.unit == DISPLAY)
+    display = frame.unit == DISPLAY
+    return Cutout(frame.flux, ra, dec, survey_of(release), release, display, frame.unit)
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:
@@ -75,7 +77,7 @@ def check_flux(flux: NDArray[np.float32]) -> None:
     if most > _BRIGHTEST:
         raise BadCutout(
             f"implausible flux: {most:.3g} nanomaggies in a pixel, more than {_BRIGHTEST:,.0f}: "
-            "damaged, or other units"
+            "damaged, or other units (set BUNIT or MAGZERO, or import with --unit)"
         )
     for band, plane, low, high in zip(BANDS, flux, lowest, highest, strict=True):
         empty = 1 - np.count_nonzero(plane) / plane.size

@@ -18,7 +18,7 @@ from VAE_model.splits import SHARES
 
 SPLIT = "split"  # the column that says on which side an image is
 MOST_ANSWERS = 20  # different values of a column, above which it is a measurement and no label
-_NO_LABELS = ("path", "iauname", "ra", "dec", SPLIT)
+_NO_LABELS = ("path", "iauname", "ra", "dec", "pixel_scale", "enlarged", SPLIT)
 
 
 def columns_of(run: Run) -> list[str]:

@@ -1,14 +1,17 @@
 """Bring your own images: any folder of FITS, JPEG or PNG becomes cutouts that the pipeline takes.
 
-FITS frames keep their flux (nanomaggies are flux per pixel: a resampled image has the same sum)
-and their WCS. JPEG and PNG are images for display: red, green, blue become bands z, r, g from 0
-to 1, marked BUNIT = 'display', so that no later stage takes them for calibrated flux. Nothing is
-ever mirrored or transposed. A table's columns travel along, matched by file name or iauname.
+FITS frames become nanomaggies (BUNIT and the header's zero point, docs/DATA.md) and keep their WCS.
+JPEG, PNG, TIFF, WebP, GIF and BMP are images for display: red, green, blue become bands z, r, g
+from 0 to 1, marked BUNIT = 'display', so that no later stage takes them for calibrated flux.
+Images of 32 pixels and more are reduced or enlarged to 256, flux conserved. Nothing is ever
+mirrored or transposed. A table's columns travel along, matched by file name or iauname; a table
+with columns g, r, z that name files joins one file per band.
 
 Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable) with a column
         file, path, name or iauname, and perhaps ra, dec (degrees) and labels
 Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason), labels.parquet
-        (path, iauname, ra, dec and the table's other columns; of all imports of the run)
+        (path, iauname, ra, dec, pixel_scale (arcsec, of the cutout), enlarged (pixels of the
+        cutout per original pixel), the table's other columns; of all imports of the run)
 
 Example: python data/import_images.py --folder ~/galaxies --table ~/galaxies.csv --run data/own
 """
@@ -23,10 +26,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from astropy.io import fits
 
 from VAE_model import parallel
 from VAE_model.files import atomic, list_files, read_parquet, write_parquet
+from VAE_model.flux_units import UnknownUnit, conversion, doubt
+from VAE_model.frames import Reading
 from VAE_model.imports import tables
+from VAE_model.imports.band_files import band_columns, match, names_of_rows
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
@@ -46,6 +53,14 @@ class Config:
     mode: Literal["resample", "crop", "scale"] = "resample"
     """resample: the whole frame (its central square) to 256 pixels; crop: the central 256 pixels
     as they are; scale: to 0.262 arcsec a pixel, then the central 256 (FITS with a WCS only)."""
+    bands: str = ""
+    """Planes of FITS files that become g, r and z, by name or by number from 0: gri, 210; two (01):
+    the first, the mean of both, the second; one: the same three times. None: the bands g, r, z."""
+    unit: str = ""
+    """Unit of FITS images in place of BUNIT: maggy, uJy, MJy/sr, counts; display: no flux, each
+    plane scaled from its sky less 3 sigma (0) to its brightest thousandth (1)."""
+    zero_point: float | None = None
+    """AB magnitude of 1 in FITS images, in place of the header's."""
     workers: int = 0
     """Processes that convert images; 0: one a core."""
 
@@ -53,17 +68,29 @@ class Config:
 Rows = list[int | str | None]  # of each image: its row in the table, or why none, or no table
 
 
-def plan(files: list[str], rows: Rows, config: Config, table: pd.DataFrame | None) -> list[Job]:
-    """A job an image; `files` are their paths in the folder."""
+def plan(
+    images: list[str],
+    planes: list[dict[str, str]] | None,
+    rows: Rows,
+    config: Config,
+    table: pd.DataFrame | None,
+) -> list[Job]:
+    """A job an image. images: their paths in the folder; planes: the file of each band of each."""
     folder, target = ROOT / config.folder, Run(config.run).images(config.name)
+    reading = Reading(re.sub(r"[\s,]", "", config.bands), config.unit, config.zero_point)
     positions = np.empty((0, 2))
     if placed := table is not None and "ra" in table:
         positions = table[["ra", "dec"]].to_numpy(float)
     nowhere = (float("nan"), float("nan"))
     jobs = []
-    for file, name, row in zip(files, target_names(files), rows, strict=True):
+    for number, (file, name) in enumerate(zip(images, target_names(images), strict=True)):
+        row = rows[number]
         ra, dec = positions[row] if placed and isinstance(row, int) else nowhere
-        jobs.append(Job(folder / file, target / name, config.mode, float(ra), float(dec)))
+        apart = planes[number].items() if planes else ()
+        files = tuple((band, folder / path) for band, path in apart)
+        source = files[0][1] if files else folder / file
+        place = (source, target / name, config.mode, float(ra), float(dec))
+        jobs.append(Job(*place, reading, files))
     return jobs
 
 
@@ -72,6 +99,15 @@ def check_config(config: Config, run: Run) -> None:
     folder, target = ROOT / config.folder, run.images(config.name)
     if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", config.name):
         raise Problem(f"--name {config.name!r} is no folder's name: use letters, digits, . _ + -")
+    if not re.fullmatch(r"(?:[A-Za-z0-9][\s,]*){0,3}", config.bands):
+        raise Problem(f"--bands {config.bands!r}: give one, two or three letters or digits, as gri")
+    try:
+        zero_point = 25.0 if config.zero_point is None else config.zero_point
+        conversion(fits.Header(), fits.Header(), lambda: 1.0, config.unit, zero_point)
+    except UnknownUnit:
+        raise Problem(
+            f"--unit {config.unit!r} is no flux density: give maggy, uJy, MJy/sr, counts, display"
+        ) from None
     if not folder.is_dir():
         raise Problem(f"{run.show(folder)} is no folder: say with --folder where the images are")
     if target.resolve().is_relative_to(folder.resolve()):
@@ -95,7 +131,8 @@ def check_targets(jobs: list[Job]) -> None:
 def label_table(
     run: Run, jobs: list[Job], outcomes: list[Outcome], rows: Rows, table: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """A row an imported image: path, iauname, ra, dec and the other columns of the table."""
+    """A row an imported image: path, iauname, ra, dec, pixel_scale, enlarged, and the other
+    columns of the table; one of the table's that has such a name gets the ending _of_table."""
     good = [i for i, outcome in enumerate(outcomes) if not outcome.reason]
     paths = [jobs[i].target.relative_to(run.folder) for i in good]
     positions = [(outcomes[i].ra, outcomes[i].dec) for i in good]
@@ -106,10 +143,13 @@ def label_table(
         for path, (ra, dec) in zip(paths, positions, strict=True)
     ]
     labels.insert(1, "iauname", names)
+    for column in ("pixel_scale", "enlarged"):
+        labels[column] = [getattr(outcomes[i], column) for i in good]
     if table is None:
         return labels
     taken = table.reindex([rows[i] if rows[i] is not None else -1 for i in good])
     taken = taken.reset_index(drop=True)
+    taken = taken.rename(columns={c: f"{c}_of_table" for c in ("pixel_scale", "enlarged")})
     if "iauname" in taken:
         labels["iauname"] = taken["iauname"].fillna(labels["iauname"])
     return labels.join(taken.drop(columns=labels.columns, errors="ignore"))
@@ -161,14 +201,30 @@ def report(
             f"  table: {matched:,} rows have an image, {len(table) - matched:,} have none; "
             f"{rows.count(None):,} images have no row"
         )
+    enlarged = [outcome.enlarged for outcome in good if outcome.enlarged > 1]
+    left_out = Counter(outcome.left_out for outcome in good if outcome.left_out)
     remarks = {
         "have no position": sum(np.isnan(outcome.ra) for outcome in good),
         "are not square: the central square was taken": sum(outcome.cut for outcome in good),
         "are mirrored on the sky by their WCS, and stay so": sum(o.mirrored for o in good),
+        "were converted to nanomaggies": sum(outcome.converted for outcome in good),
+        **{f"lost their bands {bands}: only g, r, z are taken": n for bands, n in left_out.items()},
+        "do not name their bands: taken as g, r, z in this order (--bands 210 turns it round)": sum(
+            outcome.unnamed for outcome in good
+        ),
+        "are grey: all three bands are the same, and colours mean nothing": sum(
+            outcome.grey for outcome in good
+        ),
+        f"were enlarged, up to {max(enlarged, default=1):.3g} times (column enlarged): their "
+        "latents lack the finest structure, compare them with images of the same resolution": len(
+            enlarged
+        ),
     }
     for remark, count in remarks.items():
         if count:
             print(f"  {count:,} {remark}")
+    if question := doubt([outcome.noise_ratio for outcome in good]):
+        print(f"  {question}")
 
 
 def main(config: Config) -> None:
@@ -187,10 +243,17 @@ def main(config: Config) -> None:
     images = [file for file in files if file.lower().endswith(ENDINGS)]
     if not images:
         raise Problem(f"{run.show(folder)} holds no image: FITS, JPEG and PNG are taken")
+    unused: list[str] = []
+    planes: list[dict[str, str]] | None = None
     rows: Rows = [None] * len(images)
-    if table is not None:
+    if table is not None and (columns := band_columns(table)):
+        matched, unused = match(images, table, columns)
+        planes = [{} if isinstance(row, str) else row for row in matched]
+        rows = [row if isinstance(row, str) else at for at, row in enumerate(matched)]
+        images = names_of_rows(table, columns)
+    elif table is not None:
         rows = tables.rows_of_files(images, table)
-    jobs = plan(images, rows, config, table)
+    jobs = plan(images, planes, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)
     clear = [job for job, row in zip(jobs, rows, strict=True) if not isinstance(row, str)]
@@ -203,6 +266,7 @@ def main(config: Config) -> None:
         if not file.lower().endswith(ENDINGS)
         and not (table_path and (folder / file).samefile(table_path))
     ]
+    refused += [(file, "no row: the table names it as the file of no band") for file in unused]
     write_refused(run.import_refused(config.name), refused)
     report(outcomes, refused, rows, table)
     labels = label_table(run, jobs, outcomes, rows, table)

@@ -39,13 +39,13 @@ def flux() -> np.ndarray:
 def write_planes(path: Path, flux: np.ndarray, invvar: bool = True, **keys: str) -> None:
     """The layout of the cutout service with &invvar: an HDU a band, its inverse variance next."""
     primary = fits.PrimaryHDU()
-    primary.header.update(SURVEY="DECaLS", VERSION="DR9-south", IMAGETYP="image")
+    primary.header.update(SURVEY="DECaLS", VERSION="DR9-south", IMAGETYP="IMAGE")
     hdus = fits.HDUList([primary])
     for band, plane in zip("grz", flux, strict=True):
-        header = fits.Header({"BAND": band, "IMAGETYP": "image", **keys})
+        header = fits.Header({"BAND": band, "IMAGETYP": "IMAGE", **keys})
         hdus.append(fits.ImageHDU(plane, header))
         if invvar:
-            header = fits.Header({"BAND": band, "IMAGETYP": "invvar"})
+            header = fits.Header({"BAND": band, "IMAGETYP": "INVVAR"})
             hdus.append(fits.ImageHDU(np.ones_like(plane), header))
     hdus.writeto(path)
 
@@ -70,6 +70,7 @@ def test_a_written_cutout_is_like_the_services_own(tmp_path, flux):
     assert (header["SURVEY"], header["VERSION"], header["BANDS"]) == ("DECaLS", "DR9-north", "grz")
     assert [header[f"BAND{i}"] for i in range(3)] == ["g", "r", "z"]
     assert (header["CRPIX1"], header["CRPIX2"], header["IMAGEW"]) == (128.5, 128.5, 256)
+    assert header["IMAGETYP"] == "IMAGE" and isinstance(header["IMAGEW"], int)
     assert -header["CD1_1"] == pytest.approx(PIXEL_SCALE / 3600, rel=1e-12)
     assert header["CD2_2"] == pytest.approx(PIXEL_SCALE / 3600, rel=1e-12)
     assert os.listdir(tmp_path) == ["a.fits"]
@@ -149,6 +150,75 @@ def test_a_plane_a_band_with_or_without_inverse_variance(tmp_path, flux, invvar)
     cutout = read_cutout(tmp_path / "10.5_-3.25.fits")
     np.testing.assert_array_equal(cutout.flux, flux)
     assert (cutout.ra, cutout.dec, cutout.survey) == (10.5, -3.25, "decals")
+
+
+def test_the_services_file_with_its_other_planes(tmp_path, flux):
+    """As legacysurvey/imagine writes it since 2023-06, with &invvar and &maskbits."""
+    write_cutout(tmp_path / "a.fits", flux, RA, DEC)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        for words in ("INVVAR", "MASKBITS"):
+            other = fits.ImageHDU(np.ones_like(flux), hdus[0].header.copy())
+            other.header["IMAGETYP"] = words
+            hdus.append(other)
+        hdus.writeto(tmp_path / "b.fits")
+        hdus[0:1][0].header["IMAGETYP"] = "INVVAR"
+        hdus.writeto(tmp_path / "c.fits")
+    cutout = read_cutout(tmp_path / "b.fits")
+    np.testing.assert_array_equal(cutout.flux, flux)
+    assert (cutout.ra, cutout.dec, cutout.survey) == (RA, DEC, "decals")
+    assert reason(tmp_path / "c.fits") == "not an image: the header says 'INVVAR' (IMAGETYP)"
+
+
+def test_the_services_subimages_lie_by_brick_and_band(tmp_path, flux):
+    """Planes of one brick belong together; a second brick has planes of the same shape."""
+    hdus = [fits.PrimaryHDU()]
+    for brick, factor in (("1547p465", 1), ("1550p465", 7)):
+        for number, band in enumerate("grz"):
+            for words, plane in (("image", factor * flux[number]), ("invvar", flux[0] * 0 + 1)):
+                keys = {"BRICK": brick, "BRICK_X0": 12, "BRICK_Y0": 34, "BAND": band}
+                hdus.append(fits.ImageHDU(plane, fits.Header({**keys, "IMAGETYP": words})))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read_cutout(tmp_path / "a.fits").flux, flux)
+
+
+IMAGES = (
+    "IMAGE", "image", "object", "Light Frame", "science", "coadd", "SCI", "", "imagery", "unmasked",
+    "bias-subtracted", "Flat fielded", "psf-matched coadd", "inverse variance weighted mean",
+    "16 bits", "Exposure", "high quality image",
+)  # fmt: skip
+NO_IMAGES = (
+    "INVVAR", "ivar", "Inverse Variance", "weight", "WHT", "WeightMap", "mask", "MASKBITS", "bits",
+    "DQ", "flags", "model", "MODEL_G", "Residual map", "resid", "psf", "PSF", "chi2", "depth",
+    "galdepth", "nexp", "exposure count", "exptime", "Bias Frame", "DARK", "dome flat", "skyflat",
+    "ERR", "VAR_POISSON", "UNCERT", "segmentation", "bad pixel mask",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("keyword", ["IMAGETYP", "EXTNAME"])
+def test_the_kind_of_image_is_free_text(tmp_path, flux, keyword):
+    """Only words that say that it is no image leave one out, in whichever HDU it lies."""
+    small = flux[:, 96:160, 96:160]
+    for words in IMAGES:
+        header = fits.Header({keyword: words} if words else {})
+        fits.PrimaryHDU(small, header).writeto(tmp_path / "a.fits", overwrite=True)
+        np.testing.assert_array_equal(read_frame(tmp_path / "a.fits").flux, small, words)
+    for words in NO_IMAGES:
+        header = fits.Header({keyword: words})
+        hdus = [fits.PrimaryHDU(-small, header), fits.ImageHDU(small, name="SCI")]
+        fits.HDUList(hdus).writeto(tmp_path / "a.fits", overwrite=True)
+        np.testing.assert_array_equal(read_frame(tmp_path / "a.fits").flux, small, words)
+        fits.HDUList(hdus[:1]).writeto(tmp_path / "a.fits", overwrite=True)
+        with pytest.raises(BadCutout, match="not an image: the header says"):
+            read_frame(tmp_path / "a.fits")
+
+
+def test_an_empty_primary_header_speaks_for_the_extensions(tmp_path, flux):
+    primary = fits.PrimaryHDU(header=fits.Header({"IMAGETYP": "flat"}))
+    fits.HDUList([primary, fits.ImageHDU(flux)]).writeto(tmp_path / "a.fits")
+    assert reason(tmp_path / "a.fits") == "not an image: the header says 'flat' (IMAGETYP)"
+    image = fits.ImageHDU(flux, fits.Header({"IMAGETYP": "object"}))
+    fits.HDUList([primary, image]).writeto(tmp_path / "b.fits")
+    np.testing.assert_array_equal(read_cutout(tmp_path / "b.fits").flux, flux)
 
 
 def test_planes_are_ordered_by_band_not_by_place(tmp_path, flux):

@@ -78,6 +78,54 @@ def test_each_input_pixel_is_shared_out_completely(pixels):
     assert weights.min() == 0 and np.count_nonzero(weights) <= pixels + SIZE
 
 
+@pytest.mark.parametrize("side", [32, 64, 69, 88, 200])
+def test_an_enlarged_frame_is_linear_between_pixels(side):
+    """No flux comes or goes, nothing overshoots, a slope stays a slope, and there are no blocks."""
+    flux, where = sky(side, side), Window(0, 0, side / SIZE)
+    large = regrid(flux, where)
+    np.testing.assert_allclose(large.sum((1, 2)), flux.sum((1, 2), dtype=float), rtol=1e-5)
+    brightness = large / where.step**2
+    for after, before in zip(brightness, flux, strict=True):
+        assert before.min() - 1e-6 <= after.min() < after.max() <= before.max() + 1e-6
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    slope = regrid(np.stack([x, y, 2 * x - y]) + 100, where, mean=True)
+    inner = slice(SIZE // side + 1, -SIZE // side - 1)
+    v, u = (np.mgrid[:SIZE, :SIZE] + 0.5) * where.step - 0.5
+    for plane, right in zip(slope, (u, v, 2 * u - v), strict=True):
+        np.testing.assert_allclose(plane[inner, inner], right[inner, inner] + 100, rtol=1e-4)
+
+
+def test_enlarging_leaves_missing_data_missing():
+    flux = sky(64, 64) + 5
+    flux[0, 20:40, 10:30] = 0
+    large = regrid(flux, Window(0, 0, 0.25))
+    hole = np.zeros((SIZE, SIZE), bool)
+    hole[80:160, 40:120] = True
+    assert (large[0][hole] == 0).all() and (large[0][~hole] > 0.2).all()
+    np.testing.assert_allclose(large.sum((1, 2)), flux.sum((1, 2), dtype=float), rtol=1e-5)
+    black = regrid(flux, Window(0, 0, 0.25), mean=True)[0]  # black is a brightness, not a gap
+    assert (np.abs(np.diff(black[:, 80])) < 0.3 * 5).all() and black[120, 80] == 0
+
+
+def test_a_frame_almost_of_the_right_scale_is_not_blurred():
+    flux = sky(SIZE, SIZE)
+    same = regrid(flux, Window(1e-4, 1e-4, 1 - 1e-6))
+    np.testing.assert_allclose(same, flux, atol=1e-3)
+
+
+def test_a_small_picture_is_enlarged_smoothly(tmp_path):
+    """As of EFIGI (88 pixels), GalaxyMNIST (64), Galaxy10 SDSS (69)."""
+    for side in (64, 69, 88):
+        y, x = np.mgrid[:side, :side] - (side - 1) / 2
+        light = 250 * np.exp(-(x**2 + (1.7 * y) ** 2) / (side / 4) ** 2)
+        Image.fromarray(np.stack([light] * 3, -1).astype(np.uint8)).save(tmp_path / "a.png")
+        assert not import_one(tmp_path / "a.png").reason
+        plane = read_cutout(written(tmp_path / "a.png")).flux[1]
+        v, u = (np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) * side / SIZE
+        right = 250 / 255 * np.exp(-(u**2 + (1.7 * v) ** 2) / (side / 4) ** 2)
+        assert np.abs(plane - right).max() < 0.02
+
+
 @pytest.mark.parametrize("side", [100, 225, 424, 777])
 def test_flux_is_conserved(tmp_path, side):
     flux = sky(side, side)
@@ -243,8 +291,12 @@ def test_each_refusal_has_its_reason(tmp_path):
     def of(name: str) -> str:
         return import_one(tmp_path / name).reason
 
-    write_frame(tmp_path / "psf.fits", sky(63, 63))
-    assert of("psf.fits") == "not a cutout: planes of 63 x 63 pixels, smaller than a galaxy frame"
+    write_frame(tmp_path / "tiny.fits", sky(31, 40))
+    assert of("tiny.fits") == "not a cutout: planes of 31 x 40 pixels, fewer than 32 on a side"
+    y, x = np.mgrid[:63, :63] - 31
+    psf = (1 + (x**2 + y**2) / 9) ** -2.5
+    write_frame(tmp_path / "psf.fits", np.stack([psf / psf.sum()] * 3).astype(np.float32))
+    assert of("psf.fits").startswith("not a cutout: a PSF, as each plane has a sum of 1 and its")
     write_frame(tmp_path / "short.fits", sky(300, 300))
     os.truncate(tmp_path / "short.fits", 500_000)
     assert of("short.fits").startswith("truncated: ")
@@ -258,8 +310,8 @@ def test_each_refusal_has_its_reason(tmp_path):
     assert of("text.jpg") == "not an image: neither JPEG nor PNG inside"
     Image.new("RGB", (9000, 8000)).save(tmp_path / "huge.png")
     assert of("huge.png") == "too large: more than 32 megapixels"
-    Image.new("RGB", (64, 200)).save(tmp_path / "thumb.png")
-    assert of("thumb.png") == "not a cutout: 200 x 64 pixels, smaller than a galaxy frame"
+    Image.new("RGB", (31, 200)).save(tmp_path / "thumb.png")
+    assert of("thumb.png") == "not a cutout: 200 x 31 pixels, fewer than 32 on a side"
     Image.fromarray(np.zeros((300, 300), np.uint16)).save(tmp_path / "deep.png")
     assert of("deep.png").startswith("unreadable: pixels of type I;16")
     Image.new("RGB", (300, 300), "navy").save(tmp_path / "plain.png")

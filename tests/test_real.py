@@ -72,7 +72,7 @@ def test_the_truncated_file_and_the_psf_are_refused_with_their_reasons(real_run)
             "truncated: 1,386,164 of 2,157,312 bytes of data are there"
         ),
         "decals_59.1067_-30.4848_psf.fits": (
-            "not a cutout: planes of 63 x 63 pixels, smaller than a galaxy frame"
+            "not a cutout: a PSF, as each plane has a sum of 1 and its peak in the middle"
         ),
     }
 

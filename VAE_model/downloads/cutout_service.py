@@ -116,10 +116,12 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
     middle = (size + 1) / 2
     expected = {
         b"SIMPLE": "T", b"BITPIX": "-32", b"NAXIS": "3", b"NAXIS1": str(size),
-        b"NAXIS2": str(size), b"NAXIS3": str(len(BANDS)), b"BANDS": BANDS, b"IMAGETYP": "image",
+        b"NAXIS2": str(size), b"NAXIS3": str(len(BANDS)), b"BANDS": BANDS,
         b"CTYPE1": "RA---TAN", b"CTYPE2": "DEC--TAN", b"END": "",
     }  # fmt: skip
     if not body.startswith(_SIGNATURE) or any(cards.get(k) != v for k, v in expected.items()):
+        return False
+    if cards.get(b"IMAGETYP", "").upper() != "IMAGE":  # in small letters before 2023-06
         return False
     if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND"}:
         return False

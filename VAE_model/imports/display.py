@@ -1,4 +1,7 @@
-"""Colour images for display, JPEG and PNG, as bands: not flux, but brightness from 0 to 1."""
+"""Images for display as bands: not flux, but brightness from 0 to 1.
+
+JPEG, PNG, TIFF, WebP, GIF and BMP in colour or grey, and FITS planes whose numbers are no flux.
+"""
 
 import warnings
 from pathlib import Path
@@ -9,26 +12,30 @@ from PIL import Image, ImageOps
 
 from VAE_model.frames import SMALLEST, BadCutout
 
-ENDINGS = (".jpg", ".jpeg", ".png")
+ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 MOST_PIXELS = 32_000_000  # which take some 600 MB on the way, however small the file
-_MODES = ("RGB", "RGBA", "L", "LA", "P")  # 8 bits a channel
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP")
+_SEE_THROUGH = ("RGBA", "RGBa", "LA", "La", "PA")
+_MODES = ("RGB", "RGBX", "L", "P", "CMYK", "YCbCr", *_SEE_THROUGH)  # 8 bits a channel
+_GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_display(path: Path) -> NDArray[np.float32]:
-    """float32 (3, y, x) in 0..1, bands g, r, z out of blue, green, red.
+    """Return float32 (3, y, x) in 0..1, bands g, r, z out of blue, green, red.
 
-    An image file begins at the top, a FITS image at the bottom: the rows are reversed here, once,
-    so that the image stands on the sky as it stood on the screen, and is not mirrored.
+    Grey becomes all three, what is transparent black. An image file begins at the top, a FITS
+    image at the bottom: the rows are reversed here, once, so that the image stands on the sky as
+    it stood on the screen, and is not mirrored.
     Raises BadCutout with the reason: not an image, not a cutout, too large, truncated,
     unreadable.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 _check(image)
                 ImageOps.exif_transpose(image, in_place=True)  # as viewers show it
-                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+                pixels = _pixels(image)
         except BadCutout:
             raise
         except Image.UnidentifiedImageError:
@@ -41,8 +48,37 @@ def read_display(path: Path) -> NDArray[np.float32]:
             raise BadCutout(f"{kind}: {detail.splitlines()[0]}") from None
     blue_green_red = pixels[::-1, :, ::-1].transpose(2, 0, 1)
     brightness = np.ascontiguousarray(blue_green_red, dtype=np.float32)
-    brightness /= 255
+    brightness /= np.iinfo(pixels.dtype).max
     return brightness
+
+
+def as_display(flux: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return planes (band, y, x) of any numbers as brightness from 0 to 1.
+
+    Each plane by itself, linearly: its sky less three times its noise is black, the brightest
+    thousandth of its pixels white. The noise is the spread of the pixels below the median.
+    """
+    shown = []
+    for plane in flux:
+        finite = plane[np.isfinite(plane)]
+        sky = np.median(finite) if finite.size else 0.0
+        below = sky - finite[finite < sky]
+        black = sky - 3 * 1.4826 * (np.median(below) if below.size else 0.0)
+        white = np.percentile(finite, 99.9) if finite.size else 0.0
+        shown.append(np.clip((plane - black) / max(white - black, 1e-30), 0, 1))
+    return np.stack(shown).astype(np.float32)
+
+
+def _pixels(image: Image.Image) -> NDArray:
+    """(y, x, 3) of red, green, blue, 8 or 16 bits."""
+    if image.mode in _GREY_16:
+        grey = np.asarray(image).astype(np.uint16)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in _SEE_THROUGH or "transparency" in image.info:
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _check(image: Image.Image) -> None:
@@ -51,10 +87,15 @@ def _check(image: Image.Image) -> None:
         raise BadCutout(_too_large())
     if min(image.size) < SMALLEST:
         raise BadCutout(
-            f"not a cutout: {image.height} x {image.width} pixels, smaller than a galaxy frame"
+            f"not a cutout: {image.height} x {image.width} pixels, fewer than {SMALLEST} on a side"
         )
-    if image.mode not in _MODES:
-        raise BadCutout(f"unreadable: pixels of type {image.mode}, not 8-bit colour")
+    if image.mode not in (*_MODES, *_GREY_16):
+        raise BadCutout(
+            f"unreadable: pixels of type {image.mode}, neither 8-bit colour nor 16-bit grey"
+        )
+    # A photograph's second image is its thumbnail; any other file's second is another image.
+    if image.format != "MPO" and (several := getattr(image, "n_frames", 1)) > 1:
+        raise BadCutout(f"not a cutout: {several} images in one file: save each by itself")
 
 
 def _too_large() -> str:

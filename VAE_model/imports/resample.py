@@ -1,10 +1,15 @@
 """A frame of any size onto 256 x 256 pixels, without losing flux, the WCS following.
 
-Each output pixel gathers the parts of the input pixels that it covers: the exact overlap of two
-grids of squares, which is separable, W_y @ image @ W_x^T. The columns of W sum to one wherever
-the input pixel lies inside the output, so flux (per pixel, as nanomaggies are) is conserved to
-rounding; a pixel that covers only exact zeros, the survey's mark of missing data, stays exactly
-zero. Source: Fruchter & Hook 2002, PASP 114, 144 (drizzle with pixfrac 1 and no rotation).
+Reducing: each output pixel gathers the parts of the input pixels that it covers, the exact overlap
+of two grids of squares, which is separable, W_y @ image @ W_x^T. Source: Fruchter & Hook 2002,
+PASP 114, 144 (drizzle with pixfrac 1 and no rotation).
+
+Enlarging: the brightness between the centres of two input pixels is linear, beyond the outermost
+centres constant, and each output pixel integrates it. That shows no blocks and never overshoots.
+
+Either way the columns of W sum to one wherever the input pixel lies inside the output, so flux
+(per pixel, as nanomaggies are) is conserved to rounding; a pixel that covers only exact zeros, the
+survey's mark of missing data, stays exactly zero, as no slope leads to a pixel without data.
 """
 
 from dataclasses import dataclass
@@ -75,25 +80,64 @@ def overlap(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray
     return np.maximum(shared, 0.0)
 
 
+def bends(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray[np.float64]:
+    """(size, pixels - 1): what each rise from an input pixel to the next adds to each output pixel
+    where the brightness between their centres is linear instead of two steps.
+
+    Column k integrates s(x) = u for u < 1/2, u - 1 above, with u = x - (k + 1/2) from 0 to 1: its
+    sum is zero, so that no flux comes or goes.
+    """
+    edges = np.round(start + step * np.arange(size + 1), 9)[:, None]
+    u = np.clip(np.round(edges - (np.arange(pixels - 1) + 0.5), 9), 0, 1)
+    return np.diff(np.minimum(u, 1 - u) ** 2 / 2, axis=0)
+
+
 def regrid(
     flux: NDArray[np.floating], where: Window, size: int = SIZE, mean: bool = False
 ) -> NDArray[np.float32]:
-    """(band, size, size) from (band, y, x): sums of flux, or means of brightness for `mean`.
+    """(band, size, size) from (band, y, x): sums of flux, or means of brightness for `mean`, whose
+    zeros are black and not missing.
 
     Raises BadCutout where pixels in the window are not finite.
     """
-    rows = _covered(flux.shape[1], where.y, where.step, size)
-    columns = _covered(flux.shape[2], where.x, where.step, size)
+    # A scale is known to some digits only: a frame that drifts by half a pixel is not enlarged.
+    enlarge = where.step * size < size - 0.5
+    rows = _covered(flux.shape[1], where.y, where.step, size, enlarge)
+    columns = _covered(flux.shape[2], where.x, where.step, size, enlarge)
     part = flux[:, rows, columns]
     bad = part.size - np.count_nonzero(np.isfinite(part))
     if bad:
         raise BadCutout(f"non-finite: {bad:,} pixels are NaN or infinite")
-    # A row of W has few entries that are not zero: as sparse matrices ten times faster.
-    w_y = csr_array(overlap(part.shape[1], where.y - rows.start, where.step, size))
-    w_x = csr_array(overlap(part.shape[2], where.x - columns.start, where.step, size))
+
+    def weights(pixels: int, start: float) -> tuple[csr_array, csr_array | None]:
+        # A row of W has few entries that are not zero: as sparse matrices ten times faster.
+        shared = csr_array(overlap(pixels, start, where.step, size))
+        return shared, csr_array(bends(pixels, start, where.step, size)) if enlarge else None
+
+    w_y = weights(part.shape[1], where.y - rows.start)
+    w_x = weights(part.shape[2], where.x - columns.start)
     area = where.step**2 if mean else 1.0
-    bands = [(w_x @ (w_y @ band.astype(np.float64)).T).T for band in part]
+    bands = []
+    for band in part.astype(np.float64):
+        half = _gathered(band, *w_y, zeros_are_missing=not mean)
+        bands.append(_gathered(half.T, *w_x, zeros_are_missing=not mean).T)
     return np.stack(bands).astype(np.float32) / np.float32(area)
+
+
+def _gathered(
+    image: NDArray[np.float64],
+    shared: csr_array,
+    bent: csr_array | None,
+    zeros_are_missing: bool,
+) -> NDArray[np.float64]:
+    """The output rows of an image (y, x) from its input rows."""
+    result = shared @ image
+    if bent is None:
+        return result
+    rise = np.diff(image, axis=0)
+    if zeros_are_missing:
+        rise[(image[1:] == 0) | (image[:-1] == 0)] = 0
+    return result + bent @ rise
 
 
 def wcs_of(header: fits.Header, where: Window, size: int = SIZE) -> dict[str, str | float]:
@@ -102,8 +146,8 @@ def wcs_of(header: fits.Header, where: Window, size: int = SIZE) -> dict[str, st
     return local_tangent_plane(header, where.x + half + 0.5, where.y + half + 0.5, where.step, size)
 
 
-def _covered(pixels: int, start: float, step: float, size: int) -> slice:
-    """The input pixels that the output touches."""
-    first = max(0, int(np.floor(round(start, 9))))
-    last = min(pixels, int(np.ceil(round(start + step * size, 9))))
+def _covered(pixels: int, start: float, step: float, size: int, enlarge: bool) -> slice:
+    """The input pixels that the output touches, and their neighbours where it is enlarged."""
+    first = max(0, int(np.floor(round(start, 9))) - enlarge)
+    last = min(pixels, int(np.ceil(round(start + step * size, 9))) + enlarge)
     return slice(first, last)

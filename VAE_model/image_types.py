@@ -1,0 +1,68 @@
+"""The kind of image that a FITS header states in words: a galaxy's, or a mask, a weight, a PSF.
+
+IMAGETYP, EXTNAME and their relatives are free text ('IMAGE', 'object', 'Light Frame', 'SCI', 'dome
+flat', 'INVVAR'). So every text is that of an image unless one of its words says that it is none.
+"""
+
+import re
+
+from astropy.io import fits
+
+# Of the file as a whole too: a camera's primary header says what the extensions hold.
+_TYPES = ("IMAGETYP", "IMTYPE", "IMGTYPE", "OBSTYPE", "FRAMETYP")
+_NAMES = ("EXTNAME", "HDUCLAS2", "DES_EXT")
+
+_BEFORE = "bad|data|dome|gal|inv|inverse|master|obj|object|psf|seg|sky|super|twi|twilight"
+_WORDS = (
+    # uncertainties and weights
+    "ivar|var|variance|uncert|uncertainty|uncertaintie|unc|err|error|rms|sigma|stddev|stdev|noise|"
+    "weight|wht|wgt|wt|"
+    # masks
+    "mask|maskbits|msk|bits|bitmask|dq|quality|flag|flg|bpm|seg|segm|segmentation|expmap|"
+    # models and what is left of them
+    "model|resid|residual|psf|prf|chi|chi2|chisq|"
+    # depths and exposures
+    "depth|nexp|nobs|exptime|expwt|coverage|cov|ctx|con|"
+    # calibrations
+    "bias|dark|flat|zero|background|bkg"
+)
+_AFTER = "map|image|img|frame|field|plane|size"
+# 'bias subtracted', 'psf-matched', 'inverse variance weighted': words about an image after all.
+_DONE = (
+    "subtracted|corrected|fielded|matched|homogeni[sz]ed|convolved|deconvolved|weighted|removed|"
+    "reduced|divided|applied|calibrated|cleaned|free|energy"
+)
+_NO_IMAGE = re.compile(
+    rf"(?<![a-z0-9])(?:(?:{_BEFORE})?(?:{_WORDS})s?(?:{_AFTER})?s?|bad[ _-]?pix(?:el)?s?|"
+    r"exposure[ _-]?(?:counts?|maps?|times?))\d*(?![a-z0-9])"
+    rf"(?![ _-]*(?:(?:frame|field)s?[ _-]*)?(?:{_DONE})(?![a-z]))"
+)
+_INNOCENT = re.compile(r"\d+[ _-]?bits|(?:high|good|best|science)[ _-]quality")
+
+
+def no_image(header: fits.Header, primary: fits.Header | None = None) -> str:
+    """Return the words of a header that say that its pixels are no image, as "'INVVAR' (EXTNAME)".
+
+    primary: the file's first header where that HDU has no pixels, which speaks for all the others
+    that are silent. Returns "" where nothing says so.
+    """
+    for keyword in (*_TYPES, *_NAMES):
+        text = _text(header, keyword)
+        if not text and primary is not None and keyword in _TYPES:
+            text = _text(primary, keyword)
+        if says_no_image(text):
+            return f"{text!r} ({keyword})"
+    return ""
+
+
+def says_no_image(text: str) -> bool:
+    """Return whether a word of a free text means a mask, weight, model, PSF or calibration."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    return _NO_IMAGE.search(_INNOCENT.sub(" ", words)) is not None
+
+
+def _text(header: fits.Header, keyword: str) -> str:
+    try:
+        return str(header.get(keyword, "")).strip()
+    except (fits.VerifyError, ValueError):  # the card is mangled
+        return ""

@@ -1,0 +1,60 @@
+"""Tables with a file per band: the columns g, r and z name one-band images of a galaxy."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from VAE_model.frames import BANDS
+from VAE_model.imports import tables
+from VAE_model.imports.importing import ENDINGS
+
+
+def band_columns(table: pd.DataFrame | None) -> dict[str, str]:
+    """Return band -> column where a table names a file per band, {} where it does not.
+
+    It does where it has the columns g and z (and perhaps r), whatever their case, and they hold
+    names of images; columns of magnitudes have the same names, and hold numbers.
+    """
+    if table is None:
+        return {}
+    columns = {str(c).lower(): c for c in table if str(c).lower() in BANDS}
+    if not {"g", "z"} <= set(columns):
+        return {}
+    for column in columns.values():
+        values = table[column].dropna().astype(str)
+        if not values.str.lower().str.endswith(ENDINGS).any():
+            return {}
+    return {band: columns[band] for band in BANDS if band in columns}
+
+
+def match(
+    files: Sequence[str], table: pd.DataFrame, columns: dict[str, str]
+) -> tuple[list[dict[str, str] | str], list[str]]:
+    """Return the file of each band for each row of a table, and the files that no row names.
+
+    A row is a text where one of its files is missing or not the only one: the reason.
+    """
+    found: list[dict[str, str]] = [{} for _ in range(len(table))]
+    named: set[str] = set()
+    reasons: dict[int, str] = {}
+    for band, column in columns.items():
+        names = table[[column]].rename(columns={column: "file"}).fillna("")
+        for file, row in zip(files, tables.rows_of_files(files, names), strict=True):
+            if isinstance(row, int):
+                found[row][band] = file
+            if row is not None:
+                named.add(file)
+    for row, planes in enumerate(found):
+        for band, column in columns.items():
+            if band not in planes:
+                value = table[column].iloc[row]
+                what = "names no file" if pd.isna(value) else f"names {value}, no single file"
+                reasons[row] = f"missing band: row {row + 1} of the table {what} for {band}"
+    rows = [reasons.get(row, planes) for row, planes in enumerate(found)]
+    return rows, [file for file in files if file not in named]
+
+
+def names_of_rows(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
+    """Return what each row is called: by a column such as name or iauname, else by its g file."""
+    column = next((c for word in tables.WORDS for c in table if str(c).lower() == word), None)
+    return table[column if column is not None else columns["g"]].fillna("image").map(str).tolist()
