@@ -13,30 +13,39 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+_SOFT = 10.0  # sigmas of a bin, from which bright light is compressed (arcsinh)
 _ANGLES = 90  # directions in which lines are sought
 _FLATTEN = 15  # bins to a side of the box whose mean is taken off, so that gradients make no line
 _CLIP = 3.0  # sigmas of a bin, to which light is clipped, so that no star makes a line
+_UNEVEN = 2.5  # scatter of lines in a frame full of light, over that of white noise, at most
 _LENGTH = 32  # bins in the frame, from which a line counts
 _CANDIDATES = 12  # lines of each band that are followed
 _STREAK = 5.0  # significance of a streak's line
-_STEP = 4.5  # significance of a step's line
+_STEP = 4.0  # significance of a step's line
 _REACH = 7  # bins to either side that are looked at along a line
 _SEGMENTS = 8  # parts of a line, of which each is looked at
 _HIDDEN = 2  # parts that a galaxy or a star may hide
-_LIT = 1.5  # sigmas of a bin by which a streak stands out in its parts
+_LIT = 2.0  # sigmas of a bin by which a streak stands out in its parts
 _EVEN = 0.5  # brightness of a streak's faintest parts over its median
-_BRIGHTER = 3.0  # brightness of a streak's brightest parts over its median
+_FADES = 0.7  # brightness of a streak's ends over its middle: a galaxy fades
+_CENTRAL = 6.0  # bins from the middle, within which a line may be the galaxy itself
+_ALONE = 0.35  # brightness of such a streak in the other bands, over its own, if it is in one band
+_FADES_CENTRAL = 0.92  # brightness of such a streak's fainter end over its middle
 _RAISED = 1.0  # sigmas of a bin, the least step in its parts
 _SHARP = 0.3  # of a step, by which it exceeds those beside it
 _PLATEAU = 0.5  # of a step, that must be left some bins from the edge
 
 
-def find_lines(level: NDArray[np.float32]) -> tuple[bool, bool]:
+def find_lines(level: NDArray[np.float32], least: float) -> tuple[bool, bool]:
     """Return whether a frame has a streak, and whether its background has a step.
 
-    level: float32 (band, y, x), square, binned light in sigmas of a bin.
+    level: float32 (band, y, x), square, binned light; least: what its noise is at least.
     """
-    flat = level - ndimage.uniform_filter(np.clip(level, -_CLIP, _CLIP), (0, _FLATTEN, _FLATTEN))
+    level = level - np.median(level, axis=(1, 2), keepdims=True)
+    flat = level - ndimage.uniform_filter(level, (0, _FLATTEN, _FLATTEN))
+    noise = np.maximum(1.4826 * np.median(np.abs(flat), axis=(1, 2), keepdims=True), least)
+    level = _SOFT * np.arcsinh(level / noise / _SOFT)
+    flat = level - ndimage.uniform_filter(level, (0, _FLATTEN, _FLATTEN))
     flat = np.clip(flat, -_CLIP, _CLIP)
     lines, lengths = _lines(level.shape[1])
     sums = (lines @ flat.reshape(len(flat), -1).T).reshape(*lengths.shape, len(flat))
@@ -44,7 +53,7 @@ def find_lines(level: NDArray[np.float32]) -> tuple[bool, bool]:
     long = lengths >= _LENGTH
     weight = np.where(long, np.sqrt(lengths), 0)[..., None]
     streak = any(
-        _is_streak(level[band], angle, offset)
+        _is_streak(level, band, angle, offset)
         for band, angle, offset in _best(_standard(mean * weight, long), _STREAK)
     )
     step = not streak and any(
@@ -64,12 +73,10 @@ def _leaps(mean: NDArray[np.floating]) -> NDArray[np.floating]:
     return leap
 
 
-def _standard(
-    values: NDArray[np.floating], long: NDArray[np.bool_]
-) -> NDArray[np.floating]:
-    """Values in robust sigmas of all lines, where these exceed those of white noise."""
+def _standard(values: NDArray[np.floating], long: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Values in robust sigmas of all lines: at least those of white noise, at most _UNEVEN."""
     typical = 1.4826 * np.median(np.abs(values[long]), axis=0)
-    return values / np.maximum(typical, 1)
+    return values / np.clip(typical, 1, _UNEVEN)
 
 
 def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, int, int]]:
@@ -83,17 +90,30 @@ def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, i
     return found
 
 
-def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
+def _is_streak(level: NDArray[np.float32], band: int, angle: int, offset: int) -> bool:
     """Whether a line stands out of both its sides as evenly from end to end as no galaxy does."""
-    parts = _parts(_strip(plane, angle, offset))
-    sides = np.maximum(parts[:, : _REACH - 3].mean(axis=1), parts[:, _REACH + 4 :].mean(axis=1))
-    above = parts[:, _REACH - 1 : _REACH + 2].max(axis=1) - sides
+    above, tilt = _above(level[band], angle, offset)
     typical = np.median(above)
-    ends = min(above[0], above[-1])
-    faintest, brightest = np.sort(above)[[_HIDDEN, -1 - _HIDDEN]]
-    return bool(
-        min(faintest, ends) > max(_LIT, _EVEN * typical) and brightest < _BRIGHTER * typical
-    )
+    good = above > max(_LIT, _EVEN * typical)
+    if not good[[0, -1]].all() or good.sum() < _SEGMENTS - _HIDDEN or tilt > typical:
+        return False
+    inner, outer = np.median(above[2:-2]), np.median(above[[0, 1, -2, -1]])
+    if abs(offset - _offsets(level.shape[1]) // 2 + 0.5) > _CENTRAL:
+        return bool(outer > _FADES * inner)
+    others = [_above(plane, angle, offset)[0] for plane in np.delete(level, band, axis=0)]
+    alone = max(np.median(other) for other in others) < _ALONE * typical
+    return bool(alone and min(above[0], above[-1]) > _FADES_CENTRAL * inner)
+
+
+def _above(
+    plane: NDArray[np.float32], angle: int, offset: int
+) -> tuple[NDArray[np.floating], float]:
+    """How far parts of a line stand out of both its sides, and by how much these differ."""
+    parts = _parts(_strip(plane, angle, offset))
+    left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
+    right = parts[:, _REACH + 3 : _REACH + 6].mean(axis=1)
+    above = parts[:, _REACH - 1 : _REACH + 2].max(axis=1) - (left + right) / 2
+    return above, float(np.median(np.abs(left - right)))
 
 
 def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
@@ -108,8 +128,14 @@ def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
     sign = np.sign(typical)
     sharp = np.abs(near) - np.maximum(np.abs(before), np.abs(after))
     least = max(_RAISED, _EVEN * abs(typical))
-    good = (sign * near > least) & (sign * far > _PLATEAU * abs(typical)) & (sharp > _SHARP * abs(typical))
-    return bool(abs(typical) > _RAISED and good.sum() >= _SEGMENTS - _HIDDEN)
+    edge = (sign * near > least) & (sharp > _SHARP * abs(typical))
+    plateau = sign * far > _PLATEAU * abs(typical)
+    enough = edge.sum() >= _SEGMENTS - _HIDDEN and plateau.sum() > _SEGMENTS // 2
+    if abs(offset - _offsets(len(plane)) // 2 + 0.5) < _CENTRAL:  # perhaps the galaxy's own edge
+        ends, inner = sign * near[[0, -1]], sign * np.median(near[2:-2])
+        whole = (sign * far > 0.8 * abs(typical)).sum() >= _SEGMENTS - 1
+        enough = enough and whole and bool((ends > _FADES * inner).all())
+    return bool(abs(typical) > _RAISED and enough)
 
 
 def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.float32]:

@@ -5,6 +5,8 @@ flags do not look for odd galaxies: they look for what no sky has, such as pixel
 straight edges, a line from end to end, a sky of one colour, a light that is cut flat.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -27,15 +29,23 @@ FLAGS = {
 
 BIN = 4  # pixels to a side of the bins in which gaps, lines and the sky are sought
 
+_LEAST_NOISE = {False: 0.05, True: 0.2 / 255}  # of a bin: sigmas of a pixel; brightness
 _GAP_SIDE = 10  # pixels, the least side of a gap: what is narrower are dead columns
 _GAP_SHARE = 0.01  # of the frame, the least area of a gap
-_QUIET = 0.5  # roughness of bins without data, over that of the sky (8-bit images)
-_LOUD = 0.65  # roughness of bins with data
-_QUIET_BINS = 28  # the least area of a gap in an 8-bit image
-_FILLED = 0.8  # of its bounding box, that a gap in an 8-bit image fills
+_SILENT = 0.12  # change from bin to bin, over that of the sky, without data (8-bit images)
+_SILENT_SIDE = 3  # bins that are silent, the least side of a gap in all bands
+_QUIET = 0.55  # the same in one band, to which JPEG lends some of the others' noise
+_QUIET_SIDE = 4  # bins that are quiet, the least side of a gap in one band
+_QUIET_BINS = 80  # bins, its least area
+_LOUD = 0.65  # change from bin to bin, over that of the sky, of a band with data
+_SOFT = 2  # bins within which the edge of a gap falls
+_STRAIGHT = 0.7  # of an edge
+_FILLED = 0.9  # of a rectangle, which a gap in an 8-bit image fills
+_WHITE = 0.9  # brightness from which a part without noise is a saturated core
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
 _MOST = 64  # columns with such runs from which they are no dead columns but a gap
 _STEP = 1.0  # noise sigmas by which the median of a bad column stands out from its neighbours
+_WIDEST = 9  # columns side by side
 _SPREAD = 1.9  # noise sigmas between the quartiles of the steps from column to column, of sky
 _FLAT = 0.02  # range of 3x3 pixels, in shares of their value, that is too small for a star
 _FLAT_PIXELS = 6  # such pixels side by side that make a saturated core
@@ -57,74 +67,28 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     level = (flux - sky) / noise
     bins = _bins(flux)
     flags = dict.fromkeys(FLAGS, False)
-    if display:
-        gap, missing = _gaps_of_display(bins)
-        dead = False
-    else:
-        gap, missing = _gaps_of_flux(flux)
-        dead = not gap and _has_constant_columns(flux, level)
-        flags["flag_saturated"] = _has_saturated_star(level)
+    gap, missing = _gaps_of_display(bins) if display else _gaps_of_flux(flux)
     flags["flag_gap"], flags["flag_band_missing"] = gap, missing
-    flags["flag_off_band"] = _has_band_without_galaxy(level, noise)
-    light = _bins(level)
-    spread = 1.4826 * np.median(np.abs(light - ndimage.uniform_filter(light, (0, 5, 5))), axis=(1, 2), keepdims=True)
-    explained = gap or flags["flag_saturated"]
-    if not gap and not dead:
-        flags["flag_streak"], flags["flag_background_step"] = find_lines(light / np.maximum(spread, 0.05))
-    if not gap:
-        blocks = backgrounds(bins if display else bins / noise)
-        flags["flag_coloured_sky"] = is_coloured(blocks, display)
-        if not flags["flag_background_step"]:
-            flags["flag_glare"] = has_glare(blocks, display)
-    flags["flag_dead_columns"] = dead or (not display and not explained and not flags["flag_background_step"] and not flags["flag_streak"] and _has_column_edge(level))
+    flags["flag_off_band"] = not missing and _has_band_without_galaxy(level, noise)
+    dead = False
+    if not display and not gap:
+        flags["flag_saturated"] = _has_saturated_star(level)
+        # a star's bleed is no dead column
+        dead = _has_constant_columns(flux, level) or (
+            not flags["flag_saturated"] and _has_bad_columns(level)
+        )
+    flags["flag_dead_columns"] = dead
+    if gap and not display:  # zeros that are no sky, with edges that are no steps
+        return flags
+    sky_bins = bins if display else bins / noise
+    if not dead:
+        flags["flag_streak"], flags["flag_background_step"] = find_lines(
+            sky_bins, _LEAST_NOISE[display]
+        )
+    blocks = backgrounds(sky_bins)
+    flags["flag_coloured_sky"] = not flags["flag_off_band"] and is_coloured(blocks, display)
+    flags["flag_glare"] = not flags["flag_background_step"] and has_glare(blocks, display)
     return flags
-
-
-def _bins(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of squares of pixels, (band, y / BIN, x / BIN)."""
-    rows = pixels.reshape(len(pixels), -1, BIN, pixels.shape[2]).mean(axis=2)
-    return rows.reshape(*rows.shape[:2], -1, BIN).mean(axis=3)
-
-
-def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
-    """Return whether a band has a gap, and whether another band has data there."""
-    coarse = flux[:, ::BIN, ::BIN]
-    same = (coarse[:, 1:, 1:] == coarse[:, :-1, 1:]) & (coarse[:, 1:, 1:] == coarse[:, 1:, :-1])
-    if not same.any():
-        return False, False
-    constant = np.zeros(flux.shape, bool)
-    constant[:, 1:, 1:] = (flux[:, 1:, 1:] == flux[:, :-1, 1:]) & (flux[:, 1:, 1:] == flux[:, 1:, :-1])
-    masks = np.zeros(flux.shape, bool)
-    for band, mask in enumerate(constant):
-        if same[band].any():
-            inner = ndimage.uniform_filter(mask.astype(np.float32), _GAP_SIDE - 1) > 0.999
-            masks[band] = ndimage.binary_dilation(inner, iterations=_GAP_SIDE // 2, structure=np.ones((3, 3)))
-    areas = masks.mean(axis=(1, 2))
-    gap = areas > _GAP_SHARE
-    missing = masks.any(axis=0) & ~constant.all(axis=0) & ~masks.all(axis=0)
-    return bool(gap.any()), bool(gap.any() and missing.mean() > _GAP_SHARE)
-
-
-def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
-    """Return the same of an 8-bit image: rectangles in which a band has no noise."""
-    change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
-    change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
-    typical = np.maximum(np.median(change, axis=(1, 2), keepdims=True), 0.1 / 255)
-    rough = ndimage.uniform_filter(np.minimum(change, 4 * typical), (0, 5, 5)) / typical
-    quiet = (rough < _QUIET) | _dark(bins)
-    gap = missing = False
-    for band in range(len(bins)):
-        groups, _ = ndimage.label(quiet[band])
-        for number, place in enumerate(ndimage.find_objects(groups), 1):
-            inside = ndimage.binary_fill_holes(groups[place] == number)
-            area = np.count_nonzero(inside)
-            if area < _QUIET_BINS or min(inside.shape) < 4 or area < _FILLED * inside.size:
-                continue
-            if area > 0.9 * bins[0].size: continue
-            gap = True
-            others = [np.median(rough[other][place][inside]) for other in range(len(bins)) if other != band]
-            missing |= max(others) > _LOUD
-    return gap, missing
 
 
 def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -144,12 +108,107 @@ def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.flo
     return levels, sigmas
 
 
+def _bins(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of squares of pixels, (band, y / BIN, x / BIN)."""
+    rows = pixels.reshape(len(pixels), -1, BIN, pixels.shape[2]).mean(axis=2)
+    return rows.reshape(*rows.shape[:2], -1, BIN).mean(axis=3)
+
+
+def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return whether a band has a gap, and whether another band has data there."""
+    coarse = flux[:, ::BIN, ::BIN]
+    same = (coarse[:, 1:, 1:] == coarse[:, :-1, 1:]) & (coarse[:, 1:, 1:] == coarse[:, 1:, :-1])
+    if not same.any():
+        return False, False
+    constant = np.zeros(flux.shape, bool)
+    constant[:, 1:, 1:] = (flux[:, 1:, 1:] == flux[:, :-1, 1:]) & (
+        flux[:, 1:, 1:] == flux[:, 1:, :-1]
+    )
+    masks = np.zeros(flux.shape, bool)
+    for band, mask in enumerate(constant):
+        if same[band].any():
+            inner = ndimage.uniform_filter(mask.astype(np.float32), _GAP_SIDE - 1) > 0.999
+            masks[band] = ndimage.binary_dilation(
+                inner, iterations=_GAP_SIDE // 2, structure=np.ones((3, 3))
+            )
+    areas = masks.mean(axis=(1, 2))
+    gap = areas > _GAP_SHARE
+    missing = masks.any(axis=0) & ~constant.all(axis=0) & ~masks.all(axis=0)
+    return bool(gap.any()), bool(gap.any() and missing.mean() > _GAP_SHARE)
+
+
+def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return the same of an 8-bit image: rectangles in which a band has no noise."""
+    change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
+    change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
+    typical = np.maximum(np.median(change, axis=(1, 2), keepdims=True), 0.1 / 255)
+    change = np.minimum(change / typical, 4)
+    silent = (ndimage.uniform_filter(change, (0, 3, 3)) < _SILENT).all(axis=0)
+    gap = any(_is_dark(bins, place) for place in _rectangles(silent, _SILENT_SIDE))
+    if gap:
+        return True, False
+    quiet = ndimage.uniform_filter(change, (0, 5, 5)) < _QUIET
+    hidden = ndimage.uniform_filter((quiet | _dark(bins)).astype(np.float32), (0, 5, 5)) > 0.5
+    for band in range(len(bins)):
+        for place in _rectangles(hidden[band], _QUIET_SIDE):
+            others = np.delete(change, band, axis=0)[:, *place].mean(axis=(1, 2))
+            if (
+                quiet[band][place].sum() > _QUIET_BINS
+                and others.max() > _LOUD
+                and _is_dark(bins, place)
+            ):
+                return True, True
+    return False, False
+
+
+def _is_dark(bins: NDArray[np.float32], place: tuple[slice, slice]) -> bool:
+    """Whether a part of an 8-bit image is no saturated core."""
+    return bool(np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE)
+
+
+def _rectangles(mask: NDArray[np.bool_], side: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the groups of bins in a mask that are rectangles with straight edges."""
+    groups, _ = ndimage.label(mask)
+    for rows, columns in ndimage.find_objects(groups):
+        if min(rows.stop - rows.start, columns.stop - columns.start) < side:
+            continue
+        rows = _trimmed(mask[:, columns].mean(axis=1), rows)
+        columns = _trimmed(mask[rows].sum(axis=0) / max(rows.stop - rows.start, 1), columns)
+        if min(rows.stop - rows.start, columns.stop - columns.start) < side:
+            continue
+        if mask[rows, columns].mean() > _FILLED and (
+            _ends_straight(mask[:, columns].mean(axis=1), rows)
+            and _ends_straight(mask[rows].mean(axis=0), columns)
+            and (rows.stop - rows.start, columns.stop - columns.start) != mask.shape
+        ):
+            yield rows, columns
+
+
+def _trimmed(share: NDArray[np.floating], part: slice) -> slice:
+    """The part of a row of shares between the first and the last that are more than a half."""
+    inside = np.flatnonzero(share[part] > 0.5)
+    if not len(inside):
+        return slice(part.start, part.start)
+    return slice(part.start + int(inside[0]), part.start + int(inside[-1]) + 1)
+
+
+def _ends_straight(share: NDArray[np.floating], part: slice) -> bool:
+    """Whether shares fall within two bins of both ends of a part, where these are in the frame."""
+    before, after = part.start - _SOFT, part.stop - 1 + _SOFT
+    return bool(
+        (before < 0 or share[before] < 1 - _STRAIGHT)
+        and (after >= len(share) or share[after] < 1 - _STRAIGHT)
+    )
+
+
 def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Bins in which a band is no brighter than its sky where both others are bright."""
     above = bins - np.median(bins, axis=(1, 2), keepdims=True)
     spread = 1.4826 * np.median(np.abs(above), axis=(1, 2), keepdims=True) + 0.5 / 255
     significance = above / spread
-    others = np.stack([np.delete(significance, band, axis=0).max(axis=0) for band in range(len(bins))])
+    others = np.stack(
+        [np.delete(significance, band, axis=0).max(axis=0) for band in range(len(bins))]
+    )
     return (significance < 1) & (others > 8)
 
 
@@ -170,28 +229,33 @@ def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32])
     return False
 
 
-def _has_column_edge(level: NDArray[np.float32]) -> bool:
-    """Columns or rows that leap from their neighbours over at least half the frame.
+def _has_bad_columns(level: NDArray[np.float32]) -> bool:
+    """Columns or rows that leap from their neighbours, and back, over at least half the frame.
 
     The median step from a column to the next over half the frame does not see stars, and that of
     a galaxy varies slowly, for the point-spread function is several pixels wide. So an edge is a
-    step that exceeds the steps on either side of it, a single bad column a step there and back.
+    step that exceeds those beside it that go the same way; a bad column has two, one there and
+    one back.
     """
     half = level.shape[1] // 2
     for plane in (level, np.ascontiguousarray(level.swapaxes(1, 2))):
         steps = np.diff(plane).reshape(len(level), 2, half, -1)
         step = np.partition(steps, half // 2, axis=2)[:, :, half // 2]  # the upper median
-        size = np.abs(step)
-        leaps = np.zeros_like(size)
-        leaps[..., 1:-1] = size[..., 1:-1] - np.maximum(size[..., :-2], size[..., 2:])
-        back = np.where(step[..., :-1] * step[..., 1:] < 0, size[..., 1:], 0)
-        leaps[..., :-1] = np.maximum(leaps[..., :-1], np.minimum(size[..., :-1], back))
-        band, part, column = np.nonzero(leaps > _STEP)
-        # light has a noise of its own, which widens the steps of the columns that it covers
-        quartiles = np.percentile(steps[band, part, :, column], [25, 75], axis=1)
-        wider = np.maximum(np.ptp(quartiles, axis=0) / _SPREAD, 1)
-        if (leaps[band, part, column] > _STEP * wider).any():
-            return True
+        edges = np.zeros((2, *step.shape), np.float32)
+        for way, size in zip(edges, (np.maximum(step, 0), np.maximum(-step, 0)), strict=True):
+            way[..., 1:-1] = size[..., 1:-1] - np.maximum(size[..., :-2], size[..., 2:])
+        rises, falls = edges
+        for width in range(1, _WIDEST + 1):
+            both = np.maximum(
+                np.minimum(rises[..., :-width], falls[..., width:]),
+                np.minimum(falls[..., :-width], rises[..., width:]),
+            )
+            band, part, column = np.nonzero(both > _STEP)
+            # light has a noise of its own, which widens the steps of the columns that it covers
+            quartiles = np.percentile(steps[band, part, :, column], [25, 75], axis=1)
+            wider = np.maximum(np.ptp(quartiles, axis=0) / _SPREAD, 1)
+            if (both[band, part, column] > _STEP * wider).any():
+                return True
     return False
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import defects, parallel, segmentation, splits
+from VAE_model import defect_lines, defect_sky, defects, parallel, segmentation, splits
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.files import read_parquet, sha256, write_parquet
@@ -26,7 +26,10 @@ from VAE_model.sky import iauname
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 INDEX = "index.parquet"
 LOOKED_BY = hashlib.sha256(
-    b"".join(Path(str(module.__file__)).read_bytes() for module in (defects, segmentation))
+    b"".join(
+        Path(str(module.__file__)).read_bytes()
+        for module in (defects, defect_lines, defect_sky, segmentation)
+    )
 ).hexdigest()[:12]
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)
