@@ -5,7 +5,6 @@ length, where a streak stands out of both its sides and a step has a plateau on 
 edge-on galaxy does neither: it fades towards its ends.
 """
 
-import warnings
 from functools import lru_cache
 from itertools import pairwise
 
@@ -19,7 +18,7 @@ _FLATTEN = 15  # bins to a side of the box whose mean is taken off, so that grad
 _CLIP = 3.0  # sigmas of a bin, to which light is clipped, so that no star makes a line
 _UNEVEN = 2.5  # scatter of lines in a frame full of light, over that of white noise, at most
 _LENGTH = 32  # bins in the frame, from which a line counts
-_CANDIDATES = 12  # lines of each band that are followed
+_CANDIDATES = 8  # lines of each band that are followed
 _STREAK = 5.0  # significance of a streak's line
 _STEP = 4.0  # significance of a step's line
 _REACH = 7  # bins to either side that are looked at along a line
@@ -157,9 +156,13 @@ def _parts(strip: NDArray[np.floating]) -> NDArray[np.floating]:
     """Medians of the parts of a strip along its length: (_SEGMENTS, 2 * _REACH + 1); beyond the
     frame, what is next to it in the frame."""
     ends = np.linspace(0, len(strip), _SEGMENTS + 1).astype(int)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        parts = np.stack([np.nanmedian(strip[a:b], axis=0) for a, b in pairwise(ends)])
+    parts = np.empty((_SEGMENTS, strip.shape[1]), strip.dtype)
+    at = np.arange(strip.shape[1])
+    for number, (first, last) in enumerate(pairwise(ends)):
+        part = np.sort(strip[first:last], axis=0)  # NaN come last
+        known = np.isfinite(part).sum(axis=0)
+        low, high = np.maximum(known - 1, 0) // 2, np.minimum(known // 2, len(part) - 1)
+        parts[number] = (part[low, at] + part[high, at]) / 2
     for at in range(_REACH + 1, parts.shape[1]):
         parts[:, at] = np.where(np.isfinite(parts[:, at]), parts[:, at], parts[:, at - 1])
     for at in range(_REACH - 1, -1, -1):

@@ -14,8 +14,8 @@ _FAINT = 16  # blocks, the faintest of the frame, which hold its sky
 _COLOURED = 14  # blocks that differ in colour, from which there is a coloured gradient
 _GALAXY = 0.9  # relative difference of the bands that a galaxy's light may have
 _COLOUR = {False: 0.7, True: 16 / 255}  # least difference of a band from the others
-_GLARE = {False: 1.5, True: 20 / 255}  # least rise of the background towards a star
-_RAISED = {False: 0.5, True: 10 / 255}  # background over that of the opposite block, in a glare
+_GLARE = {False: 1.5, True: 32 / 255}  # least rise of the background towards a star
+_RAISED = {False: 0.5, True: 14 / 255}  # background over that of the opposite block, in a glare
 _WIDE = 12  # blocks that are raised over their opposites, from which a star's light fills the frame
 _STEEP = 1.3  # rise in the bright half of a glare over that in the faint half
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import NOISE, draw_galaxy
+from conftest import NOISE, draw_galaxy, load_script
 
 from VAE_model.defects import FLAGS, defect_flags
 
@@ -148,3 +148,34 @@ def test_a_display_image_may_have_a_black_sky_and_white_cores():
         flux = np.clip(galaxy(seed, "round") * 10 - 0.1, 0, 1).astype(np.float32)
         assert (flux == 0).mean() > 0.5 and (flux == 1).any()
         assert not any(defect_flags(flux, display=True).values())
+
+
+bench = load_script("benchmarks/defect_kinds.py")
+
+
+@pytest.mark.parametrize("display", [False, True])
+@pytest.mark.parametrize("kind", bench.KINDS)
+def test_a_kind_of_defect_has_its_name_at_many_sizes_and_places(kind, display):
+    sizes = bench.SMALLEST[kind][display]
+    if sizes is None:
+        pytest.skip("not claimed of 8-bit images")
+    right = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        flux, _ = bench.KINDS[kind](galaxy(seed, "unbarred"), rng, sizes)
+        pixels = bench.as_8_bit(flux, rng) if display else flux
+        right += defect_flags(pixels.astype(np.float32), display)[f"flag_{kind}"]
+    assert right >= (3 if display else 5)
+
+
+def test_a_step_in_the_noise_alone_is_no_defect():
+    for seed in range(4):
+        flux = galaxy(seed)
+        flux[:, :120] += SIGMA * np.random.default_rng(seed).standard_normal((3, 120, SIZE))
+        assert raised(flux) == set()
+
+
+def test_clean_galaxies_set_no_flag_in_8_bits():
+    for seed, kind in enumerate(("round", "edge-on", "barred", "merger")):
+        pixels = bench.as_8_bit(galaxy(seed, kind), np.random.default_rng(seed))
+        assert not any(defect_flags(pixels, display=True).values())
