@@ -163,10 +163,14 @@ def _parts(strip: NDArray[np.floating]) -> NDArray[np.floating]:
         known = np.isfinite(part).sum(axis=0)
         low, high = np.maximum(known - 1, 0) // 2, np.minimum(known // 2, len(part) - 1)
         parts[number] = (part[low, at] + part[high, at]) / 2
-    for at in range(_REACH + 1, parts.shape[1]):
-        parts[:, at] = np.where(np.isfinite(parts[:, at]), parts[:, at], parts[:, at - 1])
-    for at in range(_REACH - 1, -1, -1):
-        parts[:, at] = np.where(np.isfinite(parts[:, at]), parts[:, at], parts[:, at + 1])
+    for beside in range(_REACH + 1, parts.shape[1]):
+        parts[:, beside] = np.where(
+            np.isfinite(parts[:, beside]), parts[:, beside], parts[:, beside - 1]
+        )
+    for beside in range(_REACH - 1, -1, -1):
+        parts[:, beside] = np.where(
+            np.isfinite(parts[:, beside]), parts[:, beside], parts[:, beside + 1]
+        )
     return parts
 
 
