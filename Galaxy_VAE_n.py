@@ -111,6 +111,7 @@ def main(config: Config) -> None:
         return
     with distributed.first_alone():
         packed = Packed.of(run, config.workers, config.pixels)
+    print(f"  split: {packed.sides()}", flush=True)
     device = choose_device(config.device)
     stretch = Stretch.of(packed.index["display"], config.stretch)
     best = {}
@@ -125,7 +126,7 @@ def main(config: Config) -> None:
             f"-ELBO {best[num_var]['validation_loss']:.1f} nats an image, "
             f"{best[num_var]['active']} active"
         )
-    stage.finish(best=best)
+    stage.finish(best=best, split_by=packed.split_by)
 
 
 if __name__ == "__main__":

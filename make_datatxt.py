@@ -24,6 +24,7 @@ from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
 from VAE_model.files import atomic, list_files, write_text
 from VAE_model.flux_units import doubt, noise_ratio
 from VAE_model.paths import ROOT, Run
+from VAE_model.pixel_noise import is_cut, sky_noise
 from VAE_model.sky import close_pairs
 from VAE_model.stage import Problem, Stage, start
 
@@ -45,8 +46,8 @@ class Config:
 @dataclass(frozen=True)
 class Verdict:
     """What reading one file gave: a position, a survey, the share of pixels that are exactly zero
-    (to a hundredth), and the noise in terms of a survey's where the file states no unit (NaN where
-    it does), or the reason of its refusal."""
+    (to a hundredth), the noise in terms of a survey's where the file states no unit (NaN where it
+    does) and whether the sky is cut off, or the reason of its refusal."""
 
     ra: float = float("nan")
     dec: float = float("nan")
@@ -54,17 +55,20 @@ class Verdict:
     reason: str = ""
     empty: float = 0.0
     noise_ratio: float = float("nan")
+    cut: bool = False
 
 
 def check(path: Path) -> Verdict:
     """Read one file. Nothing in a file can stop the stage: what is wrong becomes the reason."""
     try:
         cutout = read_cutout(path)
+        sky_noise(cutout.flux, cutout.display)
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
     empty = round(1 - np.count_nonzero(cutout.flux) / cutout.flux.size, 2)
-    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux)
-    return Verdict(cutout.ra, cutout.dec, cutout.survey, empty=empty, noise_ratio=ratio)
+    ratio = float("nan") if cutout.unit else noise_ratio(cutout.flux) / cutout.step**2
+    cut = is_cut(cutout.flux)
+    return Verdict(cutout.ra, cutout.dec, cutout.survey, "", empty, ratio, cut)
 
 
 def image_folders(config: Config, run: Run) -> list[Path]:
@@ -159,10 +163,16 @@ def main(config: Config) -> None:
     print(f"  good {len(good):,} of {len(paths):,}", dict(surveys))
     if question := doubt([v.noise_ratio for v, r in zip(verdicts, reasons, strict=True) if not r]):
         print(f"  {question}")
+    cut = [n for n, v, r in zip(names, verdicts, reasons, strict=True) if v.cut and not r]
+    if cut:
+        print(
+            f"  {len(cut):,} of them have a sky of one value, or cut off at one (black, white, "
+            f"clipped, a border), {cut[0]} first: its noise is that of their other pixels"
+        )
     if not good:
         raise Problem(f"no good image among {len(paths)} files: see {run.show(run.rejected)}")
     write_text(run.train_txt, "".join(f"{name}\n" for name in good))
-    stage.finish(good=len(good), refused=len(refused), surveys=dict(surveys))
+    stage.finish(good=len(good), refused=len(refused), surveys=dict(surveys), cut_sky=len(cut))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from scipy.stats import binomtest
 
 from VAE_model import surveys
 from VAE_model.adaptation import BEFORE, RECOMMENDED
 from VAE_model.figures import GREEN, INDIGO, ROSE, WINE, new_figure, save_figure
+from VAE_model.plotting import Axes
 
 Content = dict[str, Any]
 

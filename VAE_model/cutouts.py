@@ -24,6 +24,7 @@ ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 
 # Header cards of a position that came with the image, not with its WCS: degrees of its centre.
 GIVEN_RA, GIVEN_DEC = "GIVENRA", "GIVENDEC"
+STEP = "IMPSTEP"  # of an imported image: pixels of the original per pixel
 
 # Share of pixels that are exactly zero from which a band counts as without signal.
 _EMPTY = 0.99
@@ -39,7 +40,8 @@ class Cutout:
     ra, dec: degrees of the image centre, NaN where the file does not say;
     survey: a name in VAE_model.surveys, or unknown, by VERSION;
     display: True for imported 8-bit images; unit: of the file, nanomaggy where flux was converted,
-    empty where the file does not say."""
+    empty where the file does not say; step: pixels of the original per pixel, where it was imported
+    from another size."""
 
     flux: NDArray[np.float32]
     ra: float
@@ -48,6 +50,7 @@ class Cutout:
     release: str
     display: bool = False
     unit: str = ""
+    step: float = 1.0
 
 
 def read_cutout(path: Path) -> Cutout:
@@ -61,8 +64,13 @@ def read_cutout(path: Path) -> Cutout:
     check_flux(frame.flux)
     ra, dec = _centre(frame.header, path)
     release = frame.release
-    display = frame.unit == DISPLAY
-    return Cutout(frame.flux, ra, dec, survey_of(release), release, display, frame.unit)
+    step = number_on_card(frame.header, STEP)
+    return Cutout(
+        frame.flux, ra, dec, survey_of(release, ra, dec), release,
+        display=frame.unit == DISPLAY,
+        unit=frame.unit,
+        step=step if step > 0 else 1.0,
+    )  # fmt: skip
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:

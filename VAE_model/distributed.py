@@ -21,6 +21,7 @@ from tqdm import tqdm
 if TYPE_CHECKING:  # a script alone, which may need no torch, does not wait for it
     from torch import Tensor
 
+_MEETING = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")  # which torchrun sets
 _PATIENCE = timedelta(hours=24)  # the first process may pack for hours while the others wait
 LOST = (
     "the job was stopped, or another of its processes has ended, and this one with it: "
@@ -29,12 +30,24 @@ LOST = (
 
 
 def processes() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+    """How many there are: one, unless all is set by which they meet. Batch systems and containers
+    leave single ones of these variables in the environment of a process that is alone."""
+    return _whole("WORLD_SIZE", 1) if all(os.environ.get(name) for name in _MEETING) else 1
 
 
 def number() -> int:
     """Of this process, from 0."""
-    return int(os.environ.get("RANK", 0))
+    return _whole("RANK", 0) if processes() > 1 else 0
+
+
+def here() -> int:
+    """How many of them are on this machine."""
+    return max(1, _whole("LOCAL_WORLD_SIZE", 1)) if processes() > 1 else 1
+
+
+def _whole(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else otherwise
 
 
 def join() -> None:
@@ -47,7 +60,7 @@ def join() -> None:
     if distributed.is_initialized():
         return
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(_whole("LOCAL_RANK", 0))
         distributed.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)
     else:
         distributed.init_process_group("gloo", timeout=_PATIENCE)

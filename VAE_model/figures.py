@@ -11,21 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
 from VAE_model.colour import survey_colours
 from VAE_model.files import atomic
 from VAE_model.galaxy_zoo import CLASSES
-
-STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
+from VAE_model.plotting import Axes, Axis, Figure, NullFormatter, use_style
 
 # Paul Tol's "muted" colours (https://personal.sron.nl/~pault/), safe for the colour-blind. Where
 # two things are compared, what is looked at is indigo, and what it is compared with rose.
@@ -72,11 +66,6 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     """An empty figure in the project's style; width and height in inches."""
     use_style()
     return Figure(figsize=(width, height), **options)
-
-
-def use_style() -> None:
-    """Draw from now on in the project's style (notebooks that use pyplot call it too)."""
-    matplotlib.style.use(STYLE)
 
 
 def log_scale(axis: Axis, linear_to: float | None = None) -> None:

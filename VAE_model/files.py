@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from VAE_model.columns import is_nested, plain_names, plain_table
 from VAE_model.problem import Problem
 
 _SMALL = 2**29  # bytes in memory that any table may take
@@ -71,24 +72,31 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """A parquet table, or the given columns of it.
+    """Return a parquet table, or the given columns of it, in plain types (see columns.py), rows
+    counted from 0.
 
-    Raises Problem where the file is no parquet table or lacks one of the columns.
+    Raises Problem where the file is no parquet table, lacks one of the columns, or has more than
+    one value in its cells; of all columns (None) these are left out.
     """
     try:
-        present = set(pq.read_schema(path).names)
-        lacking = [name for name in columns or [] if name not in present]
-        if lacking:
-            raise Problem(
-                f"{path} has no column {', '.join(lacking)}: "
-                f"it needs {len(columns or [])} columns by name, and has {len(present)}"
-            )
-        _check_promises(path, columns)
-        table = pd.read_parquet(path, columns=columns, page_checksum_verification=True)
-        hidden = [name for name in columns or [] if name not in table]
-        if hidden:  # by what pandas left in the file's notes
-            raise Problem(f"{path} names {hidden[0]} otherwise in its notes: make it anew")
-        return table
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            schema = file.schema_arrow
+            pairs = plain_names(schema)
+            present = {name for name, _ in pairs}
+            lacking = [name for name in columns or [] if name not in present]
+            if lacking:
+                raise Problem(
+                    f"{path} has no column {', '.join(lacking)}: "
+                    f"it needs {len(columns or [])} columns by name, and has {len(present)}"
+                )
+            _check_promises(path, columns)
+            nested = {field.name for field in schema if is_nested(field.type)}
+            wanted = [pair for pair in pairs if columns is None or pair[0] in columns]
+            if columns and (lists := [name for name, stored in wanted if stored in nested]):
+                raise Problem(f"{path}: a cell of {lists[0]} holds more than one value")
+            stored = [stored for _, stored in wanted if stored and stored not in nested]
+            table = plain_table(file.read(stored), path)[0]
+        return table if columns is None else table[columns]
     except Problem:
         raise
     except FileNotFoundError:
@@ -96,6 +104,14 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     except Exception as error:  # on mangled bytes the decoders raise nearly anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise Problem(f"{path} is no readable parquet table ({reason}): make it anew") from None
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Return the names of the columns that `read_parquet` takes. Raises Problem as it does."""
+    read_parquet(path, [])  # says in one line where the file is no table
+    schema = pq.read_schema(path)
+    nested = {field.name for field in schema if is_nested(field.type)}
+    return list(dict.fromkeys(name for name, file in plain_names(schema) if file not in nested))
 
 
 def _check_promises(path: Path, columns: list[str] | None) -> None:

@@ -27,6 +27,7 @@ from VAE_model.batches import shuffled
 from VAE_model.elbo import Likelihood
 from VAE_model.files import write_text
 from VAE_model.problem import Problem
+from VAE_model.splits import FEWEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Loop(ABC):
         if len(rows) < 2 or len(judges) < 1:
             raise Problem(
                 f"{len(rows)} training and {len(judges)} validation {what}: at least 2 and 1 are "
-                f"needed; add images and rerun the stages before this one"
+                f"needed, which any {FEWEST} images of different galaxies have unless a table "
+                "splits them; add images and rerun the stages before this one"
             )
         self.rows, self.judges = rows, judges
         recipe = self.recipe

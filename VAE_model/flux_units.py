@@ -80,6 +80,11 @@ def conversion(
     text = given if given == DISPLAY else unit or given
     if text == DISPLAY:
         return DISPLAY, 1.0
+    if "BSOFTEN" in header and not unit:
+        raise UnknownUnit(
+            "unknown unit: BSOFTEN says that the numbers are arcsinh of flux, as Pan-STARRS stores "
+            "them: make them linear and delete BSOFTEN"
+        )
     # astropy shows the bytes of a micro sign, which no FITS header may hold, as question marks.
     plain = re.sub(r"^(?:\?{1,2}|\N{MICRO SIGN}|\u03bc)(?=[Jj][Yy])", "u", text)
     plain = _PER_PIXEL.sub("", plain).strip()
@@ -225,6 +230,6 @@ def doubt(ratios: Sequence[float]) -> str:
     guess = min(_FORGOTTEN, key=lambda unit: abs(math.log(_FORGOTTEN[unit] / middle)))
     return (
         f"{len(odd):,} images state no unit and have {times} the noise of any survey in "
-        f"nanomaggies: are these {guess}? Set BUNIT, or import with --unit, --zero-point or "
+        f"nanomaggies: are these {guess}? set BUNIT, or import with --unit, --zero-point or "
         "--unit display"
     )

@@ -279,7 +279,8 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
             key = (*shape[-2:], str(hdu.header.get("BRICK", "")))
             apart.setdefault(key, {}).setdefault(band, hdu)
         elif len(planes) == 1:
-            bands = _bands(hdu.header, hdus[0].header) if planes != [1] else ()
+            bands = _bands(hdu.header, hdus[0].header)
+            bands = bands if planes != [1] or len(bands) == 1 else ()
             load = partial(getattr, hdu, "data")
             whole = (planes[0], *shape[-2:])
             found.append(_Candidate(whole, shown, bands, [hdu.header], load))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from VAE_model.files import read_parquet
+from VAE_model.columns import as_text
+from VAE_model.files import parquet_columns, read_parquet
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.splits import SHARES
@@ -25,8 +25,7 @@ def columns_of(run: Run) -> list[str]:
     """The columns of labels.parquet that may be labels; none where there is no such table."""
     if not run.labels.exists():
         return []
-    read_parquet(run.labels, [])  # says in one line where the file is no table
-    return [name for name in pq.read_schema(run.labels).names if name not in _NO_LABELS]
+    return [name for name in parquet_columns(run.labels) if name not in _NO_LABELS]
 
 
 def questions_in(run: Run) -> list[str]:
@@ -38,11 +37,8 @@ def questions_in(run: Run) -> list[str]:
 def split_source(run: Run) -> list[Path]:
     """labels.parquet where it gives a split, which is then an input of what is made by the split;
     else nothing."""
-    given = run.labels.exists() and run.labels.stat().st_size
-    if given:
-        read_parquet(run.labels, [])
-        given = SPLIT in pq.read_schema(run.labels).names
-    return [run.labels] if given else []
+    there = run.labels.exists() and run.labels.stat().st_size
+    return [run.labels] if there and SPLIT in parquet_columns(run.labels) else []
 
 
 def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
@@ -52,18 +48,12 @@ def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
     """
     if not split_source(run):
         return np.full(len(paths), "", dtype="<U10")
-    sides = _by_path(run, [SPLIT])[SPLIT].map(as_text).fillna("").str.lower()
+    sides = _by_path(run, [SPLIT], paths)[SPLIT].map(as_text).fillna("").str.lower()
     unknown = sides[~sides.isin(["", *SHARES])]
     if len(unknown):
         raise Problem(
             f"{run.show(run.labels)}: {SPLIT} of {unknown.index[0]} is {unknown.iloc[0]!r}, not "
             f"{', '.join(SHARES)}: change it in the table, or rename the column, and import again"
-        )
-    if len(sides) and not sides.index.isin(paths).any():
-        raise Problem(
-            f"{run.show(run.labels)} gives a {SPLIT} for {len(sides):,} images, none of which is "
-            f"in {run.show(run.train_txt)}: {sides.index[0]} is its first; delete it, or run "
-            f"{run.made_by(run.labels)} again"
         )
     return sides.reindex(paths).fillna("").to_numpy(dtype="<U10")
 
@@ -81,7 +71,7 @@ def read_answers(
         if name not in there:
             instead = f"it has {', '.join(there)}" if there else "it has no labels"
             raise Problem(f"{shown} has no label {name!r}: {instead}")
-    answers = _by_path(run, list(columns)).apply(lambda column: column.map(as_text))
+    answers = _by_path(run, list(columns), paths).apply(lambda column: column.map(as_text))
     answers = answers.reindex(paths)
     found = {name: sorted(answers[name].dropna().unique()) for name in columns}
     for name, values in found.items():
@@ -99,17 +89,16 @@ def read_answers(
     return found, answers
 
 
-def as_text(value: object) -> str | None:
-    """A label as text: 1, 1.0 and '1' are the same; None where there is nothing."""
-    if pd.isna(value):
-        return None
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def _by_path(run: Run, columns: list[str]) -> pd.DataFrame:
+def _by_path(run: Run, columns: list[str], paths: Sequence[str]) -> pd.DataFrame:
+    """Return columns of labels.parquet by path. Raises Problem where none of its rows is about one
+    of the images."""
     table = read_parquet(run.labels, ["path", *columns]).set_index("path")
+    if len(table) and not table.index.isin(paths).any():
+        raise Problem(
+            f"no row of {run.show(run.labels)} matches an image: it is about "
+            f"{table.index[0]}, and {run.show(run.train_txt)} lists {next(iter(paths), 'none')}: "
+            f"delete it, or run {run.made_by(run.labels)} again"
+        )
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise Problem(

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from VAE_model.files import read_parquet
+from VAE_model.files import parquet_columns, read_parquet
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 
@@ -22,8 +21,7 @@ def read_means(
     finite, or their number is not `num_var`.
     """
     needed = ["iauname", "ra", "dec", "path", "split"]
-    read_parquet(path, needed[:1])  # says in one line where the file is no table
-    present = pq.read_schema(path).names
+    present = parquet_columns(path)
     found = [name for name in present if name.startswith("mu_")]
     means = [f"mu_{number:02d}" for number in range(num_var)]
     again = f"delete it and run {run.made_by(path)} --num-var {num_var}"

@@ -108,12 +108,16 @@ def rank(scores: ArrayLike) -> NDArray[np.int64]:
 def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
     """Where the logarithm of a positive quantity is more than `sigmas` above its median: (N,).
 
-    sigma is that of the middle of the values, by their median deviation; NaN does not stand out.
+    sigma is that of the middle of the values, by their median deviation; NaN and zero (a sky that
+    is cut off has no scatter) do not stand out.
     """
-    with np.errstate(divide="ignore"):
-        level = np.log(np.asarray(values, float))
-    level -= np.nanmedian(level)
-    return level > sigmas * 1.4826 * np.nanmedian(np.abs(level))
+    values = np.asarray(values, float)
+    known = values > 0
+    if not known.any():
+        return known
+    level = np.log(values, where=known, out=np.full(values.shape, -np.inf))
+    level -= np.median(level[known])
+    return level > sigmas * 1.4826 * np.median(np.abs(level[known]))
 
 
 def _cross_fit(
@@ -131,7 +135,7 @@ def _fit_cloud(latents: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
     latents = np.asarray(latents, np.float64)
     fit = LedoitWolf().fit(latents)
     kept = round(len(latents) * (1 - _TRIM))
-    if kept > 2 * latents.shape[1]:  # a trimmed small sample would lose more than it gains
+    if 2 * latents.shape[1] < kept < len(latents):  # trimmed, a small sample would lose too much
         for _ in range(2):
             distance = _distance(latents, fit.location_, fit.precision_)
             fit = LedoitWolf().fit(latents[np.argpartition(distance, kept)[:kept]])

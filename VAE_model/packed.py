@@ -24,6 +24,7 @@ from VAE_model.packing import INDEX, LOOKED_BY, STAT, Pixels, pack, with_split
 from VAE_model.paths import Run
 from VAE_model.row_file import RowFile
 from VAE_model.segmentation import SURROUNDINGS
+from VAE_model.splits import SHARES
 from VAE_model.stage import Problem
 
 
@@ -31,10 +32,10 @@ from VAE_model.stage import Problem
 class Packed:
     """folder: where it lies; images: (N, 3, 256, 256), nanomaggies, read as float32;
     index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
-    given (the split by a table that came with the images, or empty), split, noise_g, noise_r,
-    noise_z (sky sigma, nanomaggies), flag_* (defects.py) and what SURROUNDINGS names
-    (segmentation.py), both of the image before it is moved, looked_by (a hash of the code that
-    found them: another one packs anew), size, time and SHA-256
+    given (the split by a table that came with the images, or empty), split, split_by (the rule of
+    splits.py that gave it), noise_g, noise_r, noise_z (sky sigma, nanomaggies), flag_* (defects.py)
+    and what SURROUNDINGS names (segmentation.py), all three of the image before it is moved,
+    looked_by (a hash of the code that found them: another one packs anew), size, time and SHA-256
     of the file, and where its pixels lie: slot in `file`, first and number of its exceptions."""
 
     images: RowFile
@@ -106,6 +107,17 @@ class Packed:
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())
+
+    @property
+    def split_by(self) -> str:
+        """The rule that divides the galaxies (splits.RULES); empty where a table divides all."""
+        return str(self.index["split_by"].iloc[0])
+
+    def sides(self) -> str:
+        """The numbers of images on each side and the rule that divides them, in one line."""
+        count = self.index["split"].value_counts()
+        numbers = ", ".join(f"{side} {count.get(side, 0):,}" for side in SHARES)
+        return f"{numbers} (by {self.split_by or 'the table'})"
 
     @property
     def flags(self) -> pd.DataFrame:

@@ -13,11 +13,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import defect_lines, defect_sky, defects, parallel, segmentation, splits
+from VAE_model import (
+    defect_lines,
+    defect_sky,
+    defects,
+    flux_units,
+    frames,
+    parallel,
+    pixel_noise,
+    segmentation,
+    splits,
+)
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.files import read_parquet, sha256, write_parquet
 from VAE_model.paths import Run
+from VAE_model.pixel_noise import sky_noise
 from VAE_model.problem import Problem
 from VAE_model.row_file import EXCEPTION, halved
 from VAE_model.segmentation import SURROUNDINGS, surroundings
@@ -28,7 +39,15 @@ INDEX = "index.parquet"
 LOOKED_BY = hashlib.sha256(
     b"".join(
         Path(str(module.__file__)).read_bytes()
-        for module in (defects, defect_lines, defect_sky, segmentation)
+        for module in (
+            defects,
+            defect_lines,
+            defect_sky,
+            segmentation,
+            frames,
+            flux_units,
+            pixel_noise,
+        )
     )
 ).hexdigest()[:12]
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
@@ -105,17 +124,6 @@ def pack(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def sky_noise(flux: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sky sigma of each band in nanomaggies, (3,), by the spread of pixels below the median.
-
-    Sources only brighten the sky, so the faint half of the pixels holds the noise.
-    """
-    pixels = flux[:, ::2, ::2].reshape(len(flux), -1)
-    median = np.median(pixels, axis=1, keepdims=True)
-    below = np.where(pixels < median, median - pixels, np.nan)
-    return (1.4826 * np.nanmedian(below, axis=1)).astype(np.float32)
-
-
 def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
     """An image (3, y, x) moved by whole pixels to the right and up, zero where nothing is known."""
     if not x and not y:
@@ -157,7 +165,8 @@ def _write_index(folder: Path, index: pd.DataFrame) -> None:
 
 def with_split(index: pd.DataFrame) -> pd.DataFrame:
     names, given = index["path"].tolist(), index["given"].tolist()
-    return index.assign(split=splits.assign(index["ra"], index["dec"], names, given))
+    sides, rule = splits.assign_by_rule(index["ra"], index["dec"], names, given)
+    return index.assign(split=sides, split_by=rule)
 
 
 def _known(
@@ -190,9 +199,10 @@ def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
     try:
         cutout = read_cutout(path)  # first, as it looks at the size before it reads
         content = sha256(path)
+        noise = sky_noise(cutout.flux, cutout.display)
     except (BadCutout, OSError) as refusal:
         return {"reason": str(refusal)}
-    noise, flux = sky_noise(cutout.flux), moved(cutout.flux, *move)
+    flux = moved(cutout.flux, *move)
     exceptions = np.empty(0, EXCEPTION)
     pixels: NDArray = flux
     if target.suffix == ".float16":

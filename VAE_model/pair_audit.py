@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from VAE_model.cutouts import PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.pair_measures import light_centres
 from VAE_model.pairs import View
+from VAE_model.pixel_noise import sky_noise
 from VAE_model.sky import cross_match
 from VAE_model.surveys import SURVEYS
 
@@ -33,6 +34,7 @@ def check(job: tuple[Path, str]) -> Verdict:
     path, other = job
     try:
         cutout = read_cutout(path)
+        sky_noise(cutout.flux, cutout.display)
     except BadCutout as refusal:
         return Verdict(reason=str(refusal))
     reason = ""

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from joblib import cpu_count
 from tqdm import tqdm
 
+from VAE_model.distributed import here
 from VAE_model.problem import Problem
 
 Item = TypeVar("Item")
@@ -22,9 +25,9 @@ _FEW = 64  # items for which starting processes costs more than it gains
 
 
 def cores() -> int:
-    """Processor cores that this process may use: of several on a machine, its share."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (found or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    """Processor cores that this process may use, by its affinity and its container's quota: of
+    several processes on a machine, its share."""
+    return max(1, cpu_count() // here())
 
 
 def each(
@@ -47,7 +50,13 @@ def each(
                 bar.update()
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
-        with ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin) as pool:
+        try:
+            processes = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+        except (OSError, ImportError, NotImplementedError) as error:  # no semaphores: no /dev/shm
+            print(f"  one process instead of {workers}: others cannot be started here ({error})")
+            yield from each(function, items, 1, label)
+            return
+        with processes as pool:
             try:
                 for result in pool.map(function, items, chunksize=chunk):
                     yield result
@@ -61,7 +70,9 @@ def each(
 
 def _begin() -> None:
     """One thread for each process, which ends with the one that started it: killed, that one
-    could not tell it, and images would still be written beside those of the next run."""
+    could not tell it, and images would still be written beside those of the next run. Ctrl-C is
+    for that one to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"

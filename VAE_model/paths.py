@@ -2,12 +2,14 @@
 
 Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
 constant `run` says otherwise). A relative path means: from the root of the repository, whatever
-the working directory is, so that scripts and notebooks agree.
+the working directory is, so that scripts and notebooks agree. Where the package is installed apart
+from a repository (a wheel), it means: from the working directory.
 """
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+_BESIDE = Path(__file__).resolve().parent.parent
+ROOT = _BESIDE if (_BESIDE / "make_datatxt.py").is_file() else Path.cwd()
 
 # How a file comes to be: (pattern of its path under the run, command). First match counts.
 MADE_BY = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from VAE_model import distributed, pose, segmentation, structure
+from VAE_model import distributed, pixel_noise, pose, segmentation, structure
 from VAE_model.batches import batches
 from VAE_model.files import atomic
 from VAE_model.packed import Packed
@@ -74,7 +74,7 @@ class Prepared:
 
     def _key(self) -> str:
         """Changes with the images, the code that prepares, the stretch, and the network's frame."""
-        modules = (segmentation, pose, structure)
+        modules = (segmentation, pixel_noise, pose, structure)
         source = [Path(str(module.__file__)).read_bytes() for module in modules]
         constants: list[object] = [
             type(self.network).__name__,

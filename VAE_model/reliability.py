@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from VAE_model.figures import GREEN, INDIGO, ROSE, new_figure, save_figure
+from VAE_model.plotting import Axes
 from VAE_model.scores import Estimate, Question, Result
 
 BINS = 10

@@ -17,13 +17,13 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 from torch.nn import functional as F
 
+from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, spread
 from VAE_model.stretch import Stretch
 
 SIDE = 128  # pixels a side of the image in which sources are looked for: 0.52 arcsec each
 _DETECTED = 3.0  # sigma of the sky, from which a pixel belongs to a source
 _SMOOTHED = np.ones((3, 3), np.float32)  # pixels that are averaged before
 _APART = 0.003  # of a source's light, from which a peak in it is a source of its own
-_LEAST = 1e-4  # of the stretched image: a sky without noise (an empty frame) has this one
 _HIDDEN = 0.2  # the same for hiding: the sky of a shallow survey, so that a deeper hides the same
 _MIDDLE = 6  # pixels from the middle, within which the galaxy is looked for
 _WINGS = 2  # pixels by which a neighbour reaches farther than its detected light
@@ -51,13 +51,12 @@ class Sources:
     count: int
 
 
-def sources(light: NDArray[np.float32], least: float = _LEAST) -> Sources:
+def sources(light: NDArray[np.float32], least: float) -> Sources:
     """The sources of an image (y, x), stretched and averaged over the bands; least: what sigma of
     the sky they stand out of, if its own is less."""
     light = np.ascontiguousarray(light, np.float32)
     sky = np.median(light)
-    below = sky - light[light < sky]
-    noise = max(1.4826 * float(np.median(below)) if below.size else 0.0, least)
+    noise = max(spread(light), least)
     nothing = np.zeros(light.shape, bool)
     try:
         found, label = sep.extract(
@@ -97,8 +96,10 @@ def surroundings(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     The flux is that of the pixels in which the galaxy stands out; NaN without a galaxy.
     """
     averaged = _smaller(torch.from_numpy(np.ascontiguousarray(flux)))
-    small, stretched = averaged.numpy(), Stretch.of([display])(averaged).numpy()
-    seen = sources(stretched.mean(axis=0))
+    stretch = Stretch.of([display])
+    small, stretched = averaged.numpy(), stretch(averaged).numpy()
+    least = np.divide(LEAST_DISPLAY if display else LEAST, stretch.softening).mean()
+    seen = sources(stretched.mean(axis=0), float(least))
     sky = ~(seen.galaxy | seen.others)
     own = np.full(len(flux), np.nan)
     level = np.median(small[:, sky], axis=1) if sky.any() else np.zeros(len(small))

@@ -19,6 +19,7 @@ a small JSON side-car: the config, the inputs' hashes and row counts, versions, 
 
 import dataclasses
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -48,6 +49,10 @@ _PACKAGES = (
 _MANY = 6  # inputs that are named in the line that begins a stage
 _LARGE = 2**26  # bytes from which on a file's size and time say whether it has changed
 
+_CLOSED = (
+    "what reads this script's output has closed it (head, a pager), and the script ended with it: "
+    "the same command goes on from here"
+)
 _BEGUN = "begun"  # in a side-car: work on its output has begun, and not ended yet
 
 _dry_run = False
@@ -61,9 +66,10 @@ def start(
 
     several: the script knows what to do as one of several processes (torchrun).
     Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
-    2 a wrong command line (tyro); 130 interrupted.
+    2 a wrong command line (tyro); 130 interrupted; 141 nobody reads its output any more.
     """
     global _dry_run, _started
+    _mend_streams()
     flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
     arguments: Any = dataclasses.make_dataclass(
         "Arguments",
@@ -88,6 +94,10 @@ def start(
         if distributed.processes() == 1 or not distributed.was_lost(error):
             raise
         sys.exit(f"error: {distributed.LOST}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
+        print(f"error: {_CLOSED}", file=sys.stderr)
+        sys.exit(141)
     except OSError as error:
         what = error.strerror or str(error)
         where = f"{error.filename}: " if error.filename else ""
@@ -95,6 +105,22 @@ def start(
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _mend_streams() -> None:
+    """Where a stream was closed (`<&-`, a daemon), nothing in its place: else a file that is opened
+    later would take it, and be written into. A terminal that cannot show a letter shows its code.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def sidecar(path: Path) -> Path:
@@ -151,7 +177,7 @@ class Stage:
         inputs: Iterable[Path],
         outputs: Iterable[Path],
     ) -> None:
-        self.script = str(Path(script).resolve().relative_to(ROOT))
+        self.script = _name_of(Path(script).resolve())
         self.run = run
         self.config = config
         self.inputs = [Path(path) for path in inputs]
@@ -363,6 +389,13 @@ class Stage:
         print("outputs:")
         for path in self.outputs:
             print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")
+
+
+def _name_of(script: Path) -> str:
+    """A script as a person types it: analysis/decals_1.py."""
+    roots = [ROOT, *(folder for folder in script.parents if (folder / "make_datatxt.py").exists())]
+    inside = (script.relative_to(root) for root in roots if script.is_relative_to(root))
+    return next(inside, Path(script.name)).as_posix()
 
 
 def versions() -> dict[str, str]:

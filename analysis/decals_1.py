@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from astropy.table import Table
 
+from VAE_model.columns import as_numbers, as_text, find_column
 from VAE_model.files import atomic, read_parquet, write_parquet
 from VAE_model.galaxy_zoo import (
     CLASSES,
@@ -32,6 +32,7 @@ from VAE_model.galaxy_zoo import (
 from VAE_model.labels import columns_of, questions_in
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.tables import read_table
 
 _WRONG_SIZE = "wrong_size_warning"
 
@@ -62,7 +63,7 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
     """
     if run.catalogue.exists() or not (there := columns_of(run)):
         return run.catalogue
-    lacking = [name for name in columns if name not in (*IDENTITY, *there)]
+    lacking = [name for name in columns if not find_column(name, (*IDENTITY, *there), run.labels)]
     if lacking:
         asked = " ".join(questions_in(run))
         labels = f", or ask the labels themselves with python analysis/classify.py --label {asked}"
@@ -98,35 +99,27 @@ def columns_read(config: Config, cuts: list[Cut]) -> list[str]:
 
 
 def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
-    """The columns of the catalogue, as numbers.
+    """Return the columns of the catalogue: iauname as text, ra and dec in degrees, fractions.
 
-    Raises Problem naming the file and the column that is missing, or holds no numbers.
+    Raises Problem naming the file and the column that is missing, or holds no such numbers.
     """
-    catalogue = read_parquet(path, columns)
-    if catalogue.empty:
-        raise Problem(f"{run.show(path)} has no rows: make it anew")
-    for name in columns:
-        if name == IDENTITY[0]:
-            catalogue[name] = catalogue[name].astype("str")
-            continue
+    catalogue = read_table(path, columns)
+    catalogue[IDENTITY[0]] = catalogue[IDENTITY[0]].map(as_text).fillna("")
+    for name in columns[len(IDENTITY) :]:
         try:
-            values = pd.to_numeric(catalogue[name])
-            # float32 stays float32: as float64 a fraction of 0.6 would exceed the threshold 0.6
-            single = values.dtype == np.float32
-            catalogue[name] = values if single else values.astype(float)
-        except (TypeError, ValueError) as error:
+            catalogue[name] = as_numbers(catalogue[name])
+        except ValueError as error:
             raise Problem(
                 f"{run.show(path)}: column {name} does not hold numbers ({error})"
             ) from None
-        where = (-360, 360) if name == "ra" else (-90, 90) if name == "dec" else (0, 1)
-        if name != _WRONG_SIZE and (wrong := ~catalogue[name].between(*where)).any():
-            wrong &= catalogue[name].notna()  # a missing fraction passes no cut
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
-                raise Problem(
-                    f"{run.show(path)}: {name} in row {row + 1} is {catalogue[name].iloc[row]:g}, "
-                    f"beyond {where[0]} to {where[1]}: make it anew, or correct it"
-                )
+        # A missing fraction passes no cut.
+        wrong = catalogue[name].notna() & ~catalogue[name].between(0, 1)
+        if name != _WRONG_SIZE and wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise Problem(
+                f"{run.show(path)}: {name} in row {row + 1} is {catalogue[name].iloc[row]:g}, "
+                "beyond 0 to 1: make it anew, or correct it"
+            )
     return catalogue
 
 
@@ -156,6 +149,8 @@ def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Confi
 
 def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> None:
     """One class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
+    from astropy.table import Table  # after VAE_model, which finds a home that astropy needs
+
     table = Table.from_pandas(galaxies)
     table["iauname"] = galaxies["iauname"].to_numpy(dtype="U32")
     table["ra"].unit = table["dec"].unit = "deg"

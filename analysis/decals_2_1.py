@@ -96,10 +96,14 @@ def main(config: Config) -> None:
                 "data/import_images.py reads (ra, dec), or classify by labels with "
                 "python analysis/classify.py --label"
             )
-        closest = float(nearest_position(*sky)[0].min(initial=np.inf))
+        distance, image = nearest_position(*sky)
+        row = int(np.argmin(distance))
+        galaxy, nearest = classes.iloc[row], index.iloc[image[row]]
         raise Problem(
             f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "
-            f"within {config.radius:g} arcsec (the nearest is {closest:.4g} arcsec away): "
+            f"within {config.radius:g} arcsec (the nearest is {distance[row]:.4g} arcsec away: "
+            f"{galaxy['iauname']} at {galaxy['ra']:.5f} {galaxy['dec']:+.5f} and "
+            f"{nearest['path']} at {nearest['ra']:.5f} {nearest['dec']:+.5f} degrees): "
             "take a catalogue of the same sky, or a greater radius"
         )
     matches = pd.DataFrame(

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
-from VAE_model.files import read_parquet, write_parquet
+from VAE_model.files import parquet_columns, read_parquet, write_parquet
 from VAE_model.paths import Run
 from VAE_model.stage import Problem, Stage, start
 
@@ -33,9 +32,7 @@ def read_latents(run: Run, num_var: int) -> pd.DataFrame:
     path = run.latents(num_var)
     means = [f"mu_{i:02d}" for i in range(num_var)]
     needed = ["path", "survey", "split", *means]
-    read_parquet(path, needed[:1])  # says in one line where the file is no table
-    others = ("logvar_", "flag_")
-    found = [name for name in pq.read_schema(path).names if name.startswith(others)]
+    found = [name for name in parquet_columns(path) if name.startswith(("logvar_", "flag_"))]
     return read_parquet(path, needed + found)
 
 
@@ -78,7 +75,8 @@ def main(config: Config) -> None:
     table = matched.merge(latents, on="path", how="inner", validate="one_to_one")
     if table.empty:
         raise Problem(
-            f"{run.show(source)} has none of the {len(matches):,} matched images: "
+            f"{run.show(source)} has none of the {len(matches):,} matched images (the first is "
+            f"{matches['path'].iloc[0]}, its own first {next(iter(latents['path']), 'none')}): "
             f"delete it and run {run.made_by(source)}"
         )
     table.attrs["labels"] = labels

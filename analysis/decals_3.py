@@ -16,10 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
@@ -38,6 +34,7 @@ from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import posterior_widths, read_means
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.plotting import Axes, Figure, Line2D, to_rgb
 from VAE_model.stage import Problem, Stage, start
 
 FEWEST = 10  # galaxies, below which there is nothing to look at

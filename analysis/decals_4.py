@@ -26,20 +26,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
 from VAE_model.figures import contact_sheet, jpeg_uri, new_figure, save_figure, thumbnail
-from VAE_model.files import read_parquet, write_json, write_parquet
+from VAE_model.files import parquet_columns, read_parquet, write_json, write_parquet
 from VAE_model.galaxy_zoo import CLASSES
 from VAE_model.latents import read_means
 from VAE_model.packed import Packed
 from VAE_model.pages.gallery import Card, Kind, write_gallery
 from VAE_model.paths import Run
+from VAE_model.plotting import Figure
 from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import DECALS, SURVEYS
@@ -121,7 +120,7 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
 
 def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """How many of the injected defects stand among as many top-ranked images, or are flagged."""
-    known = pq.read_schema(run.truth).names
+    known = parquet_columns(run.truth)
     surveys = [s for s in SURVEYS if f"defect_{s}" in known or s == DECALS.name]
     truth = read_parquet(run.truth, ["iauname", *(f"defect_{name}" for name in surveys)])
     rows = pd.Index(truth["iauname"]).get_indexer(table["iauname"])

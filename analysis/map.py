@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from VAE_model.columns import as_numbers
 from VAE_model.cutouts import PIXEL_SCALE
 from VAE_model.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, thumbnail
-from VAE_model.files import read_parquet, write_text
+from VAE_model.files import parquet_columns, read_parquet, write_text
 from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.packed import Packed
 from VAE_model.pages.latent_map import (
@@ -39,6 +39,7 @@ from VAE_model.paths import Run
 from VAE_model.sky import viewer_of
 from VAE_model.stage import Problem, Stage, start
 from VAE_model.surveys import label_of
+from VAE_model.tables import read_table
 
 # Of the answers to a question: Paul Tol's "muted" colours, and markers beside them.
 LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
@@ -109,19 +110,24 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
     """The votes for galaxies, by their names in the catalogue; none where there is no catalogue."""
     if not run.catalogue.exists():
         return []
-    wanted = {fraction(question, answer) for question in TREE for answer in TREE[question]}
-    present = wanted & set(pq.read_schema(run.catalogue).names)
-    catalogue = read_parquet(run.catalogue, ["iauname", *sorted(present)])
-    return leading_votes(catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names))
+    wanted = [fraction(question, answer) for question in TREE for answer in TREE[question]]
+    catalogue = read_table(run.catalogue, ["iauname"], wanted)
+    catalogue = catalogue.drop_duplicates("iauname").set_index("iauname").reindex(names)
+    try:
+        for column in catalogue:
+            catalogue[column] = as_numbers(catalogue[column])
+    except ValueError as error:
+        raise Problem(f"{run.show(run.catalogue)}: a fraction is no number ({error})") from None
+    return leading_votes(catalogue)
 
 
-def read_table(run: Run, number: int) -> tuple[pd.DataFrame, str]:
+def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
     """The map's galaxies: iauname, path, x, y, class, ra, dec, answers; and what the votes are.
 
     Raises Problem where the class latents lack one of them.
     """
     places, source = read_parquet(run.map(number)), run.class_latents(number)
-    present = pq.read_schema(source).names
+    present = parquet_columns(source)
     answers = [answer_column(q) for q in questions() if answer_column(q) in present]
     others = read_parquet(source, ["path", "ra", "dec", *answers])
     table = places.merge(others, on="path", how="left", validate="one_to_one", indicator=True)
@@ -147,7 +153,7 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
     if stage.nothing_to_do():
         return
-    table, labels = read_table(run, number)
+    table, labels = read_map(run, number)
     packed = Packed.of(run)
     rows = pd.Index(packed.index["path"]).get_indexer(table["path"])
     if (rows < 0).any():

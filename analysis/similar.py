@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from VAE_model.figures import ROSE, new_figure, save_figure, show_image, thumbnail
@@ -25,6 +24,7 @@ from VAE_model.latents import posterior_widths, read_means
 from VAE_model.neighbours import nearest
 from VAE_model.packed import Packed
 from VAE_model.paths import Run
+from VAE_model.plotting import Figure
 from VAE_model.stage import Problem, Stage, start
 
 DRAWN = (10, 8)  # galaxies asked about, and like each of them, in the figure at most

@@ -27,7 +27,7 @@ from VAE_model.colour import survey_colours
 from VAE_model.cutouts import SIZE
 from VAE_model.defects import FLAGS, defect_flags
 from VAE_model.imports.display import read_display
-from VAE_model.packing import sky_noise
+from VAE_model.pixel_noise import sky_noise
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe
 from VAE_model.simulation.drawing import add_field, draw_scene

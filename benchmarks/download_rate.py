@@ -87,9 +87,9 @@ def service(*arguments: str) -> Iterator[str]:
 
 
 def write_table(path: Path, count: int) -> pd.DataFrame:
-    """Positions all over the sky, each its own file."""
+    """Positions in the southern layer's footprint, each its own file."""
     rng = np.random.default_rng(5)
-    table = pd.DataFrame({"ra": rng.uniform(0, 360, count), "dec": rng.uniform(-20, 60, count)})
+    table = pd.DataFrame({"ra": rng.uniform(150, 210, count), "dec": rng.uniform(-15, 33, count)})
     table = table.round(4)
     table.to_csv(path, index=False)
     return table

@@ -1,8 +1,8 @@
 """A rehearsal of `make real`: every stage on images that came through the downloader.
 
 Draws a sky, lets a stand-in of the public services (tests/cutout_service.py) hand it out together
-with a catalogue of the real schema, some requests failing at first, and runs `make real` on it as
-a user does. The rehearsal itself asks no machine but its own.
+with a catalogue of the real schema, some requests failing at first and some for good, and runs
+`make real` on it as a user does. The rehearsal itself asks no machine but its own.
 
 Reads:  nothing
 Writes: <folder>/sky (what the stand-in hands out), <folder>/real (the run), what the stages say
@@ -37,7 +37,8 @@ class Config:
     first: int = 60
     """Galaxies in both surveys: N of make real."""
     share: float = 0.05
-    """Of requests that each of five faults spoils once or twice."""
+    """Of requests that each of five faults spoils once or twice, and of those outside the
+    footprint."""
 
 
 def real_schema(sky: Run) -> bytes:
@@ -61,7 +62,7 @@ def main(config: Config) -> None:
 
     def plan(ra: float, dec: float, layer: str) -> str:
         fault = faults(ra, dec, layer)
-        return fault if fault in TRANSIENT else ""
+        return fault if fault in (*TRANSIENT, "outside") else ""
 
     with CutoutService(plan=plan, images=sky.images().parent) as service:
         service.zenodo[CATALOGUE] = real_schema(sky)

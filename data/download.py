@@ -4,7 +4,8 @@ Stage 0, in place of data/simulate.py. The catalogue comes from Zenodo (record 4
 CC-BY-4.0), the cutouts from the Legacy Surveys' service, over few connections. Each cutout is
 checked before it gets its name. Killed or cut off, the same command goes on and fetches nothing
 twice; what the service does not have is listed with its reason, and asked for again only with
---retry-missing.
+--retry-missing. --check asks the service a few questions and says what differs from what the code
+believes of it.
 
 Reads:  nothing, or a table (CSV, FITS, parquet, VOTable) with ra and dec in degrees
 Writes: catalogue.parquet (unless a table is given), images/decals/ and images/bassmzls/
@@ -16,7 +17,7 @@ Example: python data/download.py --run data/check --first 3 --contact you@exampl
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from VAE_model.columns import as_text
 from VAE_model.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.downloads.catalogue import (
     RECORD,
@@ -35,18 +37,20 @@ from VAE_model.downloads.catalogue import (
 )
 from VAE_model.downloads.client import Manners
 from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
-from VAE_model.downloads.fetching import Progress, fetch_all
+from VAE_model.downloads.fetching import fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
-from VAE_model.files import read_parquet, sweep
-from VAE_model.galaxy_zoo import IDENTITY
-from VAE_model.imports.tables import read_table
+from VAE_model.downloads.service_check import compare
+from VAE_model.downloads.verdicts import Verdicts
+from VAE_model.files import sweep
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start
-from VAE_model.surveys import BASSMZLS, DECALS, SURVEYS
+from VAE_model.surveys import BASSMZLS, DECALS, RELEASE, RELEASES, SURVEYS
+from VAE_model.tables import read_table
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
+CONTROLS = 5  # of the positions to fetch, asked for when the service seems to be down
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,16 @@ class Config:
     """Pixels on a side; the pipeline takes 256."""
     pixel_scale: float = PIXEL_SCALE
     """Arcsec per pixel."""
-    layers: dict[str, str] = field(default_factory=dict)
-    """Layers of the service to cut from in place of the surveys' own: --layers decals
-    ls-dr10-south. Without a northern one the service cuts BASS+MzLS from DECaLS."""
+    release: str = RELEASE
+    """Data release of the Legacy Surveys to cut from: dr9, dr10 (no northern images: these stay
+    at dr9) or dr11. The constant RELEASE in VAE_model/surveys/survey.py is for all stages."""
     connections: int = 4
     """Parallel connections to the cutout service, at most 16: it asks for few."""
     contact: str = ""
     """Your e-mail address or page, told to the services, so that they can reach you."""
     tries: int = 6
-    """Tries of a request that time-outs, 429, 5xx, resets or truncated bodies spoil."""
+    """Tries of a request that time-outs, 429, 5xx, resets or truncated bodies spoil; where the
+    service itself fails on a request (HTTP 500) three at most."""
     backoff: float = 1.0
     """Longest wait (seconds) before the second try; it doubles with each, up to a minute."""
     time_limit: float = 120.0
@@ -87,11 +92,14 @@ class Config:
     longest_wait: float = 600.0
     """Retry-After (seconds) that is waited for; the download ends where the service asks more."""
     give_up_after: int = 20
-    """Requests in a row that fail by the service's fault end the download."""
+    """Requests in a row without use after which known positions are asked; where these fail too
+    the service is down, and the download ends."""
     retry_missing: bool = False
     """Ask again for what the service did not have, or had wrong, in an earlier run."""
     service: str = SERVICE
     """Address of the cutout service."""
+    check: bool = False
+    """Only compare the cutout service with what the code believes of it; fetch nothing."""
     zenodo: str = ZENODO
     """Address of Zenodo."""
     record: int = RECORD
@@ -113,8 +121,11 @@ def check_config(config: Config, run: Run) -> None:
     ):  # fmt: skip
         if not low <= getattr(config, name) <= high:
             raise Problem(f"{name} = {getattr(config, name)}: from {low} to {high:,} is allowed")
-    if unknown := {config.survey, *config.layers} - {BOTH, *SURVEYS}:
-        raise Problem(f"there is no survey {min(unknown)!r}: choose {', '.join([*SURVEYS, BOTH])}")
+    if config.survey not in (BOTH, *SURVEYS):
+        known = ", ".join([*SURVEYS, BOTH])
+        raise Problem(f"there is no survey {config.survey!r}: choose {known}")
+    if config.release not in RELEASES:
+        raise Problem(f"there is no release {config.release!r}: choose {', '.join(RELEASES)}")
     for name in ("service", "zenodo"):
         if not getattr(config, name).startswith(("https://", "http://")):
             raise Problem(f"{name} = {getattr(config, name)!r}: an address begins with https://")
@@ -145,18 +156,14 @@ def read_galaxies(config: Config, run: Run) -> pd.DataFrame:
 
     Raises Problem where the table has no positions, or none is left.
     """
-    if config.table is None:
-        galaxies = read_parquet(run.catalogue, IDENTITY)
-    else:
-        path = ROOT / config.table
-        galaxies = read_table(path, ("ra", "dec", "iauname", "name"))
-        if "ra" not in galaxies:
-            raise Problem(f"{path} has no columns ra and dec: give positions in degrees")
-    by_lower = {str(column).lower(): column for column in galaxies}
-    name = by_lower.get("iauname", by_lower.get("name"))
+    path = ROOT / config.table if config.table else run.catalogue
+    galaxies = read_table(path, optional=("ra", "dec", "iauname", "name"))
+    if "ra" not in galaxies:
+        raise Problem(f"{path} has no columns ra and dec: give positions in degrees")
+    name = next((name for name in ("iauname", "name") if name in galaxies), None)
     found = pd.DataFrame({
-        "name": galaxies[name].fillna("").astype(str) if name is not None else "",
-        "ra": galaxies["ra"].astype(float), "dec": galaxies["dec"].astype(float),
+        "name": galaxies[name].map(as_text).fillna("") if name else "",
+        "ra": galaxies["ra"], "dec": galaxies["dec"],
     })  # fmt: skip
     total = len(found)
     placed = np.isfinite(found["ra"]) & np.isfinite(found["dec"])
@@ -183,18 +190,35 @@ def surveys_of(config: Config) -> tuple[str, ...]:
     return (DECALS.name, BASSMZLS.name) if config.survey == BOTH else (config.survey,)
 
 
+def job_of(config: Config, survey: str, ra: float, dec: float, name: str = "") -> Job:
+    """The request for a survey's cutout at a position in degrees."""
+    there = SURVEYS[survey].at(config.release)
+    url = url_of(config.service, there.layer, ra, dec, config.size, config.pixel_scale)
+    path = path_of(survey, ra, dec)
+    return Job(name or iauname(ra, dec), ra, dec, survey, url, path, there.version)
+
+
 def plan(config: Config, galaxies: pd.DataFrame) -> Iterator[Job]:
     """A job a cutout, the two views of a galaxy one after the other; each file once."""
-    layers = {name: survey.layer for name, survey in SURVEYS.items()} | config.layers
     seen: set[str] = set()
     for name, ra, dec in galaxies.itertuples(index=False, name=None):
         for survey in surveys_of(config):
-            path = path_of(survey, ra, dec)
-            if path in seen:
-                continue
-            seen.add(path)
-            url = url_of(config.service, layers[survey], ra, dec, config.size, config.pixel_scale)
-            yield Job(name or iauname(ra, dec), ra, dec, survey, url, path)
+            job = job_of(config, survey, ra, dec, name)
+            if job.path not in seen:
+                seen.add(job.path)
+                yield job
+
+
+def controls_of(config: Config, galaxies: pd.DataFrame) -> dict[str, list[Job]]:
+    """Positions of each survey to ask for when its layer seems to be down: a galaxy that it is
+    known to show, then some of those to fetch, from the last to the first."""
+    rows = np.unique(np.linspace(len(galaxies) - 1, 0, CONTROLS).astype(int))[::-1]
+    spread = [(ra, dec) for _, ra, dec in galaxies.iloc[rows].itertuples(index=False, name=None)]
+    known = {name: SURVEYS[name].known for name in surveys_of(config)}
+    return {
+        name: [job_of(config, name, *place) for place in [*([first] if first else []), *spread]]
+        for name, first in known.items()
+    }
 
 
 def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
@@ -212,11 +236,11 @@ def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
     journal = Journal(run.journal)
     try:
         with tqdm(total=cutouts, desc="cutouts", unit="") as bar:
+            controls = controls_of(config, galaxies)
             fetch_all(
                 before.left(plan(config, galaxies), journal, bar),
                 run,
-                journal,
-                Progress(bar, config.give_up_after),
+                Verdicts(run, journal, bar, config.give_up_after, controls),
                 manners_of(config),
                 config.connections,
                 config.size,
@@ -255,6 +279,17 @@ def report(config: Config, run: Run, galaxies: pd.DataFrame, before: int) -> dic
     return {"good": counts[GOOD], "missing": counts[MISSING], "failed": counts[FAILED]}
 
 
+def say_releases(config: Config) -> None:
+    """Say of which survey the release has no images of its own."""
+    for name in surveys_of(config):
+        survey = SURVEYS[name].at(config.release)
+        if survey.release and survey.release != config.release:
+            print(
+                f"  {config.release.upper()} has no images of {survey.label}: these come from "
+                f"{survey.release.upper()} ({survey.layer})"
+            )
+
+
 def main(config: Config) -> None:
     run = Run(config.run)
     table = [ROOT / config.table] if config.table else []
@@ -262,10 +297,13 @@ def main(config: Config) -> None:
     outputs = [*([] if table else [run.catalogue]), run.manifest, *images]
     stage = Stage(__file__, run, config, inputs=table, outputs=outputs)
     check_config(config, run)
+    if config.check and not stage.dry_run:
+        return compare(config.service, manners_of(config))
     if not stage.dry_run and table and not table[0].is_file():
         raise Problem(f"{table[0]} is missing: give the table's place with --table")
     if stage.nothing_to_do(unfinished(run, config.retry_missing)):
         return
+    say_releases(config)
     with alone(run):
         if not table:
             bring_catalogue(config, run)

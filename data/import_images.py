@@ -7,8 +7,8 @@ Images of 32 pixels and more are reduced or enlarged to 256, flux conserved. Not
 mirrored or transposed. A table's columns travel along, matched by file name or iauname; a table
 with columns g, r, z that name files joins one file per band.
 
-Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable) with a column
-        file, path, name or iauname, and perhaps ra, dec (degrees) and labels
+Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable: docs/DATA.md)
+        with a column file, path, name or iauname, and perhaps ra, dec and labels
 Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason), labels.parquet
         (path, iauname, ra, dec, pixel_scale (arcsec, of the cutout), enlarged (pixels of the
         cutout per original pixel), the table's other columns; of all imports of the run)
@@ -29,15 +29,17 @@ import pyarrow as pa
 from astropy.io import fits
 
 from VAE_model import parallel
+from VAE_model.columns import as_text
 from VAE_model.files import atomic, list_files, read_parquet, write_parquet
 from VAE_model.flux_units import UnknownUnit, conversion, doubt
 from VAE_model.frames import Reading
-from VAE_model.imports import tables
 from VAE_model.imports.band_files import band_columns, match, names_of_rows
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
+from VAE_model.imports.matching import Rows, rows_of_files
 from VAE_model.paths import ROOT, Run
 from VAE_model.sky import iauname
 from VAE_model.stage import Problem, Stage, start
+from VAE_model.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,6 @@ class Config:
     """AB magnitude of 1 in FITS images, in place of the header's."""
     workers: int = 0
     """Processes that convert images; 0: one a core."""
-
-
-Rows = list[int | str | None]  # of each image: its row in the table, or why none, or no table
 
 
 def plan(
@@ -147,8 +146,10 @@ def label_table(
         labels[column] = [getattr(outcomes[i], column) for i in good]
     if table is None:
         return labels
-    taken = table.reindex([rows[i] if rows[i] is not None else -1 for i in good])
-    taken = taken.reset_index(drop=True)
+    # Whole numbers stay whole where rows are missing: as floats long identifiers lose digits.
+    whole = {name: "Int64" for name in table.select_dtypes("integer")}
+    found = [row if isinstance(row, int) else -1 for row in (rows[i] for i in good)]
+    taken = table.astype(whole).reindex(found).reset_index(drop=True)
     taken = taken.rename(columns={c: f"{c}_of_table" for c in ("pixel_scale", "enlarged")})
     if "iauname" in taken:
         labels["iauname"] = taken["iauname"].fillna(labels["iauname"])
@@ -172,7 +173,7 @@ def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
         try:
             pa.array(labels[column], from_pandas=True)
         except pa.ArrowException:  # two tables mean different things by one name
-            labels[column] = labels[column].map(str, na_action="ignore")
+            labels[column] = labels[column].map(as_text)
     write_parquet(run.labels, labels)
 
 
@@ -238,7 +239,7 @@ def main(config: Config) -> None:
     stage = Stage(__file__, run, config, [folder, *filter(None, [table_path])], outputs)
     if stage.nothing_to_do():
         return
-    table = tables.read_table(table_path) if table_path else None
+    table = read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]
     if not images:
@@ -252,7 +253,7 @@ def main(config: Config) -> None:
         rows = [row if isinstance(row, str) else at for at, row in enumerate(matched)]
         images = names_of_rows(table, columns)
     elif table is not None:
-        rows = tables.rows_of_files(images, table)
+        rows = rows_of_files(images, table, table_path.name if table_path else "")
     jobs = plan(images, planes, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)

@@ -13,11 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
 from torch import nn
 
 from VAE_model import models
@@ -25,6 +20,7 @@ from VAE_model.anatomy import Block, dissect
 from VAE_model.figures import new_figure, save_figure
 from VAE_model.files import atomic
 from VAE_model.paths import Run
+from VAE_model.plotting import Axes, Figure, Polygon, matplotlib, to_rgb
 from VAE_model.stage import Problem, Stage, start
 
 
@@ -139,7 +135,7 @@ def main(config: Config) -> None:
     save_figure(figure, outputs[0], bbox_inches=None)
     # Text stays text in the vector file, and nothing in it depends on the hour.
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": config.network}
-    with mpl.rc_context(options), atomic(outputs[1]) as temporary:
+    with matplotlib.rc_context(options), atomic(outputs[1]) as temporary:
         figure.savefig(temporary, metadata={"Date": None}, bbox_inches=None)
     total = sum(parameter.numel() for parameter in network.parameters())
     stage.finish(parameters=total)

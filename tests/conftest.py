@@ -115,7 +115,7 @@ def run_script(
         capture_output=True, text=True, timeout=600, check=False,
         env={
             **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
-            "PYTHONPATH": os.pathsep.join((str(ROOT / "tests" / "offline"), str(ROOT))),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)]),
             **environment,
         },
     )  # fmt: skip

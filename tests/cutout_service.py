@@ -1,8 +1,9 @@
 """A stand-in of the public services on this machine: cutouts, and the catalogue of Zenodo.
 
-A real HTTP server that hands out cheap cutouts (a few images, the header of the position asked
-for) and misbehaves by a plan that depends on the position alone: some faults pass after a try or
-two, others never do. It counts the connections that are open at once, and every request.
+A real HTTP server that answers as the Legacy Surveys' cutout service does by its own code (August
+2026), and misbehaves by a plan that depends on the position alone: some faults pass after a try
+or two, others never do. It counts the connections that are open at once, and every request. Its
+files are written here by astropy, not by VAE_model, so that it does not share our beliefs.
 
     with CutoutService(share=0.05) as service:
         ... --service {service.url} --zenodo {service.address}
@@ -11,15 +12,29 @@ two, others never do. It counts the connections that are open at once, and every
 As a process of its own, so that it does not share the interpreter with who fetches:
 
     python tests/cutout_service.py --share 0.05      # prints its address; /stats says the counts
+
+The facts that it follows:
+
+- HDU 0 holds all bands as one cube (one band: a plane) with IMAGETYP 'IMAGE', BANDS, BAND0 and so
+  on, a TAN WCS, and IMAGEW and IMAGEH as integers. SURVEY is DECaLS in the north too; VERSION
+  tells. A layer that merges both has SURVEY LegacySurvey and a VERSION without south or north.
+- &invvar and &maskbits add HDUs with IMAGETYP 'INVVAR' and 'MASKBITS'. &subimage gives an empty
+  HDU 0, then the pixels of the brick as they are, band by band, each with its inverse variance.
+- size is cut to 3,000; a letter in bands that the layer does not have: the layer's own bands.
+- Missing or bad ra or dec: 400. Outside the layer's footprint: 500, always. An unknown layer:
+  text with HTTP 200. A layer may redirect. Within the footprint, nothing observed: zeros.
 """
 
 import contextlib
 import email.utils
+import functools
 import hashlib
+import io
 import json
+import math
 import socket
 import struct
-import tempfile
+import sys
 import threading
 import time
 import zlib
@@ -28,22 +43,164 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
-
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import SIZE
+from astropy.io import fits
 
 TRANSIENT = ("busy", "error", "reset", "stall", "truncate")
-PERMANENT = ("text", "layer", "zero")
+PERMANENT = ("text", "layer", "zero", "outside")
 FAULTS = TRANSIENT + PERMANENT
-VERSIONS = {"ls-dr9-south": "DR9-south", "ls-dr9-north": "DR9-north"}
 
 Plan = Callable[[float, float, str], str]  # ra, dec, layer -> one of FAULTS, or ""
+
+SPLIT = 32.375  # Dec (degrees) above which a merged layer shows the north
+LARGEST = 3000  # pixels on a side
+SIZE, SCALE = 256, 0.262  # pixels, arcsec per pixel: what is asked unless something else is
 _BLOCK = 2880
 
 
+@dataclass(frozen=True)
+class Layer:
+    """version, survey, imagetyp: VERSION, SURVEY, IMAGETYP of its files; bands: that it has;
+    dec: of its footprint, degrees; north: only the north galactic cap; merges: the layers that it
+    is made of, the southern one first."""
+
+    version: str
+    dec: tuple[float, float] = (-90.0, 90.0)
+    north: bool = False
+    bands: str = "grz"
+    survey: str = "DECaLS"
+    imagetyp: str = "IMAGE"
+    merges: tuple[str, ...] = ()
+
+
+LAYERS = {
+    "ls-dr9-south": Layer("DR9-south", (-68.0, 34.0)),
+    "ls-dr9-north": Layer("DR9-north", (31.0, 85.0), north=True),
+    "ls-dr10-south": Layer("DR10-south", (-90.0, 34.0), bands="griz"),
+    "ls-dr11-south": Layer("DR11-south", (-90.0, 34.0)),
+    "ls-dr11-north": Layer("DR11-north", (31.0, 85.0), north=True),
+    "ls-dr9": Layer("DR9", survey="LegacySurvey", merges=("ls-dr9-south", "ls-dr9-north")),
+    "ls-dr10": Layer(
+        "DR10", bands="griz", survey="LegacySurvey", merges=("ls-dr10-south", "ls-dr9-north")
+    ),
+    "ls-dr11": Layer("DR11", survey="LegacySurvey", merges=("ls-dr11-south", "ls-dr11-north")),
+}
+
+
+def galactic_latitude(ra: float, dec: float) -> float:
+    """Degrees, of a position in degrees."""
+    pole_ra, pole_dec = math.radians(192.85948), math.radians(27.12825)
+    ra, dec = math.radians(ra), math.radians(dec)
+    sine = math.sin(dec) * math.sin(pole_dec)
+    sine += math.cos(dec) * math.cos(pole_dec) * math.cos(ra - pole_ra)
+    return math.degrees(math.asin(max(-1.0, min(1.0, sine))))
+
+
+def shows(layer: Layer, ra: float, dec: float) -> bool:
+    """Whether a position lies in a layer's footprint: away from the Milky Way, within its Dec."""
+    if layer.merges:
+        return any(shows(LAYERS[name], ra, dec) for name in layer.merges)
+    latitude = galactic_latitude(ra, dec)
+    within = layer.dec[0] <= dec <= layer.dec[1]
+    return within and (latitude if layer.north else abs(latitude)) > 17
+
+
+def part_of(name: str, ra: float, dec: float) -> str:
+    """The layer that a merged one shows at a position: the north above SPLIT in the north cap."""
+    merges = LAYERS[name].merges
+    if not merges:
+        return name
+    return merges[dec >= SPLIT and galactic_latitude(ra, dec) > 0]
+
+
+# ---- files as the service writes them
+@functools.cache
+def galaxy(which: int, bands: str, size: int = SIZE, scale: float = SCALE) -> np.ndarray:
+    """One of four galaxies with noise: float32 (band, y, x), nanomaggies."""
+    y, x = (np.mgrid[:size, :size] - (size - 1) / 2) * scale / SCALE
+    light = 0.5 * np.exp(-0.5 * (x**2 + (1.5 * y) ** 2) / (6, 10, 16, 25)[which] ** 2)
+    noise = np.random.default_rng(which).standard_normal((4, size, size), np.float32)
+    colours = dict(zip("griz", zip((0.6, 1.0, 1.1, 1.2), noise, strict=True), strict=True))
+    return np.stack([colours[b][0] * light + 0.004 * colours[b][1] for b in bands], dtype=">f4")
+
+
+def tangent_plane(ra: float, dec: float, scale: float, width: int, height: int) -> fits.Header:
+    step = scale / 3600
+    return fits.Header([
+        ("CTYPE1", "RA---TAN", "TANgent plane"), ("CTYPE2", "DEC--TAN", "TANgent plane"),
+        ("CRVAL1", ra, "Reference RA"), ("CRVAL2", dec, "Reference Dec"),
+        ("CRPIX1", (width + 1) / 2, "Reference x"), ("CRPIX2", (height + 1) / 2, "Reference y"),
+        ("CD1_1", -step, "CD matrix"), ("CD1_2", 0.0, "CD matrix"),
+        ("CD2_1", 0.0, "CD matrix"), ("CD2_2", step, "CD matrix"),
+        ("IMAGEW", width, "Image width"), ("IMAGEH", height, "Image height"),
+    ])  # fmt: skip
+
+
+def file_of(
+    layer: Layer, flux: np.ndarray, ra: float, dec: float, bands: str = "grz",
+    scale: float = SCALE, extra: tuple[str, ...] = (),
+) -> bytes:  # fmt: skip
+    """A file of all bands in one HDU. flux: (band, y, x), nanomaggies; extra: of invvar, maskbits.
+
+    One header block and 3 x 256 x 256 float32 are the 792,000 bytes of the service's own files.
+    """
+    height, width = flux.shape[1:]
+    header = fits.Header()
+    header["COMMENT"] = "FITS (Flexible Image Transport System) format is defined in 'Astronomy"
+    header["COMMENT"] = "and Astrophysics', volume 376, page 359; bibcode: 2001A&A...376..359H"
+    header["SURVEY"], header["VERSION"] = layer.survey, layer.version
+    header["IMAGETYP"], header["BANDS"] = layer.imagetyp, bands
+    for number, band in enumerate(bands):
+        header[f"BAND{number}"] = band
+    header.extend(tangent_plane(ra, dec, scale, width, height))
+    hdus = fits.HDUList([fits.PrimaryHDU(flux if len(bands) > 1 else flux[0], header)])
+    more = {"invvar": np.full_like(hdus[0].data, 0.004**-2),
+            "maskbits": np.zeros((height, width), np.int16)}  # fmt: skip
+    for kind in extra:
+        hdus.append(fits.ImageHDU(more[kind], header))
+        hdus[-1].header["IMAGETYP"] = kind.upper()
+    return _bytes_of(hdus)
+
+
+def subimage_of(layer: Layer, flux: np.ndarray, ra: float, dec: float, bands: str) -> bytes:
+    """The pixels of a brick as they are: each band an HDU, followed by its inverse variance."""
+    height, width = flux.shape[1:]
+    words = {"SURVEY": layer.survey, "VERSION": layer.version, "IMAGETYP": "image"}
+    hdus = fits.HDUList([fits.PrimaryHDU(header=fits.Header(words))])
+    for band, plane in zip(bands, flux, strict=True):
+        for kind, pixels in (("image", plane), ("invvar", np.full_like(plane, 0.004**-2))):
+            brick = {"BRICK": "1901p012", "BRICK_X0": 2540, "BRICK_Y0": 1880, "BAND": band}
+            header = fits.Header(words | {"IMAGETYP": kind} | brick)
+            header.extend(tangent_plane(ra, dec, SCALE, width, height))
+            hdus.append(fits.ImageHDU(pixels, header))
+    return _bytes_of(hdus)
+
+
+def _bytes_of(hdus: fits.HDUList) -> bytes:
+    stream = io.BytesIO()
+    hdus.writeto(stream)
+    return stream.getvalue()
+
+
+@functools.cache
+def body_of(layer: Layer, which: int = 0) -> bytes:
+    """A cutout of g, r, z at (1, 1): 792,000 bytes, made once."""
+    return file_of(layer, galaxy(which, "grz"), 1.0, 1.0)
+
+
+def cutout(body: bytes, ra: float, dec: float) -> bytes:
+    """A cutout's bytes with another position in the header."""
+    cards = [body[at : at + 80] for at in range(0, _BLOCK, 80)]
+    for number, card in enumerate(cards):
+        for keyword, value in ((b"CRVAL1", ra), (b"CRVAL2", dec)):
+            if card.startswith(keyword):
+                cards[number] = f"{keyword.decode():8s}= {value:20.12G}".ljust(80).encode()
+    return b"".join(cards) + body[_BLOCK:]
+
+
+# ---- what goes wrong
 def draw(ra: float, dec: float, layer: str, salt: str = "") -> int:
     """A number from 0 to 2**32 that depends on the position and the layer only."""
     return zlib.crc32(f"{ra:.4f} {dec:.4f} {layer} {salt}".encode())
@@ -62,7 +219,10 @@ def plan_of(share: float) -> Plan:
 class CutoutService:
     """share: of positions that get each fault, or `plan`: the fault of each; latency: seconds
     before each answer; retry_after: seconds that a busy service asks for; images: a folder with
-    decals/ and bassmzls/ whose files are handed out, zeros elsewhere, in place of drawn ones.
+    decals/ and bassmzls/ whose pixels are handed out, zeros elsewhere, in place of drawn ones.
+
+    layers: by name, changed by tests that want another service; redirects: of a layer, to
+    another layer, or to an address; outside: status of a position outside the footprint.
 
     zenodo: name -> content of the record's files; checksum: what the record says in place of
     theirs; longer: bytes that it says they have more; ranges: whether it goes on in the middle of
@@ -82,6 +242,9 @@ class CutoutService:
         self.images = images
         self.plan = plan or plan_of(share)
         self.latency, self.retry_after = latency, retry_after
+        self.layers = dict(LAYERS)
+        self.redirects: dict[str, str] = {}
+        self.outside = 500
         self.asked: Counter[tuple[float, float, str]] = Counter()
         self.answered: Counter[str] = Counter()
         self.agents: set[str] = set()
@@ -93,7 +256,6 @@ class CutoutService:
         self.lock = threading.Lock()
         self.open: set[socket.socket] = set()
         self.told: dict[tuple[float, float, str], float] = {}
-        self.bodies = {layer: _bodies(version) for layer, version in VERSIONS.items()}
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.service = self
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -123,6 +285,10 @@ class CutoutService:
                 "asked": [[*key, count] for key, count in self.asked.items()],
             }
 
+    def count(self, what: str) -> None:
+        with self.lock:
+            self.answered[what] += 1
+
     def forget(self) -> None:
         """Begin to count anew; the faults that have passed do not come back."""
         with self.lock:
@@ -145,31 +311,6 @@ def _alive(connection: socket.socket) -> bool:
         return False
 
 
-def _bodies(version: str) -> list[bytes]:
-    """A few cutouts of a survey as the service's files, 792,000 bytes each."""
-    rng = np.random.default_rng(7)
-    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
-    made = []
-    with tempfile.TemporaryDirectory() as folder:
-        for width in (6, 10, 16, 25):
-            light = 0.5 * np.exp(-0.5 * (x**2 + (1.5 * y) ** 2) / width**2)
-            flux = light + 0.004 * rng.standard_normal((3, SIZE, SIZE), np.float32)
-            path = Path(folder) / f"{width}.fits"
-            write_cutout(path, flux, 1.0, 1.0, version)
-            made.append(path.read_bytes())
-    return made
-
-
-def cutout(body: bytes, ra: float, dec: float) -> bytes:
-    """A cutout's bytes with another position in the header."""
-    cards = [body[at : at + 80] for at in range(0, _BLOCK, 80)]
-    for number, card in enumerate(cards):
-        for keyword, value in ((b"CRVAL1", ra), (b"CRVAL2", dec)):
-            if card.startswith(keyword):
-                cards[number] = f"{keyword.decode():8s}= {value:20.12G}".ljust(80).encode()
-    return b"".join(cards) + body[_BLOCK:]
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -177,6 +318,8 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that are killed, or cut a connection, are what this is for."""
+        if not isinstance(sys.exc_info()[1], OSError | ValueError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -201,11 +344,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(place.path.rsplit("/")[-1])
         else:
             self.server.service.enter(self.connection)
-            query = parse_qs(place.query)
-            self._cutout(float(query["ra"][0]), float(query["dec"][0]), query["layer"][0])
+            # &invvar has no value
+            self._cutout({key: values[0] for key, values in parse_qs(place.query, True).items()})
 
-    def _cutout(self, ra: float, dec: float, layer: str) -> None:
+    def _cutout(self, query: dict[str, str]) -> None:
         service = self.server.service
+        try:
+            ra, dec = float(query["ra"]), float(query["dec"])
+        except (KeyError, ValueError):
+            service.count("bad request")
+            self._send(400, b"bad ra or dec")
+            return
+        layer = query.get("layer", "")
         key = (round(ra, 4), round(dec, 4), layer)
         with service.lock:
             service.asked[key] += 1
@@ -215,18 +365,52 @@ class _Handler(BaseHTTPRequestHandler):
                 service.too_early.append(key[:2])
         if service.latency:
             time.sleep(service.latency)
-        fault = service.fault(*key) if layer in VERSIONS else "text"
+        if layer in service.redirects:
+            service.count("redirect")
+            self._redirect(service.redirects[layer], query)
+            return
+        fault = "text" if layer not in service.layers else service.fault(*key)
         if fault in TRANSIENT and number > 1 + draw(*key, "times") % 2:
             fault = ""
-        body = cutout(service.bodies.get(layer, [b""])[draw(*key, "which") % 4], ra, dec)
-        if service.images and layer in VERSIONS:
-            survey = "decals" if VERSIONS[layer] == "DR9-south" else "bassmzls"
-            path = service.images / survey / f"{ra:.4f}_{dec:.4f}.fits"
-            fault = fault if path.exists() else "zero"
-            body = path.read_bytes() if path.exists() else body
-        with service.lock:
-            service.answered[fault or "good"] += 1
+        if not (fault or service.images or shows(service.layers[layer], ra, dec)):
+            fault = "outside"
+        body = b"" if fault in ("text", "outside") else self._body(key, query, fault)
+        service.count(fault or "good")
         getattr(self, f"_{fault or 'good'}")(key, body)
+
+    def _body(self, key: tuple[float, float, str], query: dict[str, str], fault: str) -> bytes:
+        """The file that is asked for: one of four galaxies, or the pixels of `images`."""
+        service, name = self.server.service, key[2]
+        if fault == "layer":
+            swap = {"south": "north", "north": "south"}
+            name = "-".join(swap.get(word, word) for word in name.split("-"))
+            name = name if name in service.layers else "ls-dr9-north"
+        layer = service.layers[name]
+        bands = query.get("bands", layer.bands)
+        bands = bands if set(bands) <= set(layer.bands) else layer.bands
+        size = min(int(query.get("size", SIZE)), LARGEST)
+        scale = float(query.get("pixscale", SCALE))
+        ra, dec, which = float(query["ra"]), float(query["dec"]), draw(*key, "which") % 4
+        extra = tuple(one for one in ("invvar", "maskbits") if one in query)
+        plain = (bands, size, scale, extra) == ("grz", SIZE, SCALE, ())
+        if plain and not service.images and fault != "zero" and "subimage" not in query:
+            return cutout(body_of(layer, which), ra, dec)
+        flux = galaxy(which, bands, size, scale)
+        if service.images:
+            survey = "decals" if part_of(name, ra, dec).endswith("south") else "bassmzls"
+            path = service.images / survey / f"{ra:.4f}_{dec:.4f}.fits"
+            flux = fits.getdata(path) if path.exists() else np.zeros_like(flux)
+        if fault == "zero":
+            flux = np.zeros_like(flux)
+        if "subimage" in query:
+            return subimage_of(layer, flux, ra, dec, bands)
+        return file_of(layer, flux, ra, dec, bands, scale, extra)
+
+    def _redirect(self, target: str, query: dict[str, str]) -> None:
+        """302 to another layer of this service, or to an address."""
+        if "://" not in target:
+            target = f"{self.server.service.url}?{urlencode(query | {'layer': target})}"
+        self._send(302, b"", (("Location", target),))
 
     def _send(self, status: int, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self.send_response(status)
@@ -285,12 +469,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, b"No such layer, or so it seems\n", (("Content-Type", "text/plain"),))
 
     def _layer(self, key: tuple, body: bytes) -> None:
-        wrong = {"ls-dr9-south": b"DR9-north", "ls-dr9-north": b"DR9-south"}[key[2]]
-        right = VERSIONS[key[2]].encode()
-        self._good(key, body[:_BLOCK].replace(right, wrong) + body[_BLOCK:])
+        self._good(key, body)
 
     def _zero(self, key: tuple, body: bytes) -> None:
-        self._good(key, body[:_BLOCK] + bytes(len(body) - _BLOCK))
+        self._good(key, body)
+
+    def _outside(self, key: tuple, body: bytes) -> None:
+        self._send(self.server.service.outside, b"<h1>Server Error (500)</h1>")
 
     # ---- Zenodo
     def _record(self) -> None:
@@ -332,7 +517,7 @@ class Config:
     """A service as a process of its own, until it is killed."""
 
     share: float = 0.0
-    """Of positions that get each of the eight faults."""
+    """Of positions that get each of the nine faults."""
     latency: float = 0.0
     """Seconds before each answer."""
     retry_after: int = 1

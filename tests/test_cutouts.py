@@ -17,6 +17,7 @@ from VAE_model.cutouts import PIXEL_SCALE, SHAPE, BadCutout, read_cutout
 from VAE_model.frames import read_frame
 from VAE_model.paths import Run
 from VAE_model.stage import Problem
+from VAE_model.surveys import survey_of
 
 RA, DEC = 154.7709, 46.4537
 
@@ -108,6 +109,28 @@ def test_negative_sky_survives_reading(tmp_path, flux):
 def test_the_survey_is_told_by_version_not_by_survey(tmp_path, flux, release, survey):
     write_cutout(tmp_path / "a.fits", flux, RA, DEC, release, survey="DECaLS")
     assert read_cutout(tmp_path / "a.fits").survey == survey
+
+
+@pytest.mark.parametrize(
+    ("ra", "dec", "survey"),
+    [
+        (RA, DEC, "bassmzls"),
+        (RA, 32.37, "decals"),
+        (RA, 32.38, "bassmzls"),
+        (15.0, 33.0, "decals"),  # the south galactic cap, where DECam observed further north
+        (np.nan, np.nan, "unknown"),
+    ],
+)
+@pytest.mark.parametrize("release", ["DR8", "DR9", "DR10", "DR11"])
+def test_the_position_tells_the_survey_in_a_layer_that_merges_both(
+    tmp_path, flux, release, ra, dec, survey
+):
+    write_cutout(tmp_path / "a.fits", flux, ra, dec, release, survey="LegacySurvey")
+    assert read_cutout(tmp_path / "a.fits").survey == survey
+
+
+def test_dr6_is_of_the_north():
+    assert [survey_of(f"DR{n}") for n in (3, 5, 6, 7)] == ["decals", "decals", "bassmzls", "decals"]
 
 
 @pytest.mark.parametrize("kind", [">f4", "<f4", ">f8", ">i2 scaled", ">i4 scaled"])

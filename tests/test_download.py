@@ -3,6 +3,7 @@
 The public services cannot be reached from here: tests/cutout_service.py stands in for them.
 """
 
+import dataclasses
 import email.utils
 import io
 import json
@@ -23,23 +24,38 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from conftest import load_script, run_script, says_one_line, vote_fractions
-from cutout_service import FAULTS, PERMANENT, TRANSIENT, CutoutService, cutout
+from cutout_service import (
+    FAULTS,
+    LAYERS,
+    PERMANENT,
+    TRANSIENT,
+    CutoutService,
+    body_of,
+    cutout,
+    file_of,
+    galaxy,
+)
+from tqdm import tqdm
 
 from VAE_model import galaxy_zoo
 from VAE_model.cutouts import read_cutout
+from VAE_model.downloads import cutout_service
 from VAE_model.downloads.catalogue import LABELS, NEEDED, WELCOME
 from VAE_model.downloads.client import Gate, Permanent, Transient, retry_after
 from VAE_model.downloads.cutout_service import Job, check_cutout, file_name, path_of
-from VAE_model.downloads.manifest import COLUMNS, alone
+from VAE_model.downloads.manifest import COLUMNS, Journal, alone
+from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
 from VAE_model.files import list_files
 from VAE_model.paths import ROOT, Run
 from VAE_model.problem import Problem
-from VAE_model.sky import iauname
+from VAE_model.sky import iauname, viewer_of
 from VAE_model.stage import sidecar
+from VAE_model.surveys import RELEASE, RELEASES, SURVEYS, survey_of
 
 CATALOGUE = "gz_decals_auto_posteriors.parquet"
 QUICK = ("--backoff", "0.05", "--time-limit", "1", "--connections", "3")
-REASONS = {"text": "text instead of an image", "layer": "wrong layer", "zero": "zero image"}
+REASONS = {"text": "text instead of an image", "layer": "wrong layer", "zero": "zero image",
+           "outside": "HTTP 500 after 3 tries"}  # fmt: skip
 
 download = load_script("data/download.py")
 
@@ -104,7 +120,7 @@ def run(tmp_path: Path) -> Run:
 # ---- faults of every kind
 @pytest.fixture(scope="module")
 def after_faults(tmp_path_factory: pytest.TempPathFactory):
-    """60 galaxies, 4 of them with each of the eight faults, fetched by the script."""
+    """60 galaxies, 4 of them with each of the nine faults, fetched by the script."""
     folder = tmp_path_factory.mktemp("faults")
     run, table = Run(folder / "run"), write_positions(folder, 60)
     with CutoutService(plan=faults_in_turn(60, 4)) as service:
@@ -131,9 +147,9 @@ def test_every_good_cutout_is_there_and_valid_and_each_bad_one_has_its_reason(af
             assert (seen.ra, seen.dec) == pytest.approx((row.ra, row.dec), abs=1e-6)
             assert row.bytes == path.stat().st_size == 792_000
             assert (row.tries > 1) == (fault in TRANSIENT)
-    assert len(list_files(run.images())) == 48 and not leftovers(run)
+    assert len(list_files(run.images())) == 44 and not leftovers(run)
     assert not run.journal.exists()
-    assert "good 48 of 60 cutouts: 0 were there, 48 fetched" in done.stdout
+    assert "good 44 of 60 cutouts: 0 were there, 44 fetched" in done.stdout
     assert all(f"not to be had 4: {reason}" in done.stdout for reason in REASONS.values())
 
 
@@ -144,9 +160,8 @@ def test_the_service_is_spared(after_faults):
     assert len(service.agents) == 1
     assert service.agents.pop().startswith("Galaxy_VAE/0.1.0 (someone@example.org)")
     assert max(service.asked.values()) <= 3
-    assert all(
-        count == 1 for key, count in service.asked.items() if service.fault(*key) not in TRANSIENT
-    )
+    tries = dict.fromkeys(FAULTS, 3) | dict.fromkeys(REASONS, 1) | {"": 1, "outside": 3}
+    assert all(count <= tries[service.fault(*key)] for key, count in service.asked.items())
 
 
 def test_again_it_does_nothing_and_retry_missing_asks_for_what_was_not_to_be_had(after_faults):
@@ -155,15 +170,16 @@ def test_again_it_does_nothing_and_retry_missing_asks_for_what_was_not_to_be_had
     again = run_script(*command)
     assert "nothing to do" in again.stdout and sum(service.asked.values()) == asked
     again = run_script(*command, "--retry-missing")
-    assert again.returncode == 0 and sum(service.asked.values()) == asked + 12
-    assert "good 48 of 60 cutouts: 48 were there, 0 fetched" in again.stdout
+    control = 1  # a position that the service shows, asked for as none of these came
+    assert again.returncode == 0 and sum(service.asked.values()) == asked + 12 + 4 * 3 + control
+    assert "good 44 of 60 cutouts: 44 were there, 0 fetched" in again.stdout
     assert cutouts(run) == before
 
 
 def test_the_next_stage_takes_what_came(after_faults):
     run, *_ = after_faults
     done = run_script("make_datatxt.py", run)
-    assert done.returncode == 0 and "good 48 of 48" in done.stdout
+    assert done.returncode == 0 and "good 44 of 44" in done.stdout
 
 
 def test_killed_twice_it_goes_on_and_fetches_nothing_good_again(run, tmp_path):
@@ -190,12 +206,12 @@ def test_killed_twice_it_goes_on_and_fetches_nothing_good_again(run, tmp_path):
             stream.write('{"name": "half a li')
         done = run_script("data/download.py", run, *arguments[4:])
         assert done.returncode == 0, done.stderr
-        assert "good 84 of 90" in done.stdout
+        assert "good 82 of 90" in done.stdout
         assert kept.items() <= cutouts(run).items()
         assert not leftovers(run) and not run.journal.exists()
         most = 2 * 3  # kills, times connections: what was in flight is asked for again
         again = [key for key, count in service.asked.items() if count > 1]
-        assert len([key for key in again if service.fault(*key) not in TRANSIENT]) <= most
+        assert len([key for key in again if not service.fault(*key)]) <= most
         assert service.most_connections <= 3
 
 
@@ -229,10 +245,247 @@ def test_another_layer_or_scale_is_another_cutout(run, service, tmp_path):
     fetch(run, service, table)
     fetch(run, service, table, pixel_scale=0.5)
     assert sum(service.asked.values()) == 8
-    with pytest.raises(Problem, match="none of 2 cutouts could be had: wrong layer"):
-        fetch(run, service, table, layers={"decals": "ls-dr9-north"}, first=2)
-    assert sorted(pd.read_parquet(run.manifest)["status"]) == ["good", "good", "missing", "missing"]
-    assert len(cutouts(run)) == 2
+    fetch(run, service, table, release="dr10")
+    assert sum(service.asked.values()) == 12
+    releases = {read_cutout(path).release for path in list_files(run.images())}
+    assert releases == {"DR10-south"} and len(cutouts(run)) == 4
+
+
+# ---- positions that the service cannot cut, or a service that is down
+OUTSIDE = "outside the layer's footprint, or the service cannot cut there"
+
+
+def first_outside(count: int) -> Callable[[float, float, str], str]:
+    """A plan: the first `count` of the positions answer HTTP 500 for good."""
+    places = {tuple(place) for place in positions(count).round(4).to_numpy().tolist()}
+    return lambda ra, dec, layer: "outside" if (ra, dec) in places else ""
+
+
+def test_positions_outside_the_footprint_are_missing_and_the_rest_comes(run, tmp_path):
+    table = write_positions(tmp_path, 28)
+    with CutoutService(plan=first_outside(25)) as service:
+        done = run_script("data/download.py", run, "--table", str(table), "--service",
+                          service.url, *QUICK)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "good 3 of 28 cutouts" in done.stdout
+        assert "not to be had 25: HTTP 500 after 3 tries" in done.stdout
+        manifest = pd.read_parquet(run.manifest).set_index("status")
+        assert set(manifest.loc["missing", "reason"]) == {f"HTTP 500 after 3 tries: {OUTSIDE}"}
+        assert len(manifest.loc["missing"]) == 25 and not leftovers(run)
+        asked = sum(service.asked.values())
+        assert asked <= 25 * 3 + 3 + 2  # with the controls
+        fetch(run, service, table)
+        assert sum(service.asked.values()) == asked  # nothing is asked for ever
+
+
+def test_a_control_may_lie_outside_the_footprint_too(run, tmp_path):
+    last = {tuple(place) for place in positions(40).round(4).to_numpy().tolist()[-3:]}
+    plan = lambda ra, dec, layer: "" if (ra, dec) in last else "outside"  # noqa: E731
+    with CutoutService(plan=plan) as service:
+        fetch(run, service, write_positions(tmp_path, 40), tries=2)
+    counts = Counter(pd.read_parquet(run.manifest)["status"])
+    assert counts == {"missing": 37, "good": 3}
+
+
+def test_positions_beyond_the_real_footprint_are_missing_in_that_survey_only(
+    run, service, tmp_path
+):
+    south_cap = pd.DataFrame({"ra": np.linspace(10, 30, 25), "dec": 32.0})  # BASS+MzLS: north cap
+    south_cap.to_csv(tmp_path / "t.csv", index=False)
+    fetch(run, service, tmp_path / "t.csv", survey="both", strip_ra=(0.0, 360.0))
+    manifest = pd.read_parquet(run.manifest)
+    found = manifest.groupby("survey")["status"].unique().map(list).to_dict()
+    assert found == {"decals": ["good"], "bassmzls": ["missing"]}
+    assert set(manifest["reason"]) == {"", f"HTTP 500 after 3 tries: {OUTSIDE}"}
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+def test_other_refusals_of_positions_do_not_end_the_download(run, tmp_path, status):
+    with CutoutService(plan=first_outside(25)) as service:
+        service.outside = status
+        fetch(run, service, write_positions(tmp_path, 28))
+        asked = sum(service.asked.values())
+    manifest = pd.read_parquet(run.manifest)
+    assert Counter(manifest["status"]) == {"missing": 25, "good": 3}
+    assert set(manifest["reason"].str[:8]) == {"", f"HTTP {status}"}
+    assert asked <= 25 + 3 + 2
+
+
+@pytest.mark.parametrize("status", [500, 403, 404])
+def test_a_service_that_refuses_everything_is_down_and_asked_again_later(run, tmp_path, status):
+    table = write_positions(tmp_path, 60)
+    with CutoutService(plan=lambda *_: "outside") as service:
+        service.outside = status
+        with pytest.raises(
+            Problem, match=f"20 requests in a row failed, the last by HTTP {status}"
+        ):
+            fetch(run, service, table, tries=3)
+        assert sum(service.asked.values()) < 100
+        service.plan = lambda *_: ""
+        fetch(run, service, table)
+    assert set(pd.read_parquet(run.manifest)["status"]) == {"good"} and len(cutouts(run)) == 60
+
+
+def test_what_was_refused_when_the_service_went_down_is_not_missing(run, tmp_path):
+    table = write_positions(tmp_path, 60)
+    service = CutoutService()
+    service.plan = lambda *_: "outside" if len(service.asked) > 30 else ""
+    with service, pytest.raises(Problem, match="in a row failed, the last by HTTP 500"):
+        fetch(run, service, table, give_up_after=6)
+    counts = Counter(download.fold(run)["status"])
+    assert set(counts) == {"good", "failed"} and counts["good"] >= 28 and counts["failed"] >= 6
+
+
+@pytest.mark.parametrize(("later", "verdict"), [(True, "missing"), (False, "failed")])
+def test_only_a_cutout_that_was_asked_for_after_a_refusal_shows_that_the_layer_is_up(
+    run, later, verdict
+):
+    good = dataclasses.replace(JOB, path="images/decals/00/1.0000_1.0000.fits")
+    journal = Journal(run.journal)
+    with tqdm(disable=True) as bar:
+        verdicts = Verdicts(run, journal, bar, 20, {})
+        before = time.monotonic()
+        verdicts.add(Outcome(JOB, REFUSED, "HTTP 500: Internal Server Error", tries=3), pytest.fail)
+        began = time.monotonic() if later else before
+        verdicts.add(Outcome(good, "good", began=began), pytest.fail)
+        verdicts.close()
+    journal.close()
+    assert download.fold(run).set_index("path").loc[JOB.path, "status"] == verdict
+
+
+def test_a_layer_that_is_gone_is_told_while_the_other_is_there(run, tmp_path):
+    strip = pd.DataFrame({"ra": np.linspace(150, 200, 40), "dec": 32.0})
+    strip.to_csv(tmp_path / "t.csv", index=False)
+    with CutoutService() as service:
+        del service.layers["ls-dr9-north"]
+        with pytest.raises(Problem, match="6 requests in a row failed, the last by text"):
+            fetch(run, service, tmp_path / "t.csv", survey="both", give_up_after=6)
+        assert sum(service.asked.values()) < 25
+    assert set(download.fold(run)["status"]) == {"good", "failed"}
+
+
+def test_redirects_are_followed_and_what_comes_is_checked(run, tmp_path):
+    table = write_positions(tmp_path, 4)
+    with CutoutService() as service:
+        service.redirects["ls-dr9-south"] = "renamed"
+        service.layers["renamed"] = LAYERS["ls-dr9-south"]
+        fetch(run, service, table)
+        assert len(cutouts(run)) == 4
+    for target, reason, most in (
+        ("ls-dr9-north", "wrong layer: VERSION is 'DR9-north'", 12),
+        ("ls-dr9-south", "redirect: more than 5", 60),
+        ("ftp://127.0.0.1/x", "redirect: it leads to no address", 12),
+    ):
+        with CutoutService(plan=lambda *_: "") as service:
+            service.redirects["ls-dr9-south"] = target
+            service.layers["ls-dr9-north"] = dataclasses.replace(
+                LAYERS["ls-dr9-north"], dec=(-90, 90), north=False
+            )
+            other = Run(tmp_path / reason[:9])
+            with pytest.raises(Problem, match=f"none of 4 cutouts could be had: {reason}"):
+                fetch(other, service, table)
+            assert sum(service.asked.values()) <= most and not cutouts(other)
+
+
+# ---- releases
+def test_a_release_names_layers_and_versions():
+    layers = {r: [one.at(r).layer for one in SURVEYS.values()] for r in RELEASES}
+    assert layers == {
+        "dr9": ["ls-dr9-south", "ls-dr9-north"],
+        "dr10": ["ls-dr10-south", "ls-dr9-north"],  # DR10 has the south only
+        "dr11": ["ls-dr11-south", "ls-dr11-north"],
+    }
+    versions = {one.at(r).version: name for r in RELEASES for name, one in SURVEYS.items()}
+    assert all(survey_of(version) == name for version, name in versions.items())
+    assert viewer_of("decals").endswith(f"layer=ls-{RELEASE}-south&zoom=16")
+    hazy = dataclasses.replace(SURVEYS["decals"], layer="hazy", version="HZ1")
+    assert hazy.at("dr10") is hazy
+
+
+@pytest.mark.parametrize(
+    ("release", "versions", "said"),
+    [
+        ("dr10", {"DR10-south", "DR9-north"}, True),
+        ("dr11", {"DR11-south", "DR11-north"}, False),
+    ],
+)
+def test_a_release_that_is_asked_for_is_what_comes(
+    run, service, tmp_path, capsys, release, versions, said
+):
+    strip = pd.DataFrame({"ra": [150.0, 160.0], "dec": 32.0})
+    strip.to_csv(tmp_path / "t.csv", index=False)
+    fetch(run, service, tmp_path / "t.csv", survey="both", release=release)
+    files = list_files(run.images().parent, (".fits",))
+    assert {read_cutout(path).release for path in files} == versions
+    words = "DR10 has no images of BASS+MzLS: these come from DR9 (ls-dr9-north)"
+    assert (words in capsys.readouterr().out) == said
+
+
+def test_another_release_than_asked_is_refused_in_one_line(run, tmp_path):
+    table = write_positions(tmp_path, 2)
+    with CutoutService() as service:
+        service.layers["ls-dr10-south"] = LAYERS["ls-dr9-south"]
+        words = "wrong layer: VERSION is 'DR9-south', decals, not decals DR10-south"
+        with pytest.raises(Problem, match=words):
+            fetch(run, service, table, release="dr10")
+        with pytest.raises(Problem, match="there is no release 'dr12': choose dr9, dr10, dr11"):
+            fetch(run, service, table, release="dr12")
+
+
+def test_a_version_that_dr11_leaves_blank_is_filled_in(run, tmp_path):
+    table = write_positions(tmp_path, 2)
+    with CutoutService() as service:
+        for name in ("ls-dr11-south", "ls-dr9-south"):
+            service.layers[name] = dataclasses.replace(LAYERS[name], version="")
+        fetch(run, service, table, release="dr11")
+        assert [read_cutout(path).survey for path in list_files(run.images())] == ["decals"] * 2
+        header = fits.getheader(list_files(run.images())[0])
+        assert header["VERSION"] == "DR11-south" and "as asked" in header.comments["VERSION"]
+        with pytest.raises(Problem, match="wrong layer: VERSION is ''"):
+            fetch(run, service, table)  # of DR9 it is no such fact
+        service.redirects["ls-dr11-south"] = "ls-dr9-south"
+        with pytest.raises(Problem, match="wrong layer: VERSION is ''"):
+            fetch(Run(tmp_path / "other"), service, table, release="dr11")
+
+
+# ---- the service against what is believed of it
+def test_the_check_finds_the_facts_as_believed_and_asks_little(run, service):
+    done = run_script("data/download.py", run, "--check", "--service", service.url)
+    assert done.returncode == 0, done.stderr
+    assert "DIFFERS" not in done.stdout and done.stdout.count("as believed: ") == 30
+    assert "ls-dr9-south, IMAGETYP: as believed: 'IMAGE'" in done.stdout
+    assert "outside its footprint: as believed: HTTP 500" in done.stdout
+    assert sum(service.asked.values()) <= 10 and not run.folder.exists()
+
+
+def test_the_check_says_what_differs(service, capsys):
+    change = dataclasses.replace
+    south, north = LAYERS["ls-dr9-south"], LAYERS["ls-dr9-north"]
+    service.layers["ls-dr9-south"] = change(south, imagetyp="image", version="DR9")
+    service.layers["ls-dr9-north"] = change(north, dec=(80, 85))
+    service.layers["no-such-layer"] = south
+    del service.layers["ls-dr11-north"]
+    service.outside = 404
+    with pytest.raises(Problem, match=r"6 of 2\d facts about http.* differ"):
+        download.main(download.Config(check=True, service=service.url, backoff=0.01))
+    said = capsys.readouterr().out
+    for words in (
+        "ls-dr9-south, IMAGETYP: DIFFERS: 'image', not 'IMAGE'",
+        "ls-dr9-south, VERSION: DIFFERS: 'DR9', not 'DR9-south'",
+        "ls-dr9-north, a known galaxy: DIFFERS: HTTP 404, not an image",
+        "ls-dr11-north, a known galaxy: DIFFERS: HTTP 200 with text, not an image",
+        "an unknown layer: DIFFERS: HTTP 200, not HTTP 200 with text",
+        "outside its footprint: DIFFERS: HTTP 404, not HTTP 500",
+    ):
+        assert words in said
+
+
+def test_the_check_without_a_network_is_one_clear_line():
+    config = download.Config(check=True, service="http://127.0.0.1:9/x", backoff=0.01)
+    with pytest.raises(
+        Problem, match=r"not answer \(connection: Connection refused\): nothing was"
+    ):
+        download.main(config)
 
 
 # ---- the service as a whole
@@ -292,8 +545,9 @@ def test_retry_after_is_seconds_or_a_date():
 
 
 # ---- what is no cutout
-BODY = CutoutService().bodies["ls-dr9-south"][0]
-JOB = Job("galaxy", 10.0, 20.0, "decals", "http://x", "images/decals/00/10.0000_20.0000.fits")
+BODY = body_of(LAYERS["ls-dr9-south"])
+JOB = Job("galaxy", 10.0, 20.0, "decals", "http://x", "images/decals/00/10.0000_20.0000.fits",
+          "DR9-south")  # fmt: skip
 
 
 def spoilt(**pixels: float) -> bytes:
@@ -320,6 +574,8 @@ def smaller(body: bytes) -> bytes:
         (cutout(BODY, 10, 20).replace(b"'grz     '", b"'gri     '", 1), Permanent, "wrong bands"),
         (cutout(BODY, 10, 20).replace(b"DR9-south", b"DR9-north"), Permanent, "wrong layer"),
         (cutout(BODY, 10, 20).replace(b"DR9-south", b"what     "), Permanent, "wrong layer"),
+        (cutout(BODY, 10, 20).replace(b"DR9-south", b"DR8-south"), Permanent, "wrong layer"),
+        (cutout(body_of(LAYERS["ls-dr9"]), 10, 20), Permanent, "wrong layer"),
         (smaller(cutout(BODY, 10, 20)), Permanent, "wrong shape"),
         (cutout(BODY, 10, 20)[:500_000], Transient, "truncated"),
         (b"SIMP", Transient, "truncated"),
@@ -332,6 +588,17 @@ def test_what_is_no_cutout_is_refused_with_its_reason(body, kind, reason):
         check_cutout(body, JOB)
 
 
+def test_the_service_s_own_files_are_checked_the_quick_way():
+    assert all(
+        cutout_service._plainly_right(cutout(body_of(layer), 10, 20), job, 256)
+        for layer, job in (
+            (LAYERS["ls-dr9-south"], JOB),
+            (dataclasses.replace(LAYERS["ls-dr9-south"], imagetyp="image"), JOB),  # before 2023-06
+            (LAYERS["ls-dr10-south"], dataclasses.replace(JOB, version="DR10-south")),
+        )
+    )
+
+
 def test_a_cutout_spelled_another_way_is_taken_too():
     check_cutout(cutout(BODY, 10, 20), JOB)
     with fits.open(io.BytesIO(cutout(BODY, 10, 20))) as hdus:
@@ -339,6 +606,16 @@ def test_a_cutout_spelled_another_way_is_taken_too():
         other = io.BytesIO()
         planes.writeto(other)
     check_cutout(other.getvalue(), JOB)
+
+
+@pytest.mark.parametrize("extra", [(), ("invvar",), ("maskbits",), ("invvar", "maskbits")])
+def test_inverse_variances_and_masks_beside_the_image_are_left_out(tmp_path, extra):
+    body = file_of(LAYERS["ls-dr9-south"], galaxy(2, "grz"), 10.0, 20.0, extra=extra)
+    check_cutout(body, JOB)
+    (tmp_path / "a.fits").write_bytes(body)
+    seen = read_cutout(tmp_path / "a.fits")
+    assert (seen.survey, seen.release, seen.ra) == ("decals", "DR9-south", 10.0)
+    np.testing.assert_array_equal(seen.flux, galaxy(2, "grz"))
 
 
 def test_files_are_spread_over_folders_and_named_by_positions_only():
@@ -443,7 +720,7 @@ def test_a_dry_run_asks_nobody(run, service, tmp_path):
 
 
 def test_a_served_sky_arrives_as_it_is_and_takes_the_place_of_the_simulated_one(tmp_path):
-    """A simulated sky stands for the real one: the same bytes, the same classes."""
+    """A simulated sky stands for the real one: the same pixels, the same classes."""
     drawn, run = Run(tmp_path / "drawn"), Run(tmp_path / "run")
     done = run_script("data/simulate.py", drawn, "--galaxies", "10", "--overlap", "7")
     assert done.returncode == 0, done.stderr
@@ -453,8 +730,13 @@ def test_a_served_sky_arrives_as_it_is_and_takes_the_place_of_the_simulated_one(
         assert len(list_files(run.images("bassmzls"))) == 7
         fetch(run, service, None)
     for survey in ("decals", "bassmzls"):
-        came = {path.name: path.read_bytes() for path in list_files(run.images(survey))}
-        assert came == {path.name: path.read_bytes() for path in list_files(drawn.images(survey))}
+        came = {path.name: read_cutout(path) for path in list_files(run.images(survey))}
+        assert came.keys() == {path.name for path in list_files(drawn.images(survey))}
+        for path in list_files(drawn.images(survey)):
+            was, seen = read_cutout(path), came[path.name]
+            np.testing.assert_array_equal(seen.flux, was.flux)
+            assert (seen.ra, seen.dec) == pytest.approx((was.ra, was.dec), abs=1e-6)
+            assert seen.release == was.release
     for stage in ("make_datatxt.py", "analysis/decals_1.py"):
         assert run_script(stage, run).returncode == 0
     assert run_script("analysis/decals_1.py", drawn).returncode == 0

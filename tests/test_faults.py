@@ -347,6 +347,11 @@ def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
 # Stopped half-way
 
 
+def interrupted(*_: object, **__: object) -> None:
+    """What Ctrl-C does, also where the tests were started with SIGINT ignored (nohup, batch)."""
+    raise KeyboardInterrupt
+
+
 def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
     copy_of_tiny_run: Run, script, monkeypatch
 ):
@@ -354,7 +359,7 @@ def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
     must not vouch for it."""
     run, before = copy_of_tiny_run, copy_of_tiny_run.train_txt.read_bytes()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(make_datatxt.Stage, "finish", lambda *_, **__: signal.raise_signal(2))
+        patched.setattr(make_datatxt.Stage, "finish", interrupted)
         make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
     assert run.train_txt.read_bytes() != before
     assert "train.txt is of a run that did not end: run python make_datatxt.py" in says_one_line(
@@ -371,7 +376,7 @@ def test_a_run_that_ended_before_it_wrote_leaves_the_file_before_as_good_as_it_w
 ):
     run = copy_of_tiny_run
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(make_datatxt, "list_files", lambda _: signal.raise_signal(2))
+        patched.setattr(make_datatxt, "list_files", interrupted)
         make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
     assert "nothing to do" in script("make_datatxt.py", run).stdout
 
@@ -387,7 +392,7 @@ def test_what_a_killed_packing_left_makes_room_before_the_next_one(copy_of_tiny_
     assert images.path.name == "images_1.float32"
     (run.packed / "images_2.float16").write_bytes(b"half")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(parallel, "each", lambda *_: signal.raise_signal(2))
+        patched.setattr(parallel, "each", interrupted)
         Packed.of(run, workers=1, pixels="float16")
     assert images.path.exists()
     assert Packed.of(run, workers=1, pixels="float16").images.path.name == "images_2.float16"

@@ -13,16 +13,20 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from PIL import Image
+from scipy.ndimage import uniform_filter
 
 import make_datatxt
 from VAE_model.astrometry import local_tangent_plane, position_at
 from VAE_model.cutout_writer import tangent_plane, write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
+from VAE_model.imports.band_files import band_columns, match
+from VAE_model.imports.display import as_display, read_display
 from VAE_model.imports.importing import Job, Outcome, import_image, position_in_name, target_names
+from VAE_model.imports.matching import rows_of_files
 from VAE_model.imports.resample import Window, overlap, regrid
-from VAE_model.imports.tables import read_table, rows_of_files
 from VAE_model.paths import ROOT, Run
 from VAE_model.stage import Problem
+from VAE_model.tables import read_table
 
 _spec = importlib.util.spec_from_file_location("import_images", ROOT / "data/import_images.py")
 import_images = importlib.util.module_from_spec(_spec)
@@ -284,7 +288,9 @@ def test_bands_are_taken_by_name(tmp_path):
     pixels = read_cutout(written(tmp_path / "a.fits")).flux
     np.testing.assert_array_equal(pixels, flux.astype(np.float32)[:, 22:278, 22:278])
     write_frame(tmp_path / "b.fits", flux.astype(np.float32), BANDS="gri")
-    assert import_one(tmp_path / "b.fits").reason == "wrong bands: 'gri', not 'grz'"
+    assert import_one(tmp_path / "b.fits").reason.startswith(
+        "wrong bands: 'gri', not 'grz': choose"
+    )
 
 
 def test_each_refusal_has_its_reason(tmp_path):
@@ -312,8 +318,11 @@ def test_each_refusal_has_its_reason(tmp_path):
     assert of("huge.png") == "too large: more than 32 megapixels"
     Image.new("RGB", (31, 200)).save(tmp_path / "thumb.png")
     assert of("thumb.png") == "not a cutout: 200 x 31 pixels, fewer than 32 on a side"
-    Image.fromarray(np.zeros((300, 300), np.uint16)).save(tmp_path / "deep.png")
-    assert of("deep.png").startswith("unreadable: pixels of type I;16")
+    Image.fromarray(np.zeros((300, 300), np.float32)).save(tmp_path / "float.tif")
+    assert of("float.tif").startswith("unreadable: pixels of type F, neither 8-bit colour nor 16")
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("navy", "red")]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
+    assert of("moves.gif") == "not a cutout: 2 images in one file: save each by itself"
     Image.new("RGB", (300, 300), "navy").save(tmp_path / "plain.png")
     assert of("plain.png").startswith("band without signal: g")
     save_picture(tmp_path / "half.jpg")
@@ -335,10 +344,11 @@ def picture(height: int = 300, width: int = 300) -> np.ndarray:
     return image
 
 
-def save_picture(path: Path, **options) -> None:
+def save_picture(path: Path, **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(len(path.name)).integers(0, 8, (300, 300, 3), np.uint8)
     Image.fromarray(picture() + noise).save(path, **options)
+    return path
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
@@ -383,6 +393,196 @@ def test_an_imported_picture_imports_again_as_itself(tmp_path):
     again = read_cutout(tmp_path / "again/a.fits")
     assert not outcome.reason and again.display
     np.testing.assert_array_equal(again.flux, once.flux)
+
+
+def test_every_format_is_read_as_viewers_show_it(tmp_path):
+    """Palettes, transparency, print colours, grey of 8 and 16 bits."""
+    save_picture(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png").convert("RGB")
+    right = np.asarray(image)[::-1, :, ::-1].transpose(2, 0, 1) / 255
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.repeat([0, 255], 150)[:, None].repeat(300, 1).astype("u1")))
+    grey = np.asarray(image.convert("L"))
+    for name, made, expected in (
+        ("a.tif", image, right),
+        ("a.bmp", image, right),
+        ("a.webp", image, right),
+        ("a.gif", image.quantize(), right),
+        ("cmyk.jpg", image.convert("CMYK"), right),
+        ("clear.png", clear, right * (np.arange(300) < 150)[:, None]),  # black where transparent
+        ("grey.png", image.convert("L"), grey[::-1] / 255),
+        ("la.png", image.convert("LA"), grey[::-1] / 255),
+        ("deep.png", Image.fromarray(grey.astype(np.uint16) * 257), grey[::-1] / 255),
+        ("deep.tif", Image.fromarray(grey.astype(np.uint16) * 257), grey[::-1] / 255),
+    ):
+        made.save(tmp_path / name)
+        brightness = read_display(tmp_path / name)
+        assert brightness.shape == (3, 300, 300)
+        lossy = name.endswith((".webp", ".gif", ".jpg"))
+        assert np.abs(brightness - expected).mean() < (0.06 if lossy else 1e-6), name
+
+
+# Bands, units, files per band
+
+
+def test_what_was_done_to_the_images_is_said(tmp_path, capsys):
+    run, folder = Run(tmp_path / "run"), tmp_path / "mine"
+    Image.open(save_picture(folder / "grey.png")).convert("L").save(folder / "grey.png")
+    four = np.concatenate([sky(64, 64), sky(64, 64, 1)[:1]])
+    write_frame(folder / "four.fits", four, BANDS="grzi")
+    header = write_frame(folder / "counts.fits", sky(300, 300) * 10, MAGZERO=25.0)
+    fits.PrimaryHDU(sky(300, 300) * 1e-9, fits.Header({})).writeto(folder / "odd.fits")
+    import_all(run, folder)
+    said = capsys.readouterr().out
+    for remark in (
+        "imported 4 of 4 images",
+        "1 lost their bands i: only g, r, z are taken",
+        "1 are grey: all three bands are the same, and colours mean nothing",
+        "1 were enlarged, up to 4 times",
+        "1 were converted to nanomaggies",
+        "1 do not name their bands: taken as g, r, z in this order",
+        "1 images state no unit and have",
+    ):
+        assert remark in said, said
+    assert header["MAGZERO"] == 25 and said.count("are these maggies") == 1
+    assert fits.getheader(run.images("imported") / "counts.fits")["BUNIT"] == "nanomaggy"
+
+
+def test_the_scale_is_recorded(tmp_path):
+    run, folder = Run(tmp_path / "run"), tmp_path / "mine"
+    write_frame(folder / "a.fits", sky(64, 64), scale=1.0)
+    save_picture(folder / "b.jpg")
+    (tmp_path / "t.csv").write_text("file,pixel_scale\na.fits,7\nb.jpg,8\n")
+    import_all(run, folder, table=tmp_path / "t.csv")
+    labels = pd.read_parquet(run.labels).set_index("path")
+    a, b = labels.loc["images/imported/a.fits"], labels.loc["images/imported/b.fits"]
+    assert (a["pixel_scale"], a["enlarged"]) == (pytest.approx(0.25, rel=1e-6), 4)
+    assert np.isnan(b["pixel_scale"]) and b["enlarged"] == pytest.approx(256 / 300)
+    assert a["pixel_scale_of_table"] == 7
+    header = fits.getheader(run.images("imported") / "a.fits")
+    assert (header["ORIGSIZE"], header["IMPSTEP"]) == ("64 x 64", 0.25)
+    assert header["ORIGSCAL"] == pytest.approx(1.0, rel=1e-6)
+
+
+def test_the_unit_of_a_whole_folder_may_be_given(tmp_path):
+    flux = sky(SIZE, SIZE)
+    write_frame(tmp_path / "mine" / "a.fits", flux * np.float32(1e-9))
+    for constants in ({"unit": "maggy"}, {"zero_point": 0.0}, {"unit": "adu", "zero_point": 0.0}):
+        run = Run(tmp_path / "_".join(constants))
+        import_all(run, tmp_path / "mine", **constants)
+        pixels = read_cutout(run.images("imported") / "a.fits").flux
+        np.testing.assert_allclose(pixels, flux, rtol=1e-5, atol=1e-7)
+    for constants in ({"unit": "furlong"}, {"bands": "griz"}):
+        with pytest.raises(Problem, match=next(iter(constants))):
+            import_all(Run(tmp_path / "no"), tmp_path / "mine", **constants)
+
+
+def test_numbers_for_display_run_from_below_the_sky_to_the_brightest(tmp_path):
+    rng = np.random.default_rng(0)
+    plane = 4500 + rng.normal(0, 100, (300, 300))
+    plane[140:160, 140:160] = 20_000
+    shown = as_display(np.stack([plane, 3 * plane + 7, plane]).astype(np.float32))
+    assert shown.min() == 0 and shown.max() == 1 and (shown == 0).mean() < 0.003
+    assert np.median(shown) == pytest.approx(300 / (20_000 - 4200), rel=0.05)
+    np.testing.assert_allclose(shown[1], shown[0], atol=1e-4)  # whatever the gain and the offset
+
+
+def plate(path: Path, side: int, scale: float, turn: float = 0.0, **cards) -> np.ndarray:
+    """Densities of a galaxy of two arms' length on a plate of sky 4500 and noise 100."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wcs = tangent_plane(RA, DEC, scale, side)
+    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    step = scale / 3600
+    wcs |= {"CD1_1": -step * cos, "CD1_2": step * sin, "CD2_1": step * sin, "CD2_2": step * cos}
+    header = fits.Header({**wcs, **cards})
+    y, x = np.mgrid[:side, :side]
+    ra, dec = WCS(header).all_pix2world(x, y, 0)
+    east, north = (ra - RA) * np.cos(np.radians(DEC)) * 3600, (dec - DEC) * 3600
+    light = 9000 * np.exp(-((east - 12) ** 2 / 400 + (north - 6) ** 2 / 100))
+    noise = np.random.default_rng(side).normal(0, 100, (side, side))
+    fits.PrimaryHDU((4500 + light + noise).astype(np.int16), header).writeto(path)
+    return light
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_plates_of_three_bands_are_joined_on_one_grid(tmp_path, script):
+    """Other pixels, another turn, no unit: as POSS-I and POSS-II, a file per band."""
+    run, folder = Run(tmp_path / "run"), tmp_path / "plates"
+    light = plate(folder / "a_blue.fits", 300, 1.0)
+    plate(folder / "a_red.fits", 260, 1.4, turn=20)
+    plate(folder / "a_ir.fits", 300, 1.0, CRPIX1=153.0)
+    plate(folder / "stray.fits", 64, 1.0)
+    table = "name,g,r,z,kind\ngal,a_blue.fits,a_red.fits,a_ir.fits,Sb\nlost,b.fits,,c.fits,E\n"
+    (tmp_path / "t.csv").write_text(table)
+    arguments = ("--folder", str(folder), "--table", str(tmp_path / "t.csv"), "--unit", "display")
+    done = script("data/import_images.py", run, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "imported 1 of 2 images" in done.stdout
+    reasons = refused(run)
+    assert reasons["lost"].startswith("missing band: row 2 of the table names") and (
+        reasons["stray.fits"].startswith("no row")
+    )
+    labels = pd.read_parquet(run.labels)
+    assert labels["kind"].tolist() == ["Sb"]
+    cutout = read_cutout(run.folder / labels["path"][0])
+    assert cutout.display and (cutout.ra, cutout.dec) == pytest.approx((RA, DEC), abs=1e-4)
+    margin = (300 - round(256 / labels["enlarged"][0])) // 2
+    right = regrid(light[None, margin:-margin or None, margin:-margin or None].astype("f4"),
+                   Window(0, 0, (300 - 2 * margin) / SIZE), mean=True)[0]  # fmt: skip
+    for plane in cutout.flux:
+        assert np.corrcoef(plane.ravel(), right.ravel())[0, 1] > 0.98
+    y, x = np.unravel_index(right.argmax(), right.shape)
+    for plane in cutout.flux:
+        at = np.unravel_index(uniform_filter(plane, 9).argmax(), plane.shape)
+        assert np.hypot(at[0] - y, at[1] - x) < 3
+
+
+def test_calibrated_planes_keep_their_flux_on_another_grid(tmp_path):
+    """Nanomaggies per pixel grow with the pixel's area; two files give a mean as r."""
+    y, x = np.mgrid[:200, :200] - 99.5
+    fine = np.exp(-(x**2 + y**2) / 800)
+    v, u = np.mgrid[:100, :100] - 49.5
+    coarse = 4 * np.exp(-(u**2 + v**2) / 200)  # the same sky with pixels twice as wide
+    folder = tmp_path / "mine"
+    write_frame(folder / "g.fits", (fine + 1e-3)[None].astype("f4"), scale=0.5, BANDS="g")
+    write_frame(folder / "z.fits", (coarse + 4e-3)[None].astype("f4"), scale=1.0, BANDS="z")
+    (tmp_path / "t.csv").write_text("g,z\ng.fits,z.fits\n")
+    run = Run(tmp_path / "run")
+    import_all(run, folder, table=tmp_path / "t.csv")
+    g, r, z = read_cutout(run.images("imported") / "g.fits").flux
+    assert np.abs(z - g).max() < 0.01 * g.max()
+    np.testing.assert_allclose(r, (g + z) / 2, atol=1e-6)
+
+
+def test_planes_that_do_not_fit_are_refused(tmp_path):
+    folder, run = tmp_path / "mine", Run(tmp_path / "run")
+    for name, side in (("a", 64), ("b", 80), ("c", 64)):
+        folder.mkdir(exist_ok=True)
+        fits.PrimaryHDU(sky(side, side)[0]).writeto(folder / f"{name}.fits")
+    write_frame(folder / "maggy.fits", sky(64, 64)[:1], BUNIT="maggy")
+    rows = ["a,c,a", "a,b,c", "a,c,maggy"]
+    files = [",".join(f"{name}.fits" for name in row.split(",")) for row in rows]
+    (tmp_path / "t.csv").write_text("g,r,z\n" + "\n".join(files) + "\n")
+    table = pd.read_csv(tmp_path / "t.csv")
+    table["name"] = ["one", "two", "three"]
+    table.iloc[:1].to_csv(tmp_path / "t.csv", index=False)
+    names = [path.name for path in sorted(folder.iterdir())]
+    matched, unused = match(names, table.iloc[:1], band_columns(table))
+    assert matched == [{"g": "a.fits", "r": "c.fits", "z": "a.fits"}] and len(unused) == 2
+
+    def of(*planes: str) -> str:
+        files = tuple(
+            (band, folder / f"{name}.fits") for band, name in zip("grz", planes, strict=True)
+        )
+        return import_image(
+            Job(files[0][1], tmp_path / "out.fits", "resample", planes=files)
+        ).reason
+
+    assert of("a", "c", "a") == ""  # without a WCS, planes of one size lie on one grid
+    assert of("a", "b", "c").startswith("different grids: g 64 x 64, r 80 x 80, z 64 x 64 pixels")
+    assert of("a", "c", "maggy").startswith("unknown unit: the bands have different units (g none")
+    magnitudes = pd.DataFrame({"file": ["a.fits"], "g": [17.2], "r": [16.5], "z": [16.0]})
+    assert band_columns(magnitudes) == {} and not run.labels.exists()
 
 
 # Names and tables

@@ -1,18 +1,12 @@
 """What is unusual ranks high, what is broken is flagged, and the stage that says so."""
 
 import json
-import re
-import shutil
-import tracemalloc
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import load_script, run_script, says_one_line
-from latents_of_tiny_run import DEFECTS, NUM_VAR, with_latents
-from matplotlib.image import imread
-
+import re
+import shutil
+import tracemalloc
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
 from VAE_model.files import read_parquet, write_parquet
@@ -20,6 +14,10 @@ from VAE_model.pages.gallery import Card, Kind, gallery_page
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.stage import sidecar
+from conftest import load_script, run_script, says_one_line
+from latents_of_tiny_run import DEFECTS, NUM_VAR, with_latents
+from matplotlib.image import imread
+from pathlib import Path
 
 STAGE = "analysis/decals_4.py"
 ARGUMENTS = ("--num-var", str(NUM_VAR), "--rare-share", "0.2")
@@ -256,3 +254,10 @@ def test_a_truth_without_defects_is_named(copy):
     write_parquet(copy.truth, pd.DataFrame({"iauname": ["J1"]}))
     with pytest.raises(Problem, match=r"truth.parquet has no column defect_decals"):
         decals_4.main(decals_4.Config(copy.folder, NUM_VAR))
+
+
+def test_ten_training_galaxies_are_enough_for_a_distance():
+    """The least that decals_4.py takes: of folds of eight there is nothing to trim."""
+    latents = np.random.default_rng(0).normal(size=(16, 3))
+    distance = outliers.mahalanobis(latents, np.arange(16) < 10)
+    assert np.isfinite(distance).all() and (distance > 0).all()

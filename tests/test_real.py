@@ -6,26 +6,24 @@ environment variable GALAXY_VAE_REAL says. Without them these tests are skipped.
 
 import csv
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
+import os
 import pandas as pd
 import pytest
-from astropy.io import fits
-from astropy.wcs import WCS
-from pairs_of_tiny_run import add_second_survey
+import shutil
+import subprocess
 from PIL import Image
-
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
 from VAE_model.pair_latents import read_sides
 from VAE_model.paths import ROOT, Run
+from astropy.io import fits
+from astropy.wcs import WCS
+from collections.abc import Callable
+from pairs_of_tiny_run import add_second_survey
+from pathlib import Path
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
 
@@ -206,6 +204,62 @@ def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, scri
     flagged = table.set_index(table["path"].map(lambda path: Path(path).name))
     assert flagged.loc["bassmzls_134.7709_46.4537_star.fits", "flag_saturated"]
     assert set(table["survey"]) == {"decals", "bassmzls"}
+
+
+def test_the_smallest_pictures_are_enlarged_and_the_scale_recorded(tmp_path, script):
+    """EFIGI: 88 x 88 pixels, each galaxy scaled to its own size."""
+    folder, run = tmp_path / "mine", Run(tmp_path / "run")
+    folder.mkdir()
+    for path in sorted((REAL / "efigi" / "images").iterdir())[:20]:
+        shutil.copy(path, folder)
+    arguments = ("--folder", str(folder), "--table", str(REAL / "efigi" / "labels.csv"))
+    done = script("data/import_images.py", run, *arguments)
+    assert done.returncode == 0 and "imported 20 of 20" in done.stdout, done.stderr
+    assert "20 were enlarged, up to 2.91 times" in done.stdout
+    labels = pd.read_parquet(run.labels)
+    assert labels["T"].notna().all() and (labels["enlarged"] == 256 / 88).all()
+    for name, path in zip(labels["file"], labels["path"], strict=True):
+        shown = read_cutout(run.folder / path).flux[::-1].transpose(1, 2, 0)[::-1] * 255
+        same = Image.open(folder / name).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        assert np.abs(shown - np.asarray(same)).mean() < 1
+
+
+def test_plates_of_one_galaxy_are_joined_where_it_lies(tmp_path, script):
+    """POSS-I blue and red have pixels of 1.0 and 1.7 arcsec, POSS-II has three bands."""
+    plates = pd.read_csv(REAL / "poss_pairs" / "plates.csv").head(10)
+    plates["name"] = plates["file"].str.extract(r"^([^_]+_[^_]+)_")[0]
+    for survey, columns in (
+        ("POSS-I", {"blue": "g", "red": "z"}),
+        ("POSS-II", {"blue": "g", "red": "r", "ir": "z"}),
+    ):
+        run, table = Run(tmp_path / survey), tmp_path / f"{survey}.csv"
+        wide = plates[plates["survey"] == survey]
+        wide = wide.pivot(index=["name", "ra", "dec"], columns="band", values="file")
+        wide.rename(columns=columns).reset_index().to_csv(table, index=False)
+        arguments = ("--folder", str(REAL / "poss_pairs" / "plates"), "--table", str(table))
+        done = script("data/import_images.py", run, *arguments, "--unit", "display")
+        assert done.returncode == 0 and "imported 2 of 2 images" in done.stdout, done.stderr
+        for path, scale in pd.read_parquet(run.labels)[["path", "pixel_scale"]].itertuples(
+            index=False
+        ):
+            g, r, z = read_cutout(run.folder / path).flux
+            assert np.corrcoef(g.ravel(), z.ravel())[0, 1] > 0.7 and r.any()
+            assert scale == pytest.approx(297 / SIZE, rel=0.03)
+
+
+def test_a_single_plate_is_refused_with_the_remedy_and_its_numbers_questioned(tmp_path, script):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for path in sorted((REAL / "poss_pairs" / "plates").glob("*dss2red*"))[:3]:
+        shutil.copy(path, folder)
+    done = script("data/import_images.py", Run(tmp_path / "a"), "--folder", str(folder))
+    assert done.returncode == 1 and "none of 3 images could be imported" in done.stderr
+    assert "--bands 0" in next(
+        iter(reasons(Run(tmp_path / "a").import_refused("imported")).values())
+    )
+    arguments = ("--folder", str(folder), "--bands", "0")
+    done = script("data/import_images.py", Run(tmp_path / "b"), *arguments)
+    assert "3 are grey" in done.stdout and "3 images state no unit" in done.stdout
 
 
 def labelled(folder: Path, run: Run, source: str, rows: pd.DataFrame, script: Script) -> None:

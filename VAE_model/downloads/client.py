@@ -31,6 +31,7 @@ Answer = TypeVar("Answer")
 _CONNECT = 10.0  # seconds to wait for a connection
 _LONGEST_BACKOFF = 60.0  # seconds that back-off of our own waits at most
 _PIECE = 2**20  # bytes read at a time
+_MOST_REDIRECTS = 5  # from one address to the next: more is a loop
 _KEPT = 2**16  # bytes of a large file read at a time: at most so many are lost in a break
 _SEGMENT = 2**22  # bytes of a large file that must come within one time limit
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -41,13 +42,21 @@ class Transient(Exception):
     """An answer that another try may better; the message is `kind: detail`.
 
     wait: seconds that the service asks for, None where it does not say;
-    everyone: whether it asks the other connections too; tries: how often it was asked."""
+    everyone: whether it asks the other connections too; refused: the service is there, but fails
+    on this very request (HTTP 500); tries: how often it was asked, refusals: how often in a row
+    it refused at last."""
 
-    tries = 0
+    tries = refusals = 0
 
-    def __init__(self, reason: str, wait: float | None = None, everyone: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        wait: float | None = None,
+        everyone: bool = False,
+        refused: bool = False,
+    ) -> None:
         super().__init__(reason)
-        self.wait, self.everyone = wait, everyone
+        self.wait, self.everyone, self.refused = wait, everyone, refused
 
 
 class Permanent(Exception):
@@ -134,7 +143,9 @@ class Client:
 
     def __init__(self, manners: Manners, gate: Gate) -> None:
         self.manners, self.gate = manners, gate
+        self.came_from = ""  # the address of the last answer, behind redirects
         self._session = requests.Session()
+        self._session.max_redirects = _MOST_REDIRECTS
         self._session.headers["User-Agent"] = manners.user_agent()
         self._session.headers["Accept-Encoding"] = "identity"
         adapter = Adapter(pool_connections=1, pool_maxsize=1)
@@ -150,6 +161,7 @@ class Client:
         Raises Transient or Permanent; Permanent where it has more than `most_bytes` bytes.
         """
         with self._answer(url, {}) as (response, _):
+            self.came_from = response.url
             _check_status(response)
             pieces, length = [], 0
             for piece in response.iter_content(_PIECE):
@@ -159,13 +171,17 @@ class Client:
                     raise Permanent(f"too large: more than {most_bytes:,} bytes")
             return b"".join(pieces)
 
-    def persist(self, ask: Callable[[], Answer]) -> tuple[Answer, int]:
-        """What `ask` returns, tried again where it raises Transient, and the number of tries.
+    def persist(
+        self, ask: Callable[[], Answer], most: int | None = None, most_refusals: int | None = None
+    ) -> tuple[Answer, int]:
+        """Return what `ask` returns, tried again where it raises Transient, and how often it was.
 
+        most: tries in place of the manners'; most_refusals: in a row after which no try follows.
         Raises the last Transient (with .tries) where no try helped, Permanent at once (with
         .tries), Stopped where the download ends meanwhile.
         """
-        for number in range(1, self.manners.tries + 1):
+        tries, refusals = min(self.manners.tries, most or self.manners.tries), 0
+        for number in range(1, tries + 1):
             self.gate.wait()
             try:
                 return ask(), number
@@ -173,11 +189,12 @@ class Client:
                 refusal.tries = number
                 raise
             except Transient as hiccup:
-                hiccup.tries = number
+                refusals = refusals + 1 if hiccup.refused else 0
+                hiccup.tries, hiccup.refusals = number, refusals
                 wait = self._wait(hiccup, number)
                 if hiccup.everyone:
                     self.gate.hold(wait)
-                if number == self.manners.tries:
+                if number == tries or refusals == most_refusals:
                     raise
             self.gate.wait(wait)
         raise AssertionError("manners.tries is less than one")
@@ -239,7 +256,13 @@ class Client:
                 yield response, watch.renew
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema,
                 requests.exceptions.MissingSchema) as error:  # fmt: skip
+            if url not in str(error):
+                raise Permanent(
+                    f"redirect: it leads to no address that is known: {error}"
+                ) from None
             raise Problem(f"{url} is no address: {error}") from None
+        except requests.TooManyRedirects:
+            raise Permanent(f"redirect: more than {_MOST_REDIRECTS}, one after the other") from None
         except (*_BROKEN, ValueError, AttributeError) as error:
             # A socket that is cut under a reader raises nearly anything.
             if watch.over or isinstance(error, requests.Timeout):
@@ -276,7 +299,12 @@ def _check_status(response: requests.Response) -> None:
     reason = f"HTTP {status}: {http.client.responses.get(status, 'unknown')}"
     if status in (408, 425, 429) or status >= 500:
         wait = retry_after(response.headers.get("Retry-After"))
-        raise Transient(reason, wait, everyone=status == 429 or wait is not None)
+        raise Transient(
+            reason,
+            wait,
+            everyone=status == 429 or wait is not None,
+            refused=status == 500 and wait is None,
+        )
     raise Permanent(reason)
 
 

@@ -7,7 +7,7 @@ where the northern one was meant. So every answer is looked at before it gets it
 import math
 import zlib
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 
@@ -29,7 +29,8 @@ _ASTRAY = 2.0  # arcsec from the position asked for at which an image is of anot
 @dataclass(frozen=True)
 class Job:
     """One cutout: `name` and `ra`, `dec` (degrees) of the galaxy, the survey, the URL that is
-    asked and the file that it becomes, relative to the run."""
+    asked, the file that it becomes, relative to the run, and the VERSION that its header must
+    have; empty: any of the survey's."""
 
     name: str
     ra: float
@@ -37,6 +38,7 @@ class Job:
     survey: str
     url: str
     path: str
+    version: str = ""
 
 
 def file_name(ra: float, dec: float) -> str:
@@ -78,16 +80,17 @@ def _check_signature(body: bytes) -> None:
 def check_cutout(body: bytes, job: Job, size: int = SIZE) -> None:
     """Raise Transient or Permanent where an answer is not the cutout that was asked for.
 
-    It must be whole, FITS, 3 x size x size, bands g, r, z, of the survey by VERSION, centred
-    where it was asked for, finite, and with signal in every band.
+    It must be whole, FITS, 3 x size x size, bands g, r, z, of the survey and release by VERSION,
+    centred where it was asked for, finite, and with signal in every band.
     """
     if _plainly_right(body, job, size):
         return
     _check_signature(body)
     try:
         frame = frame_in(body, size)
-        if (found := survey_of(frame.release)) != job.survey:
-            raise Permanent(f"wrong layer: VERSION is {frame.release!r}, {found}, not {job.survey}")
+        if not _is_version(frame.release, job):
+            found = f"VERSION is {frame.release!r}, {survey_of(frame.release)}"
+            raise Permanent(f"wrong layer: {found}, not {job.survey} {job.version}".rstrip())
         if not frame.flux.any():
             raise Permanent("zero image: outside the footprint, or nothing was observed there")
         check_flux(frame.flux)
@@ -123,7 +126,7 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
         return False
     if cards.get(b"IMAGETYP", "").upper() != "IMAGE":  # in small letters before 2023-06
         return False
-    if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND"}:
+    if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND", b"BUNIT"}:
         return False
     try:
         x, y, ra, dec = (
@@ -131,7 +134,7 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
         )
     except (KeyError, ValueError):
         return False
-    if (x, y) != (middle, middle) or survey_of(cards.get(b"VERSION", "")) != job.survey:
+    if (x, y) != (middle, middle) or not _is_version(cards.get(b"VERSION", ""), job):
         return False
     pixels = np.frombuffer(body, ">f4", len(BANDS) * size**2, _BLOCK).astype(np.float32)
     try:
@@ -139,6 +142,32 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
     except BadCutout:
         return False
     return _arcsec_between((ra, dec), job) <= _ASTRAY
+
+
+def _is_version(version: str, job: Job) -> bool:
+    """Return whether a header's VERSION is what the job must have."""
+    if job.version and version.lower() != job.version.lower():
+        return False
+    return survey_of(version) == job.survey
+
+
+def fill_in_version(body: bytes, job: Job, came_from: str) -> bytes:
+    """Write the VERSION that was asked for into a header that has it blank.
+
+    One version of the service's code (August 2026) has no name for DR11, so that its cutouts say
+    `VERSION = ''`. Of these, and only where the answer came from the layer that was asked, the
+    card is filled in, with a comment that says so; any other answer is returned as it is.
+    came_from: address of the answer, behind redirects.
+    """
+    layers = [parse_qs(urlsplit(url).query).get("layer") for url in (job.url, came_from)]
+    if not job.version.startswith("DR11-") or layers[0] != layers[1]:
+        return body
+    for at in range(0, min(len(body), _BLOCK), 80):
+        keyword, _, value = body[at : at + 80].partition(b"=")
+        if keyword == b"VERSION " and not value.partition(b"/")[0].strip(b" '"):
+            card = f"VERSION = '{job.version}' / as asked: the service left it blank"
+            return body[:at] + card.ljust(80).encode() + body[at + 80 :]
+    return body
 
 
 def _arcsec_between(position: tuple[float, float], job: Job) -> float:

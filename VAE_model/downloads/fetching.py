@@ -7,11 +7,7 @@ import hashlib
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-from tqdm import tqdm
 
 from VAE_model.downloads.client import (
     Client,
@@ -22,73 +18,56 @@ from VAE_model.downloads.client import (
     Transient,
     come_back,
 )
-from VAE_model.downloads.cutout_service import Job, check_cutout, most_bytes
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
+from VAE_model.downloads.cutout_service import Job, check_cutout, fill_in_version, most_bytes
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING
+from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
 from VAE_model.files import atomic
 from VAE_model.paths import Run
-from VAE_model.problem import Problem
 
-_OF_THE_SERVICE = ("text", "HTTP", "connection", "time limit", "truncated")  # not of one galaxy
+# Refusals (HTTP 500) in a row after which a request is not tried again, and how many at least tell
+# a position that cannot be cut from a hiccup.
+_MOST_REFUSALS, _LEAST_REFUSALS = 3, 2
+_TRIES_OF_A_CONTROL = 3
 
-
-@dataclass
-class Progress:
-    """The bar, what became of the requests, and how many in a row had no use."""
-
-    bar: tqdm
-    give_up_after: int
-
-    def __post_init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._in_a_row = 0
-        self._shown = 0.0
-        self._lock = threading.Lock()
-
-    def add(self, status: str, reason: str = "") -> None:
-        """Count one. Raises Problem where the service as a whole seems to be the trouble."""
-        with self._lock:
-            self.counts[status] += 1
-            self.bar.update()
-            if time.monotonic() - self._shown > 0.5:
-                self._shown = time.monotonic()
-                self.bar.set_postfix(missing=self.counts[MISSING], failed=self.counts[FAILED])
-            if status == GOOD or not reason.startswith(_OF_THE_SERVICE):
-                self._in_a_row = 0
-                return
-            self._in_a_row += 1
-            if self._in_a_row >= self.give_up_after:
-                raise Problem(
-                    f"{self._in_a_row} requests in a row failed, the last by {reason}: what came "
-                    "is kept; wait, and give the same command again"
-                )
+# What is wrong with pixels of the right layer: it was cut, so the service is up.
+_OF_THE_PIXELS = ("zero image", "band without signal", "non-finite", "implausible flux")
 
 
-def fetch_one(client: Client, job: Job, run: Run, size: int) -> dict:
-    """Bring one cutout to its place, whole and checked or not at all; its row of the manifest."""
-    path = run.folder / job.path
+def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
+    """Bring one cutout to its place, whole and checked or not at all.
+
+    run: None for a control, which is asked for and checked, fewer times, and not written.
+    size: pixels on a side. Raises Stopped where the download ends meanwhile.
+    """
+    began = 0.0
 
     def ask() -> tuple[int, str]:
-        body = client.get(job.url, most_bytes(size))
+        nonlocal began
+        began = time.monotonic()
+        body = fill_in_version(client.get(job.url, most_bytes(size)), job, client.came_from)
         check_cutout(body, job, size)
-        with atomic(path) as temporary:
-            temporary.write_bytes(body)
+        if run is not None:
+            with atomic(run.folder / job.path) as temporary:
+                temporary.write_bytes(body)
         return len(body), hashlib.sha256(body).hexdigest()
 
     try:
-        (length, digest), tries = client.persist(ask)
+        most = _TRIES_OF_A_CONTROL if run is None else None
+        (length, digest), tries = client.persist(ask, most, _MOST_REFUSALS)
     except Permanent as refusal:
-        path.unlink(missing_ok=True)  # of another request, where there is one: layer or scale
-        return row(job, MISSING, str(refusal), tries=refusal.tries)
+        reason = str(refusal)
+        status = MISSING if reason.startswith(_OF_THE_PIXELS) else REFUSED
+        return Outcome(job, status, reason, tries=refusal.tries, began=began)
     except Transient as hiccup:
-        return row(job, FAILED, str(hiccup), tries=hiccup.tries)
-    return row(job, GOOD, size=length, sha256=digest, tries=tries)
+        status = REFUSED if hiccup.refusals >= _LEAST_REFUSALS else FAILED
+        return Outcome(job, status, str(hiccup), tries=hiccup.tries, began=began)
+    return Outcome(job, GOOD, "", length, digest, tries, began)
 
 
 def fetch_all(
     jobs: Iterable[Job],
     run: Run,
-    journal: Journal,
-    progress: Progress,
+    verdicts: Verdicts,
     manners: Manners,
     connections: int,
     size: int,
@@ -107,9 +86,8 @@ def fetch_all(
         client = Client(manners, gate)
         try:
             while (job := waiting.get()) is not None:
-                done = fetch_one(client, job, run, size)
-                journal.add(done)
-                progress.add(done["status"], done["reason"])
+                outcome = fetch_one(client, job, run, size)
+                verdicts.add(outcome, lambda control: fetch_one(client, control, None, size))
         except Stopped:
             pass
         except BaseException as error:
@@ -126,12 +104,25 @@ def fetch_all(
         for worker in workers:
             while worker.is_alive() and not gate.stopped:
                 worker.join(0.2)
+        if not gate.stopped:
+            _settle(verdicts, Client(manners, gate), size)
     finally:
         gate.stop()
         for worker in workers:  # a request in flight may take its time: what it brings is not lost
             worker.join(1.0)
+        verdicts.close()
     if gate.problem:
         raise gate.problem
+
+
+def _settle(verdicts: Verdicts, client: Client, size: int) -> None:
+    """Ask for controls where refusals of a download that has ended still wait."""
+    try:
+        verdicts.close(lambda control: fetch_one(client, control, None, size))
+    except Stopped:
+        pass
+    finally:
+        client.close()
 
 
 def _and_ends(jobs: Iterable[Job], connections: int) -> Iterable[Job | None]:

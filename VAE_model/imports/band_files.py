@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from VAE_model.columns import name_key
 from VAE_model.frames import BANDS
-from VAE_model.imports import tables
 from VAE_model.imports.importing import ENDINGS
+from VAE_model.imports.matching import rows_of_files
+from VAE_model.problem import Problem
+from VAE_model.tables import FILE_NAMES
 
 
 def band_columns(table: pd.DataFrame | None) -> dict[str, str]:
@@ -39,7 +42,11 @@ def match(
     reasons: dict[int, str] = {}
     for band, column in columns.items():
         names = table[[column]].rename(columns={column: "file"}).fillna("")
-        for file, row in zip(files, tables.rows_of_files(files, names), strict=True):
+        try:
+            rows = rows_of_files(files, names)
+        except Problem:  # no row names any of the files
+            continue
+        for file, row in zip(files, rows, strict=True):
             if isinstance(row, int):
                 found[row][band] = file
             if row is not None:
@@ -50,11 +57,12 @@ def match(
                 value = table[column].iloc[row]
                 what = "names no file" if pd.isna(value) else f"names {value}, no single file"
                 reasons[row] = f"missing band: row {row + 1} of the table {what} for {band}"
-    rows = [reasons.get(row, planes) for row, planes in enumerate(found)]
-    return rows, [file for file in files if file not in named]
+    outcome = [reasons.get(row, planes) for row, planes in enumerate(found)]
+    return outcome, [file for file in files if file not in named]
 
 
 def names_of_rows(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
     """Return what each row is called: by a column such as name or iauname, else by its g file."""
-    column = next((c for word in tables.WORDS for c in table if str(c).lower() == word), None)
-    return table[column if column is not None else columns["g"]].fillna("image").map(str).tolist()
+    keys = {name_key(name): name for name in reversed(list(table))}
+    column = next((keys[name] for name in FILE_NAMES if name in keys), columns["g"])
+    return table[column].fillna("image").map(str).tolist()

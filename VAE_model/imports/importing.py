@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from VAE_model.astrometry import checked_position, handedness, number_on_card
 from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import GIVEN_DEC, GIVEN_RA, check_flux
+from VAE_model.cutouts import GIVEN_DEC, GIVEN_RA, STEP, check_flux
 from VAE_model.flux_units import DISPLAY, noise_ratio
 from VAE_model.frames import BadCutout, Frame, Reading, read_frame, read_plane
 from VAE_model.imports import display
@@ -90,7 +90,7 @@ def import_image(job: Job) -> Outcome:
     scale = 3600 * abs(handedness(wcs)) ** 0.5 if wcs else float("nan")
     cards: dict[str, str | float] = {"ORIGFILE": _plain(job.source.name), "IMPMODE": job.mode}
     cards["ORIGSIZE"] = f"{shape[1]} x {shape[0]}"
-    cards["IMPSTEP"] = where.step  # pixels of the original per pixel
+    cards[STEP] = where.step
     if wcs:
         cards["ORIGSCAL"] = scale / where.step  # arcsec per pixel of the original
     if frame.unit:
@@ -110,7 +110,7 @@ def import_image(job: Job) -> Outcome:
         grey=bool((flux[0] == flux[1]).all() and (flux[1] == flux[2]).all()),
         unnamed=fits_file and not (frame.bands or job.reading.bands),
         converted=frame.converted,
-        noise_ratio=float("nan") if frame.unit else noise_ratio(flux),
+        noise_ratio=float("nan") if frame.unit else noise_ratio(frame.flux),
     )  # fmt: skip
 
 

@@ -9,13 +9,13 @@ from collections import Counter
 from typing import Any
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from VAE_model import galaxy_zoo
 from VAE_model.defects import FLAGS
 from VAE_model.figures import new_figure
 from VAE_model.pages.material import Material
 from VAE_model.pages.page import Html, details, element, facts, join, percent, picture, table
+from VAE_model.plotting import MaxNLocator
 from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list

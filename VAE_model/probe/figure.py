@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
-from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from VAE_model.figures import INDIGO, ROSE, log_scale, new_figure, save_figure
+from VAE_model.plotting import Axes, AxesImage, PowerNorm
 
 _SHOWN = 0.015  # R^2 from which a cell says its number
 _KINDS = {"noise": (INDIGO, "o", "same conditions"), "night": (ROSE, "s", "another night")}

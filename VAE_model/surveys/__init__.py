@@ -4,11 +4,17 @@ A run may hold images of any other survey too: what is listed here is recognised
 VERSION, drawn by data/simulate.py and fetched by data/download.py.
 """
 
+import math
+import re
+
 from VAE_model.surveys.bassmzls import BASSMZLS
 from VAE_model.surveys.decals import DECALS
-from VAE_model.surveys.survey import Survey
+from VAE_model.surveys.survey import RELEASE, RELEASES, Survey
 
-__all__ = ["BASSMZLS", "DECALS", "SURVEYS", "UNKNOWN", "Survey", "label_of", "survey_of"]
+__all__ = [
+    "BASSMZLS", "DECALS", "RELEASE", "RELEASES", "SURVEYS", "UNKNOWN", "Survey", "label_of",
+    "survey_of",
+]  # fmt: skip
 
 SURVEYS = {
     "decals": DECALS,  # the survey of the catalogue: what the volunteers looked at
@@ -16,11 +22,31 @@ SURVEYS = {
 }
 UNKNOWN = "unknown"
 
+# Layers that merge south and north (ls-dr9, ls-dr10) have a VERSION without either. They show the
+# north from this Dec (degrees), in the north galactic cap.
+_MERGED, _SPLIT = re.compile(r"DR(6\+DR7|[89]|\d\d)", re.IGNORECASE), 32.375
+_GALACTIC_POLE = (192.85948, 27.12825)  # RA and Dec, degrees
 
-def survey_of(version: str) -> str:
-    """Name of the survey by the header's VERSION: the first whose VERSIONs begin like it, else
-    UNKNOWN."""
+
+def survey_of(version: str, ra: float = math.nan, dec: float = math.nan) -> str:
+    """Return the survey's name by the header's VERSION: the first whose VERSIONs begin like it,
+    else UNKNOWN.
+
+    ra, dec: degrees of the centre, which tell where the VERSION is of a merged layer; without
+    them such an image is UNKNOWN.
+    """
+    if _MERGED.fullmatch(version):
+        if not math.isfinite(ra + dec):
+            return UNKNOWN
+        north = dec >= _SPLIT and _in_north_galactic_cap(ra, dec)
+        return BASSMZLS.name if north else DECALS.name
     return next((name for name, one in SURVEYS.items() if one.released(version)), UNKNOWN)
+
+
+def _in_north_galactic_cap(ra: float, dec: float) -> bool:
+    pole_ra, pole_dec, ra, dec = (math.radians(angle) for angle in (*_GALACTIC_POLE, ra, dec))
+    across = math.cos(dec) * math.cos(pole_dec) * math.cos(ra - pole_ra)
+    return math.sin(dec) * math.sin(pole_dec) + across > 0
 
 
 def label_of(name: str) -> str:

@@ -1,7 +1,7 @@
 """BASS and MzLS, the Legacy Surveys' north, DR9: seeing and depth as the surveys state them."""
 
 from VAE_model.surveys.decals import DECALS
-from VAE_model.surveys.survey import Survey, noise_at
+from VAE_model.surveys.survey import RELEASE, Survey, noise_at
 
 _FWHM, _BLEND = (1.60, 1.42, 1.04), (0.35, 0.35, 0.13)
 _BEHIND = (0.5, 0.8, 0.4)  # magnitudes of depth: 24.2, 23.6, 23.0 against 24.7, 24.4, 23.4
@@ -20,8 +20,9 @@ BASSMZLS = Survey(
     name="bassmzls",
     label="BASS+MzLS",
     version="DR9-north",
-    versions=r".*north",
+    versions=r"DR6$|.*north",
     layer="ls-dr9-north",
+    known=(154.7709, 46.4537),
     stream=5,
     fwhm=_FWHM,
     noise=(_g, _r, _z),
@@ -32,4 +33,4 @@ BASSMZLS = Survey(
     registration=0.12,
     strip_only=True,
     mistaken_for="decals",
-)
+).at(RELEASE)

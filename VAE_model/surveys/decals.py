@@ -1,14 +1,15 @@
 """DECaLS, the Legacy Surveys' south, DR9: seeing as the survey states it; pixel noise and the
 correlation of neighbouring pixels as measured on coadded cutouts."""
 
-from VAE_model.surveys.survey import Survey
+from VAE_model.surveys.survey import RELEASE, Survey
 
 DECALS = Survey(
     name="decals",
     label="DECaLS",
     version="DR9-south",
-    versions=r"DR(?!.*north)",
+    versions=r"DR(?!6$|.*north)",
     layer="ls-dr9-south",
+    known=(190.1086, 1.2005),
     stream=4,
     fwhm=(1.29, 1.18, 1.11),
     noise=(0.0031, 0.0044, 0.0117),
@@ -16,4 +17,4 @@ DECALS = Survey(
     gain=(2000.0, 2500.0, 1800.0),
     colour_matrix=((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     registration=0.08,
-)
+).at(RELEASE)

@@ -1,9 +1,16 @@
 """What the project knows of a survey: its names, its place in the cutout service, its cameras."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Bands = tuple[float, float, float]  # g, r, z
+
+# The data release of the Legacy Surveys that is fetched, linked to and simulated.
+RELEASE = "dr9"
+# Parts that each release has images of, oldest release first.
+RELEASES = {"dr9": ("south", "north"), "dr10": ("south",), "dr11": ("south", "north")}
+
+_LAYER = re.compile(r"ls-(dr\d+)-(south|north)")
 
 
 @dataclass(frozen=True)
@@ -14,6 +21,7 @@ class Survey:
     version: VERSION in the headers of its cutouts, which is what tells surveys apart (SURVEY says
     DECaLS in the north too); versions: a regular expression that its VERSIONs begin with;
     layer: of the Legacy Surveys' cutout service and viewer;
+    known: RA and Dec (degrees) of a galaxy that the layer shows, None where none is known;
     stream: number of its random numbers in the simulation, which is no other survey's and none of
     simulation.Purpose;
     fwhm: of the coadded PSF, arcsec, medians; noise: sigma a pixel, nanomaggies, medians;
@@ -36,8 +44,28 @@ class Survey:
     gain: Bands
     colour_matrix: tuple[Bands, Bands, Bands]
     registration: float
+    known: tuple[float, float] | None = None
     strip_only: bool = False
     mistaken_for: str = ""
+
+    @property
+    def release(self) -> str:
+        """The release that the layer is of: dr9; empty for a layer of another kind."""
+        found = _LAYER.fullmatch(self.layer)
+        return found[1] if found else ""
+
+    def at(self, release: str) -> "Survey":
+        """The survey with the layer and VERSION of a release, or of the newest one before it that
+        has images of this part of the sky; unchanged where the layer is of no release."""
+        found = _LAYER.fullmatch(self.layer)
+        if not found:
+            return self
+        before, part = found.groups()
+        until = list(RELEASES)[: list(RELEASES).index(release) + 1]
+        newest = [one for one in until if part in RELEASES[one]][-1]
+        ours = self.version == f"{before.upper()}-{part}"
+        version = f"{newest.upper()}-{part}" if ours else self.version
+        return replace(self, layer=f"ls-{newest}-{part}", version=version)
 
     def released(self, version: str) -> bool:
         """Whether a VERSION is one of this survey's."""

@@ -1,0 +1,138 @@
+"""Compare the cutout service with what this code believes of it: a handful of requests.
+
+What is believed is what the service's own code says (legacysurvey/imagine, August 2026).
+"""
+
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import numpy as np
+from astropy.io import fits
+
+from VAE_model.astrometry import position_at
+from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
+from VAE_model.downloads.cutout_service import most_bytes
+from VAE_model.frames import BANDS
+from VAE_model.problem import Problem
+from VAE_model.surveys import BASSMZLS, DECALS, RELEASES, Survey
+
+_NOWHERE = (266.4, -29.0)  # RA and Dec of the galactic centre, in no layer's footprint
+_MOST_BYTES = 3 * most_bytes(SIZE)  # of an image with its inverse variance and mask
+
+Fact = tuple[str, object, object]  # what it is about, what is believed, what came
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """status: of HTTP, and why in words; hdus: of a FITS file, else none."""
+
+    status: str
+    hdus: list[fits.PrimaryHDU | fits.ImageHDU]
+    text: bool
+
+
+def compare(service: str, manners: Manners) -> None:
+    """Print a line for each fact, as believed or not.
+
+    service: address. Raises Problem where a fact differs, or the service does not answer.
+    """
+    client = Client(manners, Gate())
+    differing = total = 0
+    try:
+        for about, believed, came in _facts(client, service):
+            total += 1
+            differing += believed != came
+            said = (
+                f"as believed: {came}" if believed == came else f"DIFFERS: {came}, not {believed}"
+            )
+            print(f"  {about}: {said}", flush=True)
+    except Stopped:
+        raise client.gate.problem or Problem("stopped") from None
+    finally:
+        client.close()
+    if differing:
+        raise Problem(
+            f"{differing} of {total} facts about {service} differ from what the code believes: see "
+            "the lines above"
+        )
+    print(f"  {total} facts about {service} are as believed")
+
+
+def _facts(client: Client, service: str) -> Iterator[Fact]:
+    layers = {
+        survey.at(release).layer: survey.at(release)
+        for survey in (DECALS, BASSMZLS)
+        for release in RELEASES
+    }
+    for number, survey in enumerate(layers.values()):
+        more = ("invvar", "maskbits") if number == 0 else ()
+        answer = _ask(client, service, survey.layer, survey.known, BANDS, more)
+        yield from _facts_of_image(survey, answer, more)
+    layer = DECALS.layer
+    answer = _ask(client, service, layer, DECALS.known, "grq")
+    came = answer.hdus[0].header.get("BANDS", "none") if answer.hdus else answer.status
+    yield f"{layer}, a band that it lacks", BANDS, came
+    answer = _ask(client, service, "no-such-layer", DECALS.known)
+    yield "an unknown layer", "HTTP 200 with text", answer.status + " with text" * answer.text
+    answer = _ask(client, service, layer, _NOWHERE)
+    yield f"{layer}, outside its footprint", "HTTP 500", answer.status
+    answer = _ask(client, service, layer, None)
+    yield "neither ra nor dec", "HTTP 400", answer.status
+
+
+def _facts_of_image(survey: Survey, answer: _Answer, more: tuple[str, ...]) -> Iterator[Fact]:
+    """more: what was asked for beside the image; where anything was, the header is compared too."""
+    layer = survey.layer
+    if not answer.hdus:
+        yield f"{layer}, a known galaxy", "an image", answer.status + " with text" * answer.text
+        return
+    image, header = answer.hdus[0], answer.hdus[0].header
+    shows = image.data is not None and bool(np.any(image.data))
+    yield f"{layer}, VERSION", repr(survey.version), repr(header.get("VERSION"))
+    yield f"{layer}, BANDS", repr(BANDS), repr(header.get("BANDS"))
+    yield f"{layer}, shape", (len(BANDS), SIZE, SIZE), image.shape
+    yield f"{layer}, shows the galaxy", True, shows
+    if not more:
+        return
+    for name, value in (("IMAGETYP", "IMAGE"), ("SURVEY", "DECaLS"), ("IMAGEW", SIZE)):
+        yield f"{layer}, {name}", repr(value), repr(header.get(name))
+    numbered = [header.get(f"BAND{number}") for number in range(len(BANDS))]
+    yield f"{layer}, BAND0 and so on", list(BANDS), numbered
+    middle = (SIZE + 1) / 2
+    ra, dec = position_at(header, middle, middle)
+    yield f"{layer}, centre", survey.known, (round(float(ra), 4), round(float(dec), 4))
+    kinds = [str(hdu.header.get("IMAGETYP")) for hdu in answer.hdus[1:]]
+    yield f"{layer}, further HDUs", [word.upper() for word in more], kinds
+
+
+def _ask(
+    client: Client,
+    service: str,
+    layer: str,
+    position: tuple[float, float] | None,
+    bands: str = BANDS,
+    more: tuple[str, ...] = (),
+) -> _Answer:
+    """Raises Problem where the service cannot be reached."""
+    place = {"ra": position[0], "dec": position[1]} if position else {}
+    query = place | {"layer": layer, "pixscale": PIXEL_SCALE, "bands": bands, "size": SIZE}
+    url = f"{service}?{urlencode(query)}" + "".join(f"&{word}" for word in more)
+    try:
+        body, _ = client.persist(lambda: client.get(url, _MOST_BYTES), most=3, most_refusals=2)
+    except (Permanent, Transient) as failure:
+        reason = str(failure)
+        if not reason.startswith("HTTP"):
+            raise Problem(f"{service} does not answer ({reason}): nothing was compared") from None
+        return _Answer(reason.split(":")[0], [], False)
+    try:
+        with warnings.catch_warnings(), fits.open(io.BytesIO(body), memmap=False) as hdus:
+            warnings.simplefilter("ignore")
+            for hdu in hdus:
+                _ = hdu.data  # read before the file is closed
+            return _Answer("HTTP 200", list(hdus), False)
+    except (OSError, ValueError, TypeError):
+        return _Answer("HTTP 200", [], True)
