@@ -23,16 +23,23 @@ _STREAK = 5.0  # significance of a streak's line
 _STEP = 4.0  # significance of a step's line
 _REACH = 7  # bins to either side that are looked at along a line
 _SEGMENTS = 8  # parts of a line, of which each is looked at
+_OUTER = [0, 1, -2, -1]  # parts towards the ends
 _HIDDEN = 2  # parts that a galaxy or a star may hide
 _LIT = 2.0  # sigmas of a bin by which a streak stands out in its parts
 _EVEN = 0.5  # brightness of a streak's faintest parts over its median
 _FADES = 0.7  # brightness of a streak's ends over its middle: a galaxy fades
 _CENTRAL = 6.0  # bins from the middle, within which a line may be the galaxy itself
-_ALONE = 0.35  # brightness of such a streak in the other bands, over its own, if it is in one band
-_FADES_CENTRAL = 0.92  # brightness of such a streak's fainter end over its middle
+_FADING = 1.25  # light of such a streak next to its ends, over that at its ends
+_TILT = 0.5  # difference of the two sides of such a streak, over its light
+_WIDE = 0.4  # light two bins from the middle of such a streak, over that in its middle
 _RAISED = 1.0  # sigmas of a bin, the least step in its parts
-_SHARP = 0.3  # of a step, by which it exceeds those beside it
-_PLATEAU = 0.5  # of a step, that must be left some bins from the edge
+_SHARP = 0.1  # of a step, by which it exceeds those beside it, where it is as high as elsewhere
+_VERY_SHARP = 0.25  # the same where a galaxy's light alters its height some bins away
+_PLATEAU = (0.7, 2.0)  # height of a step some bins from the edge, over that at the edge
+_UNLIKE = 0.6  # logarithm of a part's height over that of the step, at most
+_UNEVEN_STEP = 0.1  # of a step's height, by which its parts may differ
+_UNSURE = 0.9  # sigmas of a bin, by which noise alters the height of a part
+_COVERED = 4  # parts of a step that may be unlike the others
 
 
 def find_lines(level: NDArray[np.float32], least: float) -> tuple[bool, bool]:
@@ -52,7 +59,7 @@ def find_lines(level: NDArray[np.float32], least: float) -> tuple[bool, bool]:
     long = lengths >= _LENGTH
     weight = np.where(long, np.sqrt(lengths), 0)[..., None]
     streak = any(
-        _is_streak(level, band, angle, offset)
+        _is_streak(level[band], angle, offset)
         for band, angle, offset in _best(_standard(mean * weight, long), _STREAK)
     )
     step = not streak and any(
@@ -89,52 +96,64 @@ def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, i
     return found
 
 
-def _is_streak(level: NDArray[np.float32], band: int, angle: int, offset: int) -> bool:
+def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
     """Whether a line stands out of both its sides as evenly from end to end as no galaxy does."""
-    above, tilt = _above(level[band], angle, offset)
+    parts = _parts(_strip(plane, angle, offset))
+    above, tilt, _ = _above(parts)
     typical = np.median(above)
     good = above > max(_LIT, _EVEN * typical)
     if not good[[0, -1]].all() or good.sum() < _SEGMENTS - _HIDDEN or tilt > typical:
         return False
-    inner, outer = np.median(above[2:-2]), np.median(above[[0, 1, -2, -1]])
-    if abs(offset - _offsets(level.shape[1]) // 2 + 0.5) > _CENTRAL:
-        return bool(outer > _FADES * inner)
-    others = [_above(plane, angle, offset)[0] for plane in np.delete(level, band, axis=0)]
-    alone = max(np.median(other) for other in others) < _ALONE * typical
-    return bool(alone and min(above[0], above[-1]) > _FADES_CENTRAL * inner)
+    if abs(offset - _offsets(len(plane)) // 2 + 0.5) > _CENTRAL:
+        return bool(np.median(above[_OUTER]) > _FADES * np.median(above[2:-2]))
+    above, tilt, shoulder = _above(_SOFT * np.sinh(parts / _SOFT))
+    first, second, third, last = above[_OUTER]
+    return bool(
+        tilt < _TILT * np.median(above)
+        and second + third < _FADING * (first + last)
+        and np.median(above[2:-2]) < _FADING * np.median(above[_OUTER])
+        and above[_OUTER].min() > _EVEN * np.median(above[_OUTER])
+        and np.median(shoulder[_OUTER]) < _WIDE * np.median(above[_OUTER])
+        and np.median(shoulder) < _WIDE * np.median(above)
+    )
 
 
 def _above(
-    plane: NDArray[np.float32], angle: int, offset: int
-) -> tuple[NDArray[np.floating], float]:
-    """How far parts of a line stand out of both its sides, and by how much these differ."""
-    parts = _parts(_strip(plane, angle, offset))
+    parts: NDArray[np.floating],
+) -> tuple[NDArray[np.floating], float, NDArray[np.floating]]:
+    """How far parts of a line stand out of both its sides, how much these differ, and how far
+    what is two bins from the line stands out."""
     left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
     right = parts[:, _REACH + 3 : _REACH + 6].mean(axis=1)
-    above = parts[:, _REACH - 1 : _REACH + 2].max(axis=1) - (left + right) / 2
-    return above, float(np.median(np.abs(left - right)))
+    sides = (left + right) / 2
+    above = parts[:, _REACH - 1 : _REACH + 2].max(axis=1) - sides
+    shoulder = np.minimum(parts[:, _REACH - 2], parts[:, _REACH + 2]) - sides
+    return above, float(np.median(np.abs(left - right))), shoulder
 
 
 def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
-    """Whether the light on one side of a line is higher than on the other, near and farther."""
+    """Whether the light on one side of a line is higher than on the other, near and farther.
+
+    By as much in most parts of the line up to both its ends, which a galaxy's edge is not.
+    """
     parts = _parts(_strip(plane, angle, offset))
     before, near, after = (
         parts[:, at : at + 2].mean(axis=1) - parts[:, at - 2 : at].mean(axis=1)
         for at in (_REACH - 1, _REACH + 1, _REACH + 3)
     )
     far = parts[:, _REACH + 4 :].mean(axis=1) - parts[:, : _REACH - 3].mean(axis=1)
-    typical = np.median(near)
-    sign = np.sign(typical)
-    sharp = np.abs(near) - np.maximum(np.abs(before), np.abs(after))
-    least = max(_RAISED, _EVEN * abs(typical))
-    edge = (sign * near > least) & (sharp > _SHARP * abs(typical))
-    plateau = sign * far > _PLATEAU * abs(typical)
-    enough = edge.sum() >= _SEGMENTS - _HIDDEN and plateau.sum() > _SEGMENTS // 2
-    if abs(offset - _offsets(len(plane)) // 2 + 0.5) < _CENTRAL:  # perhaps the galaxy's own edge
-        ends, inner = sign * near[[0, -1]], sign * np.median(near[2:-2])
-        whole = (sign * far > 0.8 * abs(typical)).sum() >= _SEGMENTS - 1
-        enough = enough and whole and bool((ends > _FADES * inner).all())
-    return bool(abs(typical) > _RAISED and enough)
+    typical = np.median(near[_OUTER])
+    plateau = np.sign(typical) * np.sort(np.abs(far[_OUTER]))[1]
+    if abs(typical) < _RAISED or not _PLATEAU[0] < plateau / typical < _PLATEAU[1]:
+        return False
+    sharp = (np.abs(near) - np.maximum(np.abs(before), np.abs(after))) / abs(typical)
+    good = abs(np.log(np.maximum(near / typical, 0.01))) < _UNLIKE
+    even = good & (sharp > _SHARP) & (abs(far - plateau) < _UNEVEN_STEP * abs(plateau) + _UNSURE)
+    sharp_ones = good & (sharp > _VERY_SHARP)
+    return any(
+        ones.sum() >= least and ones[:2].any() and ones[-2:].any()
+        for ones, least in ((even, _SEGMENTS - _COVERED), (sharp_ones, _SEGMENTS - _HIDDEN))
+    )
 
 
 def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.float32]:

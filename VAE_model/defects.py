@@ -5,14 +5,13 @@ flags do not look for odd galaxies: they look for what no sky has, such as pixel
 straight edges, a line from end to end, a sky of one colour, a light that is cut flat.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from VAE_model.defect_lines import find_lines
 from VAE_model.defect_sky import backgrounds, has_glare, is_coloured
+from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, spread
 
 # name of the column: what it means
 FLAGS = {
@@ -27,20 +26,24 @@ FLAGS = {
     "flag_off_band": "a band shows nothing where the others show a galaxy",
 }
 
+_TILES = 4  # a side, in which the sky's noise is measured
 BIN = 4  # pixels to a side of the bins in which gaps, lines and the sky are sought
 
 _LEAST_NOISE = {False: 0.05, True: 0.2 / 255}  # of a bin: sigmas of a pixel; brightness
 _GAP_SIDE = 10  # pixels, the least side of a gap: what is narrower are dead columns
 _GAP_SHARE = 0.01  # of the frame, the least area of a gap
-_SILENT = 0.06  # change from bin to bin, over that of the sky, without data (8-bit images)
-_SILENT_SIDE = 4  # bins that are silent, the least side of a gap in all bands
-_QUIET = 0.55  # the same in one band, to which JPEG lends some of the others' noise
-_QUIET_SIDE = 4  # bins that are quiet, the least side of a gap in one band
-_QUIET_BINS = 80  # bins, its least area
-_LOUD = 0.65  # change from bin to bin, over that of the sky, of a band with data
+_PARTS = 8  # parts a side, of whose changes from bin to bin the typical one is taken
+_WITH_NOISE = 75  # percentile of the parts, which has noise though much of the frame is missing
+_ROUNDED = 0.3 / 255  # change from bin to bin that rounding to 8 bits makes
+_QUIET = 0.55  # change from bin to bin, over the typical one, below which a bin may be in a gap
+_QUIET_RANGE = 0.35  # by how much less it is surely
+_QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
+_NARROWEST = 3  # bins, the least side of a gap
+_GAP = 8.0  # sum of the scores in a gap in all bands
+_GAP_IN_BAND = 20.0  # sum of the scores in a gap in one band
+_FILLED = 0.4  # mean score in a gap
+_LOUD = -0.5  # mean score beside a gap
 _SOFT = 2  # bins within which the edge of a gap falls
-_STRAIGHT = 0.7  # of an edge
-_FILLED = 0.9  # of a rectangle, which a gap in an 8-bit image fills
 _WHITE = 0.9  # brightness from which a part without noise is a saturated core
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
 _MOST = 64  # columns with such runs from which they are no dead columns but a gap
@@ -63,7 +66,7 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     design, and JPEG has blurred what was constant.
     """
     flux = np.asarray(flux, np.float32)
-    sky, noise = _sky(flux)
+    sky, noise = _sky(flux, display)
     level = (flux - sky) / noise
     bins = _bins(flux)
     flags = dict.fromkeys(FLAGS, False)
@@ -91,20 +94,23 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     return flags
 
 
-def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Level and sigma of the sky in each band, (3, 1, 1), by the faint half of the pixels.
+def _sky(
+    flux: NDArray[np.float32], display: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Level and sigma of the sky in each band, (3, 1, 1). Pixels that are exactly zero hold none.
 
-    Sources only brighten the sky. Pixels that are exactly zero hold no sky.
+    The sigma is that of a tile with less light than most, in which no gradient or step widens it.
     """
     levels = np.zeros((len(flux), 1, 1), np.float32)
     sigmas = np.ones((len(flux), 1, 1), np.float32)
+    least = LEAST_DISPLAY if display else LEAST
     for band, plane in enumerate(flux[:, ::2, ::2]):
-        pixels = plane[plane != 0]
-        if pixels.size < 100:
-            continue
-        levels[band] = np.median(pixels)
-        below = levels[band, 0, 0] - pixels[pixels < levels[band, 0, 0]]
-        sigmas[band] = max(1.4826 * np.median(below), 1e-7) if below.size else 1e-7
+        side = len(plane) // _TILES
+        tiles = plane.reshape(_TILES, side, _TILES, side).swapaxes(1, 2).reshape(-1, side, side)
+        found = [sigma for tile in tiles if (sigma := spread(tile)) > 0]
+        if found:
+            levels[band] = np.median(plane[plane != 0])
+            sigmas[band] = max(np.median(found), least[band])
     return levels, sigmas
 
 
@@ -138,67 +144,56 @@ def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
 
 
 def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
-    """Return the same of an 8-bit image: rectangles in which a band has no noise."""
+    """Return the same of an 8-bit image: rectangles in which a band has no noise.
+
+    JPEG lends a missing band some of the noise of the others, but little of it to bins.
+    """
     change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
     change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
-    typical = np.maximum(np.median(change, axis=(1, 2), keepdims=True), 0.1 / 255)
-    change = np.minimum(change / typical, 4)
-    silent = (ndimage.uniform_filter(change, (0, 3, 3)) < _SILENT).all(axis=0)
-    gap = any(_is_dark(bins, place) for place in _rectangles(silent, _SILENT_SIDE))
-    if gap:
-        return True, False
-    quiet = ndimage.uniform_filter(change, (0, 5, 5)) < _QUIET
-    hidden = ndimage.uniform_filter((quiet | _dark(bins)).astype(np.float32), (0, 5, 5)) > 0.5
-    for band in range(len(bins)):
-        for place in _rectangles(hidden[band], _QUIET_SIDE):
-            others = np.delete(change, band, axis=0)[:, *place].mean(axis=(1, 2))
-            if (
-                quiet[band][place].sum() > _QUIET_BINS
-                and others.max() > _LOUD
-                and _is_dark(bins, place)
-            ):
-                return True, True
+    parts = change.reshape(len(bins), _PARTS, -1, _PARTS, change.shape[2] // _PARTS)
+    typical = np.median(parts, axis=(2, 4)).reshape(len(bins), -1)
+    typical = np.percentile(typical, _WITH_NOISE, axis=1)[:, None, None]
+    silence = np.clip((_QUIET - change / np.maximum(typical, _ROUNDED)) / _QUIET_RANGE, -1.5, 1)
+    silence = np.where(_dark(bins), 0.5, silence)
+    for layer, least in ((silence.min(axis=0), _GAP), *((band, _GAP_IN_BAND) for band in silence)):
+        place = _rectangle(layer, least)
+        if place is not None and np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE:
+            others = silence[:, *place].mean(axis=(1, 2))
+            return True, bool(others.min() < 0)
     return False, False
 
 
-def _is_dark(bins: NDArray[np.float32], place: tuple[slice, slice]) -> bool:
-    """Whether a part of an 8-bit image is no saturated core."""
-    return bool(np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE)
+def _rectangle(score: NDArray[np.float32], least: float) -> tuple[slice, slice] | None:
+    """Return the rectangle with the greatest sum of scores if its sides are straight.
+
+    Straight: on every side within the frame the score falls from above zero to below it.
+    """
+    if ndimage.uniform_filter(score, 3).max() < _QUIET_CORE:
+        return None
+    sums = np.pad(np.cumsum(np.pad(score, ((1, 0), (0, 0))), axis=0).cumsum(axis=1), ((0, 0), (1, 0)))
+    top, bottom = np.triu_indices(len(sums), _NARROWEST)
+    strips = sums[bottom] - sums[top]
+    lowest = np.minimum.accumulate(strips, axis=1)
+    gain = strips[:, _NARROWEST:] - lowest[:, :-_NARROWEST]
+    strip, right = np.unravel_index(gain.argmax(), gain.shape)
+    right += _NARROWEST
+    left = int(strips[strip, : right - _NARROWEST + 1].argmin())
+    rows, columns = slice(int(top[strip]), int(bottom[strip])), slice(left, int(right))
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    if gain.max() < max(least, _FILLED * area):
+        return None
+    sides = (*_sides(score[:, columns].mean(axis=1), rows), *_sides(score[rows].mean(axis=0), columns))
+    return (rows, columns) if sides and all(sides) else None
 
 
-def _rectangles(mask: NDArray[np.bool_], side: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the groups of bins in a mask that are rectangles with straight edges."""
-    groups, _ = ndimage.label(mask)
-    for rows, columns in ndimage.find_objects(groups):
-        if min(rows.stop - rows.start, columns.stop - columns.start) < side:
-            continue
-        rows = _trimmed(mask[:, columns].mean(axis=1), rows)
-        columns = _trimmed(mask[rows].sum(axis=0) / max(rows.stop - rows.start, 1), columns)
-        if min(rows.stop - rows.start, columns.stop - columns.start) < side:
-            continue
-        if mask[rows, columns].mean() > _FILLED and (
-            _ends_straight(mask[:, columns].mean(axis=1), rows)
-            and _ends_straight(mask[rows].mean(axis=0), columns)
-            and (rows.stop - rows.start, columns.stop - columns.start) != mask.shape
-        ):
-            yield rows, columns
-
-
-def _trimmed(share: NDArray[np.floating], part: slice) -> slice:
-    """The part of a row of shares between the first and the last that are more than a half."""
-    inside = np.flatnonzero(share[part] > 0.5)
-    if not len(inside):
-        return slice(part.start, part.start)
-    return slice(part.start + int(inside[0]), part.start + int(inside[-1]) + 1)
-
-
-def _ends_straight(share: NDArray[np.floating], part: slice) -> bool:
-    """Whether shares fall within two bins of both ends of a part, where these are in the frame."""
-    before, after = part.start - _SOFT, part.stop - 1 + _SOFT
-    return bool(
-        (before < 0 or share[before] < 1 - _STRAIGHT)
-        and (after >= len(share) or share[after] < 1 - _STRAIGHT)
-    )
+def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
+    """Whether scores fall at each end of a part that lies within the frame."""
+    ends = []
+    if part.start >= _SOFT:
+        ends.append((score[part.start - _SOFT], score[part.start : part.start + 2].mean()))
+    if part.stop <= len(score) - _SOFT:
+        ends.append((score[part.stop + _SOFT - 1], score[part.stop - 2 : part.stop].mean()))
+    return [bool(outside < _LOUD and inside > 0) for outside, inside in ends]
 
 
 def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
