@@ -29,13 +29,14 @@ _LIT = 2.0  # sigmas of a bin by which a streak stands out in its parts
 _EVEN = 0.5  # brightness of a streak's faintest parts over its median
 _FADES = 0.7  # brightness of a streak's ends over its middle: a galaxy fades
 _CENTRAL = 6.0  # bins from the middle, within which a line may be the galaxy itself
-_FADING = 1.25  # light of such a streak next to its ends, over that at its ends
-_TILT = 0.5  # difference of the two sides of such a streak, over its light
+_FADING = 1.15  # light of such a streak next to its ends, over that at its ends
+_TILT = 0.25  # difference of the two sides of such a streak, over its light
 _WIDE = 0.4  # light two bins from the middle of such a streak, over that in its middle
-_RAISED = 1.0  # sigmas of a bin, the least step in its parts
+_RAISED = 1.4  # sigmas of a bin, the least step in its parts
 _SHARP = 0.1  # of a step, by which it exceeds those beside it, where it is as high as elsewhere
+_FADES_STEP = 0.78  # height of a step at its ends over that in its middle, which a galaxy hides
 _VERY_SHARP = 0.25  # the same where a galaxy's light alters its height some bins away
-_PLATEAU = (0.7, 2.0)  # height of a step some bins from the edge, over that at the edge
+_PLATEAU = (0.7, 1.7)  # height of a step some bins from the edge, over that at the edge
 _UNLIKE = 0.6  # logarithm of a part's height over that of the step, at most
 _UNEVEN_STEP = 0.1  # of a step's height, by which its parts may differ
 _UNSURE = 0.9  # sigmas of a bin, by which noise alters the height of a part
@@ -149,10 +150,12 @@ def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
     sharp = (np.abs(near) - np.maximum(np.abs(before), np.abs(after))) / abs(typical)
     good = abs(np.log(np.maximum(near / typical, 0.01))) < _UNLIKE
     even = good & (sharp > _SHARP) & (abs(far - plateau) < _UNEVEN_STEP * abs(plateau) + _UNSURE)
-    sharp_ones = good & (sharp > _VERY_SHARP)
-    return any(
-        ones.sum() >= least and ones[:2].any() and ones[-2:].any()
-        for ones, least in ((even, _SEGMENTS - _COVERED), (sharp_ones, _SEGMENTS - _HIDDEN))
+    good &= (sharp > _VERY_SHARP) & (far / plateau > _EVEN)
+    if (near[0] + near[-1]) / typical < 2 * _FADES_STEP * np.median(near[2:-2]) / typical:
+        return False
+    return bool(
+        (even.sum() >= _SEGMENTS - _COVERED and even[:2].any() and even[-2:].any())
+        or good.sum() >= _SEGMENTS - _HIDDEN
     )
 
 

@@ -44,8 +44,10 @@ def is_coloured(blocks: NDArray[np.float32], display: bool) -> bool:
     blocks: (band, 8, 8), backgrounds: flux in sigmas of a pixel from zero, or brightness (display).
     """
     flat = blocks.reshape(len(blocks), -1)
-    contrast = np.stack([_contrast(flat, band) for band in range(len(flat))])
     faint = np.argsort(flat.sum(axis=0))[:_FAINT]
+    if display:  # whose sky is not at zero
+        flat = flat - np.median(flat[:, faint], axis=1).min()
+    contrast = np.stack([_contrast(flat, band) for band in range(len(flat))])
     uniform = np.abs(np.median(contrast[:, faint], axis=1)).max() > _COLOUR[display]
     parts = (np.abs(contrast) > 1.5 * _COLOUR[display]).sum(axis=1).max()
     return bool(uniform or parts >= _COLOURED)

@@ -40,8 +40,9 @@ _QUIET_RANGE = 0.35  # by how much less it is surely
 _QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
 _NARROWEST = 3  # bins, the least side of a gap
 _GAP = 8.0  # sum of the scores in a gap in all bands
-_GAP_IN_BAND = 20.0  # sum of the scores in a gap in one band
-_FILLED = 0.4  # mean score in a gap
+_FILLED = 0.75  # mean score in a gap in all bands
+_GAP_IN_BAND = 25.0  # the same two in one band
+_FILLED_IN_BAND = 0.4
 _LOUD = -0.5  # mean score beside a gap
 _SOFT = 2  # bins within which the edge of a gap falls
 _WHITE = 0.9  # brightness from which a part without noise is a saturated core
@@ -155,15 +156,25 @@ def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
     typical = np.percentile(typical, _WITH_NOISE, axis=1)[:, None, None]
     silence = np.clip((_QUIET - change / np.maximum(typical, _ROUNDED)) / _QUIET_RANGE, -1.5, 1)
     silence = np.where(_dark(bins), 0.5, silence)
-    for layer, least in ((silence.min(axis=0), _GAP), *((band, _GAP_IN_BAND) for band in silence)):
-        place = _rectangle(layer, least)
-        if place is not None and np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE:
-            others = silence[:, *place].mean(axis=(1, 2))
-            return True, bool(others.min() < 0)
+    place = _rectangle(silence.min(axis=0), _GAP, _FILLED)
+    if place is not None and np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE:
+        return True, False
+    for plane, layer in zip(bins, silence, strict=True):
+        place = _rectangle(layer, _GAP_IN_BAND, _FILLED_IN_BAND)
+        if place is not None and np.median(plane[place]) < _upper_sky(plane):
+            return True, True
     return False, False
 
 
-def _rectangle(score: NDArray[np.float32], least: float) -> tuple[slice, slice] | None:
+def _upper_sky(plane: NDArray[np.float32]) -> float:
+    """Brightness of bins that only light exceeds, not the sky's noise."""
+    median = np.median(plane)
+    return float(median + 1.4826 * np.median(np.abs(plane - median)) + 0.5 / 255)
+
+
+def _rectangle(
+    score: NDArray[np.float32], least: float, filled: float
+) -> tuple[slice, slice] | None:
     """Return the rectangle with the greatest sum of scores if its sides are straight.
 
     Straight: on every side within the frame the score falls from above zero to below it.
@@ -180,7 +191,7 @@ def _rectangle(score: NDArray[np.float32], least: float) -> tuple[slice, slice] 
     left = int(strips[strip, : right - _NARROWEST + 1].argmin())
     rows, columns = slice(int(top[strip]), int(bottom[strip])), slice(left, int(right))
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
-    if gain.max() < max(least, _FILLED * area):
+    if gain.max() < max(least, filled * area):
         return None
     sides = (*_sides(score[:, columns].mean(axis=1), rows), *_sides(score[rows].mean(axis=0), columns))
     return (rows, columns) if sides and all(sides) else None
