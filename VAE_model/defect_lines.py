@@ -34,7 +34,7 @@ _TILT = 0.25  # difference of the two sides of such a streak, over its light
 _WIDE = 0.4  # light two bins from the middle of such a streak, over that in its middle
 _RAISED = 1.4  # sigmas of a bin, the least step in its parts
 _SHARP = 0.1  # of a step, by which it exceeds those beside it, where it is as high as elsewhere
-_FADES_STEP = 0.78  # height of a step at its ends over that in its middle, which a galaxy hides
+_FADES_STEP = (1.25, 1.7)  # height of a step in its middle, over that towards and at its ends
 _VERY_SHARP = 0.25  # the same where a galaxy's light alters its height some bins away
 _PLATEAU = (0.7, 1.7)  # height of a step some bins from the edge, over that at the edge
 _UNLIKE = 0.6  # logarithm of a part's height over that of the step, at most
@@ -151,12 +151,12 @@ def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
     good = abs(np.log(np.maximum(near / typical, 0.01))) < _UNLIKE
     even = good & (sharp > _SHARP) & (abs(far - plateau) < _UNEVEN_STEP * abs(plateau) + _UNSURE)
     good &= (sharp > _VERY_SHARP) & (far / plateau > _EVEN)
-    if (near[0] + near[-1]) / typical < 2 * _FADES_STEP * np.median(near[2:-2]) / typical:
-        return False
-    return bool(
-        (even.sum() >= _SEGMENTS - _COVERED and even[:2].any() and even[-2:].any())
-        or good.sum() >= _SEGMENTS - _HIDDEN
-    )
+    inner = np.median(near[2:-2])
+    faded = inner / typical > _FADES_STEP[0]
+    if even.sum() >= _SEGMENTS - _COVERED + faded and even[:2].any() and even[-2:].any():
+        return True
+    faded |= inner / typical > _FADES_STEP[1] * near[[0, -1]].mean() / typical
+    return bool(not faded and good.sum() >= _SEGMENTS - _HIDDEN)
 
 
 def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.float32]:

@@ -36,15 +36,17 @@ _PARTS = 8  # parts a side, of whose changes from bin to bin the typical one is 
 _WITH_NOISE = 75  # percentile of the parts, which has noise though much of the frame is missing
 _ROUNDED = 0.3 / 255  # change from bin to bin that rounding to 8 bits makes
 _QUIET = 0.55  # change from bin to bin, over the typical one, below which a bin may be in a gap
+_QUIET_IN_BAND = 0.7  # the same in one band, to which JPEG lends some of the others' noise
 _QUIET_RANGE = 0.35  # by how much less it is surely
 _QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
 _NARROWEST = 3  # bins, the least side of a gap
 _GAP = 8.0  # sum of the scores in a gap in all bands
 _FILLED = 0.75  # mean score in a gap in all bands
-_GAP_IN_BAND = 25.0  # the same two in one band
+_GAP_IN_BAND = 75.0  # the same two in one band
 _FILLED_IN_BAND = 0.4
-_LOUD = -0.5  # mean score beside a gap
-_SOFT = 2  # bins within which the edge of a gap falls
+_NOISY = -0.12  # mean score of another band there, which has data
+_LOUD = -0.4  # mean score beside a gap
+_SOFT = 4  # bins within which the edge of a gap falls
 _WHITE = 0.9  # brightness from which a part without noise is a saturated core
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
 _MOST = 64  # columns with such runs from which they are no dead columns but a gap
@@ -154,14 +156,20 @@ def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
     parts = change.reshape(len(bins), _PARTS, -1, _PARTS, change.shape[2] // _PARTS)
     typical = np.median(parts, axis=(2, 4)).reshape(len(bins), -1)
     typical = np.percentile(typical, _WITH_NOISE, axis=1)[:, None, None]
-    silence = np.clip((_QUIET - change / np.maximum(typical, _ROUNDED)) / _QUIET_RANGE, -1.5, 1)
+    change /= np.maximum(typical, _ROUNDED)
+    silence = np.clip((_QUIET_IN_BAND - change) / _QUIET_RANGE, -1.5, 1)
     silence = np.where(_dark(bins), 0.5, silence)
-    place = _rectangle(silence.min(axis=0), _GAP, _FILLED)
+    silent = np.clip((_QUIET - change.max(axis=0)) / _QUIET_RANGE, -1.5, 1)
+    place = _rectangle(silent, _GAP, _FILLED)
     if place is not None and np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE:
         return True, False
     for plane, layer in zip(bins, silence, strict=True):
         place = _rectangle(layer, _GAP_IN_BAND, _FILLED_IN_BAND)
-        if place is not None and np.median(plane[place]) < _upper_sky(plane):
+        if (
+            place is not None
+            and np.median(plane[place]) < _upper_sky(plane)
+            and silence[:, *place].mean(axis=(1, 2)).min() < _NOISY
+        ):
             return True, True
     return False, False
 
@@ -199,12 +207,10 @@ def _rectangle(
 
 def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
     """Whether scores fall at each end of a part that lies within the frame."""
-    ends = []
-    if part.start >= _SOFT:
-        ends.append((score[part.start - _SOFT], score[part.start : part.start + 2].mean()))
-    if part.stop <= len(score) - _SOFT:
-        ends.append((score[part.stop + _SOFT - 1], score[part.stop - 2 : part.stop].mean()))
-    return [bool(outside < _LOUD and inside > 0) for outside, inside in ends]
+    before = score[max(part.start - _SOFT, 0) : max(part.start - 1, 0)]
+    after = score[part.stop + 1 : part.stop + _SOFT]
+    ends = (before, score[part.start : part.start + 2]), (after, score[part.stop - 2 : part.stop])
+    return [bool(beside.min() < _LOUD and end.mean() > 0) for beside, end in ends if len(beside)]
 
 
 def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
