@@ -16,9 +16,10 @@ _SOFT = 10.0  # sigmas of a bin, from which bright light is compressed (arcsinh)
 _ANGLES = 90  # directions in which lines are sought
 _FLATTEN = 15  # bins to a side of the box whose mean is taken off, so that gradients make no line
 _CLIP = 3.0  # sigmas of a bin, to which light is clipped, so that no star makes a line
-_UNEVEN = 2.5  # scatter of lines in a frame full of light, over that of white noise, at most
+_UNEVEN = 1.8  # scatter of lines in a frame full of light, over that of white noise, at most
 _LENGTH = 32  # bins in the frame, from which a line counts
 _CANDIDATES = 8  # lines of each band that are followed
+_ALIKE = 5  # lines of each band that are followed though they lie side by side
 _STREAK = 5.0  # significance of a streak's line
 _STEP = 4.0  # significance of a step's line
 _REACH = 7  # bins to either side that are looked at along a line
@@ -30,8 +31,8 @@ _EVEN = 0.5  # brightness of a streak's faintest parts over its median
 _FADES = 0.7  # brightness of a streak's ends over its middle: a galaxy fades
 _CENTRAL = 6.0  # bins from the middle, within which a line may be the galaxy itself
 _FADING = 1.15  # light of such a streak next to its ends, over that at its ends
-_TILT = 0.25  # difference of the two sides of such a streak, over its light
-_WIDE = 0.4  # light two bins from the middle of such a streak, over that in its middle
+_LIKE_GALAXY = 1.55  # its light in the middle over that towards its ends, and what its sides differ
+# and what is two bins away stands out, over its light: more is a galaxy
 _RAISED = 1.4  # sigmas of a bin, the least step in its parts
 _SHARP = 0.1  # of a step, by which it exceeds those beside it, where it is as high as elsewhere
 _FADES_STEP = (1.25, 1.7)  # height of a step in its middle, over that towards and at its ends
@@ -87,14 +88,17 @@ def _standard(values: NDArray[np.floating], long: NDArray[np.bool_]) -> NDArray[
 
 
 def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, int, int]]:
-    """Band, angle and offset of the most significant lines of each band."""
+    """Band, angle and offset of the most significant lines of each band: some of all lines, which
+    may lie side by side, and those that exceed their neighbours."""
     found = []
     for band in range(significance.shape[2]):
         plane = significance[..., band]
-        angle, offset = np.nonzero(plane > least)
-        order = np.argsort(-plane[angle, offset])[:_CANDIDATES]
-        found += [(band, int(angle[i]), int(offset[i])) for i in order]
-    return found
+        peak = plane == ndimage.maximum_filter(plane, 3)
+        for lines, number in ((plane > least, _ALIKE), ((plane > least) & peak, _CANDIDATES)):
+            angle, offset = np.nonzero(lines)
+            order = np.argsort(-plane[angle, offset])[:number]
+            found += [(band, int(angle[i]), int(offset[i])) for i in order]
+    return list(dict.fromkeys(found))
 
 
 def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
@@ -103,25 +107,24 @@ def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
     above, tilt, _ = _above(parts)
     typical = np.median(above)
     good = above > max(_LIT, _EVEN * typical)
-    if not good[[0, -1]].all() or good.sum() < _SEGMENTS - _HIDDEN or tilt > typical:
+    if not good[[0, -1]].all() or good.sum() < _SEGMENTS - _HIDDEN or np.median(tilt) > typical:
         return False
     if abs(offset - _offsets(len(plane)) // 2 + 0.5) > _CENTRAL:
         return bool(np.median(above[_OUTER]) > _FADES * np.median(above[2:-2]))
     above, tilt, shoulder = _above(_SOFT * np.sinh(parts / _SOFT))
     first, second, third, last = above[_OUTER]
+    ends = np.median(above[_OUTER])
+    galaxy = np.median(above[2:-2]) / ends + np.median(tilt + shoulder) / np.median(above)
     return bool(
-        tilt < _TILT * np.median(above)
+        galaxy < _LIKE_GALAXY
         and second + third < _FADING * (first + last)
-        and np.median(above[2:-2]) < _FADING * np.median(above[_OUTER])
-        and above[_OUTER].min() > _EVEN * np.median(above[_OUTER])
-        and np.median(shoulder[_OUTER]) < _WIDE * np.median(above[_OUTER])
-        and np.median(shoulder) < _WIDE * np.median(above)
+        and above[_OUTER].min() > _EVEN * ends
     )
 
 
 def _above(
     parts: NDArray[np.floating],
-) -> tuple[NDArray[np.floating], float, NDArray[np.floating]]:
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """How far parts of a line stand out of both its sides, how much these differ, and how far
     what is two bins from the line stands out."""
     left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
@@ -129,7 +132,7 @@ def _above(
     sides = (left + right) / 2
     above = parts[:, _REACH - 1 : _REACH + 2].max(axis=1) - sides
     shoulder = np.minimum(parts[:, _REACH - 2], parts[:, _REACH + 2]) - sides
-    return above, float(np.median(np.abs(left - right))), shoulder
+    return above, np.abs(left - right), shoulder
 
 
 def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
