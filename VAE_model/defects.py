@@ -40,16 +40,18 @@ _QUIET_IN_BAND = 0.7  # the same in one band, to which JPEG lends some of the ot
 _QUIET_RANGE = 0.35  # by how much less it is surely
 _QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
 _NARROWEST = 3  # bins, the least side of a gap
-_GAP = 14.0  # sum of the scores in a gap in all bands
+_GAP = 16.0  # sum of the scores in a gap in all bands
 _FILLED = 0.75  # mean score in a gap in all bands
 _GAP_IN_BAND = 75.0  # the same two in one band
-_FILLED_IN_BAND = 0.4
-_NOISY = -0.12  # mean score of another band there, which has data
-_LOUD = -0.4  # mean score beside a gap
+_FILLED_IN_BAND = 0.3
+_NOISY = 0.8  # of the mean score by which it is above that of a band with data
+_ALL_SILENT = 0.69  # mean score of the noisiest band in a gap in all bands
+_FALL = 0.6  # of the mean score from a gap to what is beside it
 _SOFT = 4  # bins within which the edge of a gap falls
 _WHITE = 0.9  # brightness from which a part without noise is a saturated core
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
 _MOST = 64  # columns with such runs from which they are no dead columns but a gap
+_CUT = 0.25  # of the pixels at the lowest value, from which the sky is cut off there
 _STEP = 1.0  # noise sigmas by which the median of a bad column stands out from its neighbours
 _WIDEST = 9  # columns side by side
 _SPREAD = 1.9  # noise sigmas between the quartiles of the steps from column to column, of sky
@@ -165,12 +167,12 @@ def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
         return True, False
     for plane, layer in zip(bins, silence, strict=True):
         place = _rectangle(layer, _GAP_IN_BAND, _FILLED_IN_BAND)
-        if (
-            place is not None
-            and np.median(plane[place]) < _upper_sky(plane)
-            and silence[:, *place].mean(axis=(1, 2)).min() < _NOISY
-        ):
-            return True, True
+        if place is None or np.median(plane[place]) > _upper_sky(plane):
+            continue
+        noisiest = silence[:, *place].mean(axis=(1, 2)).min()
+        missing = layer[place].mean() - noisiest > _NOISY
+        if missing or noisiest > _ALL_SILENT:
+            return True, bool(missing)
     return False, False
 
 
@@ -189,7 +191,9 @@ def _rectangle(
     """
     if ndimage.uniform_filter(score, 3).max() < _QUIET_CORE:
         return None
-    sums = np.pad(np.cumsum(np.pad(score, ((1, 0), (0, 0))), axis=0).cumsum(axis=1), ((0, 0), (1, 0)))
+    sums = np.pad(
+        np.cumsum(np.pad(score, ((1, 0), (0, 0))), axis=0).cumsum(axis=1), ((0, 0), (1, 0))
+    )
     top, bottom = np.triu_indices(len(sums), _NARROWEST)
     strips = sums[bottom] - sums[top]
     lowest = np.minimum.accumulate(strips, axis=1)
@@ -201,7 +205,10 @@ def _rectangle(
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     if gain.max() < max(least, filled * area):
         return None
-    sides = (*_sides(score[:, columns].mean(axis=1), rows), *_sides(score[rows].mean(axis=0), columns))
+    sides = (
+        *_sides(score[:, columns].mean(axis=1), rows),
+        *_sides(score[rows].mean(axis=0), columns),
+    )
     return (rows, columns) if sides and all(sides) else None
 
 
@@ -210,7 +217,11 @@ def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
     before = score[max(part.start - _SOFT, 0) : max(part.start - 1, 0)]
     after = score[part.stop + 1 : part.stop + _SOFT]
     ends = (before, score[part.start : part.start + 2]), (after, score[part.stop - 2 : part.stop])
-    return [bool(beside.min() < _LOUD and end.mean() > 0) for beside, end in ends if len(beside)]
+    return [
+        bool(beside.min() < min(0, end.mean() - _FALL)) and end.mean() > 0
+        for beside, end in ends
+        if len(beside)
+    ]
 
 
 def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -229,8 +240,11 @@ def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32])
 
     A star's bleed has one value too, but a bright one.
     """
-    same = (flux[:, 1:] == flux[:, :-1]) & (level[:, 1:] < _BRIGHT)
-    across = (flux[:, :, 1:] == flux[:, :, :-1]) & (level[:, :, 1:] < _BRIGHT)
+    lowest = flux.min(axis=(1, 2), keepdims=True)
+    cut = (flux == lowest).mean(axis=(1, 2), keepdims=True) > _CUT  # a sky that is clipped there
+    may = (level < _BRIGHT) & ~(cut & (flux == lowest))
+    same = (flux[:, 1:] == flux[:, :-1]) & may[:, 1:]
+    across = (flux[:, :, 1:] == flux[:, :, :-1]) & may[:, :, 1:]
     for equal in (same, across.swapaxes(1, 2)):
         counts = np.zeros(len(equal), int)
         for band, column in np.argwhere(equal.sum(axis=1) >= _RUN):

@@ -41,7 +41,7 @@ Spoiled = tuple[Flux, float]  # the frame, and the size of its defect in the uni
 SMALLEST = {  # a kind: least and largest size, flux and 8-bit; unit
     "gap": ((12, 110), (24, 110), "pixels wide, at least 26 long"),
     "band_missing": ((26, 110), (40, 110), "pixels wide, at least as long"),
-    "background_step": ((1.5, 8.0), (1.5, 8.0), "sky sigmas of a pixel"),
+    "background_step": ((2.0, 8.0), (2.0, 8.0), "sky sigmas of a pixel"),
     "coloured_sky": ((1.0, 8.0), (1.5, 8.0), "sky sigmas of a pixel"),
     "glare": ((0.25, 1.0), (0.25, 1.0), "of the frame raised by a sky sigma"),
     "streak": ((3.0, 30.0), (3.0, 30.0), "sky sigmas of a pixel at its peak"),
