@@ -36,9 +36,12 @@ from VAE_model.stage import start
 from VAE_model.surveys import SURVEYS
 
 Flux = NDArray[np.float32]
+Sizes = tuple[float, float]
 Spoiled = tuple[Flux, float]  # the frame, and the size of its defect in the unit of SMALLEST
 
-SMALLEST = {  # a kind: least and largest size, flux and 8-bit; unit
+SMALLEST: dict[
+    str, tuple[Sizes, Sizes | None, str]
+] = {  # a kind: least and largest size, flux and 8-bit; unit
     "gap": ((12, 110), (24, 110), "pixels wide, at least 26 long"),
     "band_missing": ((26, 110), (40, 110), "pixels wide, at least as long"),
     "background_step": ((2.0, 8.0), (2.0, 8.0), "sky sigmas of a pixel"),
@@ -49,6 +52,7 @@ SMALLEST = {  # a kind: least and largest size, flux and 8-bit; unit
     "saturated": ((40, 1000), None, "nanomaggies a pixel, were it not cut"),
     "off_band": ((1, 1), (1, 1), "band"),
 }
+GAP_IN_ONE_BAND = {12: 26, 24: 40}  # pixels wide at least, by the least gap (flux, 8-bit)
 FULL_WELL = np.array([14.0, 18.0, 24.0], np.float32)[:, None, None]  # nanomaggies a pixel
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
 MIDDLE = (SIZE - 1) / 2
@@ -96,7 +100,7 @@ def as_8_bit(flux: Flux, rng: np.random.Generator) -> Flux:
     return read_display(file)
 
 
-def _between(rng: np.random.Generator, sizes: tuple[float, float]) -> float:
+def _between(rng: np.random.Generator, sizes: Sizes) -> float:
     return float(np.exp(rng.uniform(*np.log(sizes))))
 
 
@@ -127,17 +131,15 @@ def _bands(rng: np.random.Generator, all_of_them: float) -> list[int]:
     return [0, 1, 2] if rng.random() < all_of_them else [int(rng.integers(3))]
 
 
-def gap(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def gap(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     """Zeros in all bands, or (where a missing band would be claimed) in one."""
     width = round(_between(rng, sizes))
-    bands = _bands(
-        rng, 0.6 if width >= SMALLEST["band_missing"][sizes == SMALLEST["gap"][1]][0] else 1
-    )
+    bands = _bands(rng, 0.6 if width >= GAP_IN_ONE_BAND[round(sizes[0])] else 1)
     flux[bands, *_rectangle(rng, width, 26)] = 0
     return flux, width
 
 
-def band_missing(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def band_missing(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     width = round(_between(rng, sizes))
     place = _rectangle(rng, width, width)
     for band in rng.choice(3, 1 if rng.random() < 0.7 else 2, replace=False):
@@ -145,7 +147,7 @@ def band_missing(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float
     return flux, width
 
 
-def background_step(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def background_step(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     height, beyond = _between(rng, sizes), _from_line(rng, 0.6) > 0
     sign = rng.choice([-1, 1])
     for band in _bands(rng, 0.4):
@@ -153,7 +155,7 @@ def background_step(flux: Flux, rng: np.random.Generator, sizes: tuple[float, fl
     return flux, height
 
 
-def coloured_sky(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def coloured_sky(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     """One band off everywhere, or sloping across the frame by three times as much."""
     height, band = _between(rng, sizes), int(rng.integers(3))
     shape = np.ones_like(X)
@@ -165,7 +167,7 @@ def coloured_sky(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float
     return flux, height
 
 
-def glare(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def glare(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     """A star 60 to 230 pixels from the middle whose light falls as r^-1.8 to r^-3."""
     noise = sky_noise(flux)[:, None, None]
     while True:
@@ -181,7 +183,7 @@ def glare(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> S
             return np.minimum(flux + light, FULL_WELL).astype(np.float32), covered
 
 
-def streak(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def streak(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     """From end to end, 3 to 12 pixels wide, in one band or (three of ten) in all."""
     width, peak, distance = rng.uniform(3, 12) / 2.3548, _between(rng, sizes), _from_line(rng, 0.2)
     for band in _bands(rng, 0.3):
@@ -189,15 +191,18 @@ def streak(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> 
     return flux, peak
 
 
-def dead_columns(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def dead_columns(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     width = int(rng.integers(int(sizes[0]), int(sizes[1]) + 1))
     first = int(rng.integers(2, SIZE - width - 2))
-    place: tuple[slice, ...] = (slice(None), slice(first, first + width))
-    flux[_bands(rng, 0.5), *(place if rng.random() < 0.6 else place[::-1])] = 0
+    rows, columns = slice(0, SIZE), slice(first, first + width)
+    bands = _bands(rng, 0.5)
+    if rng.random() >= 0.6:
+        rows, columns = columns, rows
+    flux[bands, rows, columns] = 0
     return flux, width
 
 
-def saturated(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def saturated(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     """A star 40 to 115 pixels from the middle, cut at the full well, with bleed."""
     peak, away, angle = _between(rng, sizes), rng.uniform(40, 115), rng.uniform(0, 2 * np.pi)
     dx, dy = X - MIDDLE - away * np.cos(angle), Y - MIDDLE - away * np.sin(angle)
@@ -208,7 +213,7 @@ def saturated(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) 
     return np.minimum(np.where(bleed, FULL_WELL, flux), FULL_WELL).astype(np.float32), peak
 
 
-def off_band(flux: Flux, rng: np.random.Generator, sizes: tuple[float, float]) -> Spoiled:
+def off_band(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
     band = int(rng.integers(3))
     flux[band] = sky_noise(flux)[band] * rng.standard_normal((SIZE, SIZE), np.float32)
     return flux, sizes[0]
