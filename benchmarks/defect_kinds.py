@@ -9,7 +9,7 @@ of VAE_model/defects.py were chosen on seed 11. Some 8 minutes on two cores.
 Reads:  nothing
 Writes: nothing; prints two tables
 
-Example: python benchmarks/defect_kinds.py --seed 12
+Example: python benchmarks/defect_kinds.py --seed 31
 """
 
 import io
@@ -61,7 +61,7 @@ _STREAM = 100  # of random numbers, none of simulation.Purpose
 
 @dataclass(frozen=True)
 class Config:
-    seed: int = 12
+    seed: int = 31
     """Of the sky; 11 is the one on which the thresholds were chosen."""
     frames: int = 2000
     """Clean frames; each is judged once more with a defect, the kinds in turn."""
