@@ -2,18 +2,21 @@
 
 import dataclasses
 import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
-import re
+from conftest import load_script, says_one_line
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
 from VAE_model import galaxy_zoo, reliability, scores
 from VAE_model.files import write_parquet
 from VAE_model.labels import given_split
 from VAE_model.paths import Run
 from VAE_model.pixel_pca import pixel_components, pooled_pixels
 from VAE_model.problem import Problem
-from conftest import load_script, says_one_line
-from sklearn.metrics import balanced_accuracy_score, f1_score
+
 
 def galaxies(count: int, answers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes, labels (text) and split of galaxies, answers in equal shares."""

@@ -1,12 +1,18 @@
 """What is unusual ranks high, what is broken is flagged, and the stage that says so."""
 
 import json
-import numpy as np
-import pandas as pd
-import pytest
 import re
 import shutil
 import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import load_script, run_script, says_one_line
+from latents_of_tiny_run import DEFECTS, NUM_VAR, with_latents
+from matplotlib.image import imread
+
 from VAE_model import outliers
 from VAE_model.defects import FLAGS
 from VAE_model.files import read_parquet, write_parquet
@@ -14,10 +20,6 @@ from VAE_model.pages.gallery import Card, Kind, gallery_page
 from VAE_model.paths import Run
 from VAE_model.problem import Problem
 from VAE_model.stage import sidecar
-from conftest import load_script, run_script, says_one_line
-from latents_of_tiny_run import DEFECTS, NUM_VAR, with_latents
-from matplotlib.image import imread
-from pathlib import Path
 
 STAGE = "analysis/decals_4.py"
 ARGUMENTS = ("--num-var", str(NUM_VAR), "--rare-share", "0.2")

@@ -6,24 +6,26 @@ environment variable GALAXY_VAE_REAL says. Without them these tests are skipped.
 
 import csv
 import json
-import numpy as np
 import os
-import pandas as pd
-import pytest
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from pairs_of_tiny_run import add_second_survey
 from PIL import Image
+
 from VAE_model.cutout_writer import write_cutout
 from VAE_model.cutouts import SIZE, read_cutout
 from VAE_model.defects import defect_flags
 from VAE_model.frames import read_frame
 from VAE_model.pair_latents import read_sides
 from VAE_model.paths import ROOT, Run
-from astropy.io import fits
-from astropy.wcs import WCS
-from collections.abc import Callable
-from pairs_of_tiny_run import add_second_survey
-from pathlib import Path
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
 
