@@ -1,38 +1,60 @@
-"""Simple flags for broken images: what a person sees at a glance and a latent space may not.
+"""Flags for broken images: what a person sees at a glance and a latent space may not.
 
 Each flag is a plain test on one cutout, in units of the sky's noise, with its limits below. The
 flags do not look for odd galaxies: they look for what no sky has, such as pixels without noise,
-edges sharper than the point-spread function, a line across one band, a light that is cut flat.
+straight edges, a line from end to end, a sky of one colour, a light that is cut flat.
 """
-
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import ndimage
+
+from VAE_model.defect_lines import find_lines
+from VAE_model.defect_sky import backgrounds, has_glare, is_coloured
+from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, spread
 
 # name of the column: what it means
 FLAGS = {
-    "flag_empty": "part of a band has no data (zero or constant pixels)",
+    "flag_gap": "a rectangle without data: zero or constant pixels in a band or in all",
+    "flag_band_missing": "a part of the frame lacks a band that the others have",
+    "flag_background_step": "the background steps at a straight edge, where exposures end",
+    "flag_coloured_sky": "the sky of one band is far off that of the others",
+    "flag_glare": "the light of a star off the galaxy fills the frame",
+    "flag_streak": "a straight narrow line across the frame (satellite, aircraft, bleed)",
     "flag_dead_columns": "columns or rows with a constant or outlying value",
-    "flag_trail": "a straight narrow line across the frame in one band (satellite, aircraft)",
     "flag_saturated": "a light that is cut flat: a saturated star, with or without bleed",
     "flag_off_band": "a band shows nothing where the others show a galaxy",
 }
 
-_EMPTY_SHARE = 0.05  # of a band's pixels that equal their neighbours exactly
-_FIFTH = 5  # pixels
+_TILES = 4  # a side, in which the sky's noise is measured
+BIN = 4  # pixels to a side of the bins in which gaps, lines and the sky are sought
+
+_LEAST_NOISE = {False: 0.05, True: 0.2 / 255}  # of a bin: sigmas of a pixel; brightness
+_GAP_SIDE = 10  # pixels, the least side of a gap: what is narrower are dead columns
+_GAP_SHARE = 0.01  # of the frame, the least area of a gap
+_PARTS = 8  # parts a side, of whose changes from bin to bin the typical one is taken
+_WITH_NOISE = 75  # percentile of the parts, which has noise though much of the frame is missing
+_ROUNDED = 0.3 / 255  # change from bin to bin that rounding to 8 bits makes
+_QUIET = 0.55  # change from bin to bin, over the typical one, below which a bin may be in a gap
+_QUIET_IN_BAND = 0.7  # the same in one band, to which JPEG lends some of the others' noise
+_QUIET_RANGE = 0.35  # by how much less it is surely
+_QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
+_NARROWEST = 3  # bins, the least side of a gap
+_GAP = 16.0  # sum of the scores in a gap in all bands
+_FILLED = 0.75  # mean score in a gap in all bands
+_GAP_IN_BAND = 75.0  # the same two in one band
+_FILLED_IN_BAND = 0.3
+_NOISY = 0.8  # of the mean score by which it is above that of a band with data
+_ALL_SILENT = 0.69  # mean score of the noisiest band in a gap in all bands
+_FALL = 0.6  # of the mean score from a gap to what is beside it
+_SOFT = 4  # bins within which the edge of a gap falls
+_WHITE = 0.9  # brightness from which a part without noise is a saturated core
 _RUN = 24  # pixels of one and the same value in a column, which no noise gives
-_MOST = 64  # columns with such runs from which they are no dead columns but an empty part
+_MOST = 64  # columns with such runs from which they are no dead columns but a gap
+_CUT = 0.25  # of the pixels at the lowest value, from which the sky is cut off there
 _STEP = 1.0  # noise sigmas by which the median of a bad column stands out from its neighbours
+_WIDEST = 9  # columns side by side
 _SPREAD = 1.9  # noise sigmas between the quartiles of the steps from column to column, of sky
-_BIN = 4  # pixels to a side of the bins in which trails are sought
-_ANGLES = 90  # directions in which they are sought
-_LENGTH = 40  # bins of a line that are free of sources, for the line to count
-_TRAIL = 9.0  # significance of a trail
-_CANDIDATES = 20  # lines of each band that are looked at closer
-_LIT = 1.0  # mean significance of the bins in each fifth of a trail
-_SOURCE = 4.0  # significance from which a bin belongs to a source, if it has it in two bands
 _FLAT = 0.02  # range of 3x3 pixels, in shares of their value, that is too small for a star
 _FLAT_PIXELS = 6  # such pixels side by side that make a saturated core
 _BRIGHT = 150.0  # noise sigmas from which a pixel may be saturated
@@ -42,56 +64,175 @@ _GALAXY = 15.0  # significance of the centre in the other bands from which there
 
 
 def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, bool]:
-    """The flags of one cutout, by the names in FLAGS.
+    """Return the flags of one cutout, by the names in FLAGS.
 
     flux: float32 (3, 256, 256), nanomaggies, bands g, r, z, finite;
     display: it is an imported 8-bit image, in which black skies and white cores are cut by
-    design: only the flags that do not rest on constant values can be set.
+    design, and JPEG has blurred what was constant.
     """
     flux = np.asarray(flux, np.float32)
-    sky, noise = _sky(flux)
+    sky, noise = _sky(flux, display)
     level = (flux - sky) / noise
-    constant = _constant(flux)
+    bins = _bins(flux)
     flags = dict.fromkeys(FLAGS, False)
-    flags["flag_trail"] = _has_trail(level, constant)
-    flags["flag_off_band"] = _has_band_without_galaxy(level, noise)
-    if display:
+    gap, missing = _gaps_of_display(bins) if display else _gaps_of_flux(flux)
+    flags["flag_gap"], flags["flag_band_missing"] = gap, missing
+    flags["flag_off_band"] = not missing and _has_band_without_galaxy(level, noise)
+    dead = False
+    if not display and not gap:
+        flags["flag_saturated"] = _has_saturated_star(level)
+        # a star's bleed is no dead column
+        dead = _has_constant_columns(flux, level) or (
+            not flags["flag_saturated"] and _has_bad_columns(level)
+        )
+    flags["flag_dead_columns"] = dead
+    if gap and not display:  # zeros that are no sky, with edges that are no steps
         return flags
-    dead = _has_constant_columns(flux, level)
-    flags["flag_empty"] = not dead and bool((constant.mean(axis=(1, 2)) > _EMPTY_SHARE).any())
-    flags["flag_saturated"] = _has_saturated_star(level)
-    # the edge of an empty part and a star's bleed are no further defects
-    explained = flags["flag_empty"] or flags["flag_saturated"]
-    flags["flag_dead_columns"] = dead or (not explained and _has_column_edge(level))
+    sky_bins = bins if display else bins / noise
+    if not dead:
+        flags["flag_streak"], flags["flag_background_step"] = find_lines(
+            sky_bins, _LEAST_NOISE[display]
+        )
+    blocks = backgrounds(sky_bins)
+    flags["flag_coloured_sky"] = not flags["flag_off_band"] and is_coloured(blocks, display)
+    flags["flag_glare"] = not flags["flag_background_step"] and has_glare(blocks, display)
     return flags
 
 
-def _sky(flux: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Level and sigma of the sky in each band, (3, 1, 1), by the faint half of the pixels.
+def _sky(
+    flux: NDArray[np.float32], display: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Level and sigma of the sky in each band, (3, 1, 1). Pixels that are exactly zero hold none.
 
-    Sources only brighten the sky. Pixels that are exactly zero hold no sky.
+    The sigma is that of a tile with less light than most, in which no gradient or step widens it.
     """
     levels = np.zeros((len(flux), 1, 1), np.float32)
     sigmas = np.ones((len(flux), 1, 1), np.float32)
+    least = LEAST_DISPLAY if display else LEAST
     for band, plane in enumerate(flux[:, ::2, ::2]):
-        pixels = plane[plane != 0]
-        if pixels.size < 100:
-            continue
-        levels[band] = np.median(pixels)
-        below = levels[band, 0, 0] - pixels[pixels < levels[band, 0, 0]]
-        sigmas[band] = max(1.4826 * np.median(below), 1e-7) if below.size else 1e-7
+        side = len(plane) // _TILES
+        tiles = plane.reshape(_TILES, side, _TILES, side).swapaxes(1, 2).reshape(-1, side, side)
+        found = [sigma for tile in tiles if (sigma := spread(tile)) > 0]
+        if found:
+            levels[band] = np.median(plane[plane != 0])
+            sigmas[band] = max(np.median(found), least[band])
     return levels, sigmas
 
 
-def _constant(flux: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels that equal others to the right and above exactly, the nearest and the fifth:
-    (3, 251, 251). The fifth, because small images blown up consist of squares of one value."""
-    here = flux[:, :-_FIFTH, :-_FIFTH]
-    equal = np.ones(here.shape, bool)
-    for apart in (1, _FIFTH):
-        equal &= here == flux[:, :-_FIFTH, apart : flux.shape[2] - _FIFTH + apart]
-        equal &= here == flux[:, apart : flux.shape[1] - _FIFTH + apart, :-_FIFTH]
-    return equal
+def _bins(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of squares of pixels, (band, y / BIN, x / BIN)."""
+    rows = pixels.reshape(len(pixels), -1, BIN, pixels.shape[2]).mean(axis=2)
+    return rows.reshape(*rows.shape[:2], -1, BIN).mean(axis=3)
+
+
+def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return whether a band has a gap, and whether another band has data there."""
+    coarse = flux[:, ::BIN, ::BIN]
+    same = (coarse[:, 1:, 1:] == coarse[:, :-1, 1:]) & (coarse[:, 1:, 1:] == coarse[:, 1:, :-1])
+    if not same.any():
+        return False, False
+    constant = np.zeros(flux.shape, bool)
+    constant[:, 1:, 1:] = (flux[:, 1:, 1:] == flux[:, :-1, 1:]) & (
+        flux[:, 1:, 1:] == flux[:, 1:, :-1]
+    )
+    masks = np.zeros(flux.shape, bool)
+    for band, mask in enumerate(constant):
+        if same[band].any():
+            inner = ndimage.uniform_filter(mask.astype(np.float32), _GAP_SIDE - 1) > 0.999
+            masks[band] = ndimage.binary_dilation(
+                inner, iterations=_GAP_SIDE // 2, structure=np.ones((3, 3))
+            )
+    areas = masks.mean(axis=(1, 2))
+    gap = areas > _GAP_SHARE
+    missing = masks.any(axis=0) & ~constant.all(axis=0) & ~masks.all(axis=0)
+    return bool(gap.any()), bool(gap.any() and missing.mean() > _GAP_SHARE)
+
+
+def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return the same of an 8-bit image: rectangles in which a band has no noise.
+
+    JPEG lends a missing band some of the noise of the others, but little of it to bins.
+    """
+    change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
+    change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
+    parts = change.reshape(len(bins), _PARTS, -1, _PARTS, change.shape[2] // _PARTS)
+    typical = np.median(parts, axis=(2, 4)).reshape(len(bins), -1)
+    typical = np.percentile(typical, _WITH_NOISE, axis=1)[:, None, None]
+    change /= np.maximum(typical, _ROUNDED)
+    silence = np.clip((_QUIET_IN_BAND - change) / _QUIET_RANGE, -1.5, 1)
+    silence = np.where(_dark(bins), 0.5, silence)
+    silent = np.clip((_QUIET - change.max(axis=0)) / _QUIET_RANGE, -1.5, 1)
+    place = _rectangle(silent, _GAP, _FILLED)
+    if place is not None and np.median(bins[:, *place], axis=(1, 2)).max() < _WHITE:
+        return True, False
+    for plane, layer in zip(bins, silence, strict=True):
+        place = _rectangle(layer, _GAP_IN_BAND, _FILLED_IN_BAND)
+        if place is None or np.median(plane[place]) > _upper_sky(plane):
+            continue
+        noisiest = silence[:, *place].mean(axis=(1, 2)).min()
+        missing = layer[place].mean() - noisiest > _NOISY
+        if missing or noisiest > _ALL_SILENT:
+            return True, bool(missing)
+    return False, False
+
+
+def _upper_sky(plane: NDArray[np.float32]) -> float:
+    """Brightness of bins that only light exceeds, not the sky's noise."""
+    median = np.median(plane)
+    return float(median + 1.4826 * np.median(np.abs(plane - median)) + 0.5 / 255)
+
+
+def _rectangle(
+    score: NDArray[np.float32], least: float, filled: float
+) -> tuple[slice, slice] | None:
+    """Return the rectangle with the greatest sum of scores if its sides are straight.
+
+    Straight: on every side within the frame the score falls from above zero to below it.
+    """
+    if ndimage.uniform_filter(score, 3).max() < _QUIET_CORE:
+        return None
+    sums = np.pad(
+        np.cumsum(np.pad(score, ((1, 0), (0, 0))), axis=0).cumsum(axis=1), ((0, 0), (1, 0))
+    )
+    top, bottom = np.triu_indices(len(sums), _NARROWEST)
+    strips = sums[bottom] - sums[top]
+    lowest = np.minimum.accumulate(strips, axis=1)
+    gain = strips[:, _NARROWEST:] - lowest[:, :-_NARROWEST]
+    strip, right = np.unravel_index(gain.argmax(), gain.shape)
+    right += _NARROWEST
+    left = int(strips[strip, : right - _NARROWEST + 1].argmin())
+    rows, columns = slice(int(top[strip]), int(bottom[strip])), slice(left, int(right))
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    if gain.max() < max(least, filled * area):
+        return None
+    sides = (
+        *_sides(score[:, columns].mean(axis=1), rows),
+        *_sides(score[rows].mean(axis=0), columns),
+    )
+    return (rows, columns) if sides and all(sides) else None
+
+
+def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
+    """Whether scores fall at each end of a part that lies within the frame."""
+    before = score[max(part.start - _SOFT, 0) : max(part.start - 1, 0)]
+    after = score[part.stop + 1 : part.stop + _SOFT]
+    ends = (before, score[part.start : part.start + 2]), (after, score[part.stop - 2 : part.stop])
+    return [
+        bool(beside.min() < min(0, end.mean() - _FALL)) and end.mean() > 0
+        for beside, end in ends
+        if len(beside)
+    ]
+
+
+def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Bins in which a band is no brighter than its sky where both others are bright."""
+    above = bins - np.median(bins, axis=(1, 2), keepdims=True)
+    spread = 1.4826 * np.median(np.abs(above), axis=(1, 2), keepdims=True) + 0.5 / 255
+    significance = above / spread
+    others = np.stack(
+        [np.delete(significance, band, axis=0).max(axis=0) for band in range(len(bins))]
+    )
+    return (significance < 1) & (others > 8)
 
 
 def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32]) -> bool:
@@ -99,8 +240,11 @@ def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32])
 
     A star's bleed has one value too, but a bright one.
     """
-    same = (flux[:, 1:] == flux[:, :-1]) & (level[:, 1:] < _BRIGHT)
-    across = (flux[:, :, 1:] == flux[:, :, :-1]) & (level[:, :, 1:] < _BRIGHT)
+    lowest = flux.min(axis=(1, 2), keepdims=True)
+    cut = (flux == lowest).mean(axis=(1, 2), keepdims=True) > _CUT  # a sky that is clipped there
+    may = (level < _BRIGHT) & ~(cut & (flux == lowest))
+    same = (flux[:, 1:] == flux[:, :-1]) & may[:, 1:]
+    across = (flux[:, :, 1:] == flux[:, :, :-1]) & may[:, :, 1:]
     for equal in (same, across.swapaxes(1, 2)):
         counts = np.zeros(len(equal), int)
         for band, column in np.argwhere(equal.sum(axis=1) >= _RUN):
@@ -111,86 +255,34 @@ def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32])
     return False
 
 
-def _has_column_edge(level: NDArray[np.float32]) -> bool:
-    """Columns or rows that leap from their neighbours over at least half the frame.
+def _has_bad_columns(level: NDArray[np.float32]) -> bool:
+    """Columns or rows that leap from their neighbours, and back, over at least half the frame.
 
     The median step from a column to the next over half the frame does not see stars, and that of
     a galaxy varies slowly, for the point-spread function is several pixels wide. So an edge is a
-    step that exceeds the steps on either side of it, a single bad column a step there and back.
+    step that exceeds those beside it that go the same way; a bad column has two, one there and
+    one back.
     """
     half = level.shape[1] // 2
     for plane in (level, np.ascontiguousarray(level.swapaxes(1, 2))):
         steps = np.diff(plane).reshape(len(level), 2, half, -1)
         step = np.partition(steps, half // 2, axis=2)[:, :, half // 2]  # the upper median
-        size = np.abs(step)
-        leaps = np.zeros_like(size)
-        leaps[..., 1:-1] = size[..., 1:-1] - np.maximum(size[..., :-2], size[..., 2:])
-        back = np.where(step[..., :-1] * step[..., 1:] < 0, size[..., 1:], 0)
-        leaps[..., :-1] = np.maximum(leaps[..., :-1], np.minimum(size[..., :-1], back))
-        band, part, column = np.nonzero(leaps > _STEP)
-        # light has a noise of its own, which widens the steps of the columns that it covers
-        quartiles = np.percentile(steps[band, part, :, column], [25, 75], axis=1)
-        wider = np.maximum(np.ptp(quartiles, axis=0) / _SPREAD, 1)
-        if (leaps[band, part, column] > _STEP * wider).any():
-            return True
+        edges = np.zeros((2, *step.shape), np.float32)
+        for way, size in zip(edges, (np.maximum(step, 0), np.maximum(-step, 0)), strict=True):
+            way[..., 1:-1] = size[..., 1:-1] - np.maximum(size[..., :-2], size[..., 2:])
+        rises, falls = edges
+        for width in range(1, _WIDEST + 1):
+            both = np.maximum(
+                np.minimum(rises[..., :-width], falls[..., width:]),
+                np.minimum(falls[..., :-width], rises[..., width:]),
+            )
+            band, part, column = np.nonzero(both > _STEP)
+            # light has a noise of its own, which widens the steps of the columns that it covers
+            quartiles = np.percentile(steps[band, part, :, column], [25, 75], axis=1)
+            wider = np.maximum(np.ptp(quartiles, axis=0) / _SPREAD, 1)
+            if (both[band, part, column] > _STEP * wider).any():
+                return True
     return False
-
-
-def _has_trail(level: NDArray[np.float32], constant: NDArray[np.bool_]) -> bool:
-    """A line across the frame in one band where the others show nothing (Radon transform).
-
-    Works on bins of 4 x 4 pixels, free of slow gradients, clipped so that no star makes a line.
-    Bins that two bands see belong to sources and do not count.
-    """
-    bins = (
-        level.reshape(len(level), level.shape[1] // _BIN, _BIN, -1, _BIN).mean(axis=4).mean(axis=2)
-    )
-    empty: NDArray[np.bool_] = np.pad(constant, ((0, 0), (0, _FIFTH), (0, _FIFTH)), mode="edge")
-    empty = np.any(empty.reshape(len(level), bins.shape[1], _BIN, -1, _BIN), axis=(2, 4))
-    spread = 1.4826 * np.median(np.abs(bins), axis=(1, 2), keepdims=True)
-    bins /= np.maximum(spread, 1e-6)
-    bins -= ndimage.uniform_filter(np.clip(bins, -3, 3), (1, 15, 15))
-    seen = bins > _SOURCE
-    lines = _lines(bins.shape[1])
-    for band in range(len(bins)):
-        free = ~(np.delete(seen, band, axis=0).any(axis=0) | empty[band]).ravel()
-        light = np.where(free, np.clip(bins[band].ravel(), -3, 3), 0)
-        lengths = lines @ free.astype(np.float32)
-        significance = np.where(
-            lengths >= _LENGTH, lines @ light / np.sqrt(np.maximum(lengths, 1)), 0
-        )
-        lines_found = np.flatnonzero(significance > _TRAIL)
-        brightest = lines_found[np.argsort(-significance[lines_found])][:_CANDIDATES]
-        if any(_is_lit_throughout(lines, line, light, free) for line in brightest):
-            return True
-    return False
-
-
-def _is_lit_throughout(
-    lines: sparse.csr_array, line: int, light: NDArray[np.float32], free: NDArray[np.bool_]
-) -> bool:
-    """Whether each fifth of a line is bright: a galaxy's halo, which one band may see farther out
-    than the others, fades towards the ends."""
-    size = int(np.sqrt(lines.shape[1]))
-    places = lines.indices[lines.indptr[line] : lines.indptr[line + 1]]
-    y, x = np.divmod(places, size)
-    places = places[np.lexsort((x, y)) if np.ptp(y) > np.ptp(x) else np.lexsort((y, x))]
-    return min(part.mean() for part in np.array_split(light[places[free[places]]], 5)) > _LIT
-
-
-@lru_cache(maxsize=2)
-def _lines(size: int) -> sparse.csr_array:
-    """Which bins lie on which line: (lines, size * size), a line for each angle and offset."""
-    y, x = (np.mgrid[:size, :size] - (size - 1) / 2).reshape(2, -1)
-    offsets = int(np.ceil(size * np.sqrt(2))) + 1
-    rows = []
-    for number, angle in enumerate(np.arange(_ANGLES) * np.pi / _ANGLES):
-        offset = np.round(x * np.cos(angle) + y * np.sin(angle)).astype(int) + offsets // 2
-        rows.append(number * offsets + offset)
-    row = np.concatenate(rows)
-    column = np.tile(np.arange(size * size), _ANGLES)
-    ones = np.ones(len(row), np.float32)
-    return sparse.csr_array((ones, (row, column)), shape=(_ANGLES * offsets, size * size))
 
 
 def _has_saturated_star(level: NDArray[np.float32]) -> bool:

@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model import defects, flux_units, frames, pixel_noise, segmentation, splits
+from VAE_model import (
+    defect_lines,
+    defect_sky,
+    defects,
+    flux_units,
+    frames,
+    pixel_noise,
+    segmentation,
+    splits,
+)
 from VAE_model.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.defects import FLAGS, defect_flags
@@ -28,7 +37,10 @@ from VAE_model.sky import iauname
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
 INDEX = "index.parquet"
 LOOKED_BY = code_version(
-    *(Path(str(m.__file__)) for m in (defects, segmentation, frames, flux_units, pixel_noise))
+    *(
+        Path(str(m.__file__))
+        for m in (defects, defect_lines, defect_sky, segmentation, frames, flux_units, pixel_noise)
+    )
 )
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)

@@ -136,7 +136,7 @@ def latents_of(run: Run, num_var: int = 3) -> pd.DataFrame:
     table = pd.DataFrame({"path": names, "survey": "decals", "split": "train"})
     for i in range(num_var):
         table[f"mu_{i:02d}"] = np.float32(positions) if i == 0 else np.float32(i)
-    table["flag_empty"] = False
+    table["flag_gap"] = False
     return table.sample(frac=1, random_state=0)
 
 
@@ -183,7 +183,7 @@ def test_the_three_stages_as_a_user_runs_them(copy_of_tiny_run, script):
     assert "kept 45" in third.stdout and "dropped 1 matches" in third.stdout
     table = pd.read_parquet(run.class_latents(3))
     assert table["mu_00"].to_numpy() == pytest.approx(table["ra"].to_numpy(), abs=1e-3)
-    assert {"image_row", "path", "split", "separation", "flag_empty"} <= set(table)
+    assert {"image_row", "path", "split", "separation", "flag_gap"} <= set(table)
     assert table.attrs["labels"].startswith("posteriors")
 
     again = script("analysis/decals_2_2.py", run, "--num-var", "3")

@@ -131,9 +131,9 @@ def test_the_half_empty_frame_is_imported_and_flagged(real_run):
     path = real_run.images("cutouts") / "decals_example_bad_pix.fits"
     pixels = read_cutout(path).flux
     assert ((pixels[:2] == 0).mean((1, 2)) > 0.7).all() and (pixels[2] != 0).all()
-    assert defect_flags(pixels)["flag_empty"]
+    assert defect_flags(pixels)["flag_gap"]
     whole = read_cutout(real_run.images("cutouts") / "decals_example_d.fits").flux
-    assert not defect_flags(whole)["flag_empty"]
+    assert not defect_flags(whole)["flag_gap"]
 
 
 def test_pictures_are_imported_with_their_labels(tmp_path, script):
@@ -188,8 +188,8 @@ def test_the_half_empty_frame_is_flagged_where_it_is_the_only_one(real_run, tmp_
         done = script(stage, run, *arguments)
         assert done.returncode == 0, done.stderr
     table = pd.read_parquet(run.latents(2)).set_index("path")
-    assert table.loc["images/decals/decals_example_bad_pix.fits", "flag_empty"]
-    assert not table.loc["images/decals/decals_example_b.fits", "flag_empty"]
+    assert table.loc["images/decals/decals_example_bad_pix.fits", "flag_gap"]
+    assert not table.loc["images/decals/decals_example_b.fits", "flag_gap"]
 
 
 def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, script):

@@ -37,7 +37,7 @@ def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
     for i in range(NUM_VAR):
         table[f"logvar_0{i}"] = np.float32(-1)
     table["split"] = np.where(np.arange(40) < 30, "train", "test")
-    table["flag_trail"] = np.arange(40) == 0
+    table["flag_streak"] = np.arange(40) == 0
     table[["iauname", "path"]] = "name"
     table[["ra", "dec"]] = 1.0
     if network == "structured":

@@ -5,6 +5,7 @@ JPEG, PNG, TIFF, WebP, GIF and BMP in colour or grey, and FITS planes whose numb
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _MODES = ("RGB", "RGBX", "L", "P", "CMYK", "YCbCr", *_SEE_THROUGH)  # 8 bits a c
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_display(path: Path) -> NDArray[np.float32]:
+def read_display(path: Path | BinaryIO) -> NDArray[np.float32]:
     """Return float32 (3, y, x) in 0..1, bands g, r, z out of blue, green, red.
 
     Grey becomes all three, what is transparent black. An image file begins at the top, a FITS

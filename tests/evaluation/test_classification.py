@@ -230,7 +230,7 @@ def labelled_run(copy_of_tiny_run) -> Run:
     for i, answer in enumerate(("round", "in-between", "cigar-shaped")):
         column = galaxy_zoo.fraction("how-rounded", answer)
         latents[f"mu_{i:02d}"] = votes[column].to_numpy(np.float32)
-    latents["flag_empty"] = np.arange(len(names)) == 0
+    latents["flag_gap"] = np.arange(len(names)) == 0
     write_parquet(run.latents(3), latents)
     for name, constants in (("1", {}), ("2_1", {}), ("2_2", {"num_var": 3})):
         stage = load_script(f"analysis/decals_{name}.py")

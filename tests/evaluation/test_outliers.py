@@ -225,7 +225,7 @@ def change(run: Run, what: str) -> None:
     elif what == "nan":
         table.loc[5, "mu_02"] = np.nan
     elif what == "flag":
-        table = table.drop(columns="flag_trail")
+        table = table.drop(columns="flag_streak")
     elif what == "order":
         table = table.iloc[::-1]
     elif what == "rows":
@@ -240,7 +240,7 @@ def change(run: Run, what: str) -> None:
     [
         ("dimension", "holds 4 latent variables, not 5: delete it and run"),
         ("nan", "has 1 rows with latents that are not finite"),
-        ("flag", "has no column flag_trail: delete it and run"),
+        ("flag", "has no column flag_streak: delete it and run"),
         ("order", "is not of the images in train.txt: delete it and run"),
         ("rows", "has no rows"),
         ("train", "has 0 training galaxies, and 10 are needed"),

@@ -128,7 +128,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     write_text(run.model_log(40), f"{json.dumps(line)}\n{json.dumps(later)}\n")
     wrote(run, run.model_log(40), "Galaxy_VAE_n.py")
     images = {"path": ["a", "b"], "survey": "decals", "split": "test", "mse": 1.25,
-              "ssim": [0.7771, 0.7773], "flag_trail": [True, False]}  # fmt: skip
+              "ssim": [0.7771, 0.7773], "flag_streak": [True, False]}  # fmt: skip
     write_parquet(run.latents(40), pd.DataFrame(images))
     wrote(run, run.latents(40), "analysis/extract_latents.py")
     write_json(run.classification(40), classification())

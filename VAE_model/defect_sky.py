@@ -1,0 +1,77 @@
+"""The smooth background of a frame: coloured sky, and the glare of a star.
+
+The background of each of 8 x 8 blocks is a low percentile of its bins, which leaves out sources
+but keeps what is wider than they: the sky, halos, and the galaxy itself. A galaxy is symmetric
+about the centre and has a galaxy's colour.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCKS = 8  # a side
+_PERCENTILE = 30  # of the bins in a block, its background
+_FAINT = 16  # blocks, the faintest of the frame, which hold its sky
+_COLOURED = 14  # blocks that differ in colour, from which there is a coloured gradient
+_GALAXY = 1.3  # relative difference of the bands that a galaxy's light may have
+_COLOUR = {False: 0.7, True: 16 / 255}  # least difference of a band from the others
+_GLARE = {False: 1.5, True: 32 / 255}  # least rise of the background towards a star
+_RAISED = {False: 0.5, True: 14 / 255}  # background over that of the opposite block, in a glare
+_WIDE = 12  # blocks that are raised over their opposites, from which a star's light fills the frame
+_STEEP = 1.3  # rise in the bright half of a glare over that in the faint half
+
+_CENTRE = 2.3  # blocks from the middle, within which the galaxy is
+
+_Y, _X = np.mgrid[:BLOCKS, :BLOCKS] - (BLOCKS - 1) / 2
+_OUTER = np.hypot(_Y, _X) > _CENTRE
+# y and x of the blocks on the way from each block to the middle, (2, blocks, steps)
+_PATHS = np.rint(
+    np.stack([_Y, _X]).reshape(2, -1, 1) * np.linspace(1, 0.2, BLOCKS) + (BLOCKS - 1) / 2
+).astype(int)
+
+
+def backgrounds(bins: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the background of blocks, (band, 8, 8), of bins (band, y, x)."""
+    side = bins.shape[1] // BLOCKS
+    blocks = bins.reshape(len(bins), BLOCKS, side, BLOCKS, side).swapaxes(2, 3)
+    flat = blocks.reshape(len(bins), BLOCKS, BLOCKS, side * side)
+    place = side * side * _PERCENTILE // 100
+    return np.partition(flat, place, axis=3)[..., place]
+
+
+def is_coloured(blocks: NDArray[np.float32], display: bool) -> bool:
+    """Return whether the sky of one band is far off that of the others.
+
+    blocks: (band, 8, 8), backgrounds: flux in sigmas of a pixel from zero, or brightness (display).
+    """
+    flat = blocks.reshape(len(blocks), -1)
+    faint = np.argsort(flat.sum(axis=0))[:_FAINT]
+    if display:  # whose sky is not at zero
+        flat = flat - np.median(flat[:, faint], axis=1).min()
+    contrast = np.stack([_contrast(flat, band) for band in range(len(flat))])
+    uniform = np.abs(np.median(contrast[:, faint], axis=1)).max() > _COLOUR[display]
+    parts = (np.abs(contrast) > 1.5 * _COLOUR[display]).sum(axis=1).max()
+    return bool(uniform or parts >= _COLOURED)
+
+
+def _contrast(flat: NDArray[np.float32], band: int) -> NDArray[np.float32]:
+    """Difference of a band from the mean of the others beyond what a galaxy's colour explains."""
+    others = np.delete(flat, band, axis=0).mean(axis=0)
+    difference = flat[band] - others
+    allowed = _GALAXY * np.maximum(np.minimum(flat[band], others), 0)
+    return np.sign(difference) * np.maximum(np.abs(difference) - allowed, 0)
+
+
+def has_glare(blocks: NDArray[np.float32], display: bool) -> bool:
+    """Return whether the background rises smoothly towards a place away from the centre.
+
+    blocks: as for is_coloured. The light of a galaxy in the middle cancels against its opposite.
+    """
+    for plane in blocks:
+        excess = np.where(_OUTER, plane - plane[::-1, ::-1], 0)
+        if (excess > _RAISED[display]).sum() < _WIDE:
+            continue
+        path = plane[*_PATHS[:, excess.argmax()]]
+        low, middle, high = np.percentile(plane, [5, 50, 98])
+        if path[0] - path.min() > _GLARE[display] and high - middle > _STEEP * (middle - low):
+            return True
+    return False
