@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from VAE_model import models
-from VAE_model.labels import split_source
-from VAE_model.packed import Packed
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
+from VAE_model.tables.labels import split_source
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision, choose_device
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -40,7 +40,8 @@ class Config:
     must reconstruct its structure; `published`: Xu et al. 2023."""
     contaminants: models.Contaminants = "masked"
     """`masked`: the light of other sources is removed before the galaxy is described
-    (VAE_model/segmentation.py); `kept`: it stays, as it always does for the published network."""
+    (VAE_model/preparation/segmentation.py); `kept`: it stays, as it always does for the published
+    network."""
     stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
     `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""

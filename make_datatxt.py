@@ -20,16 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
-from VAE_model.cutouts import ENDINGS, BadCutout, read_cutout
-from VAE_model.flux_units import doubt, noise_ratio
-from VAE_model.packed import Packed
-from VAE_model.packing import Pixels
+from VAE_model.data.cutouts import ENDINGS, BadCutout, read_cutout
+from VAE_model.data.flux_units import doubt, noise_ratio
+from VAE_model.data.packed import Packed
+from VAE_model.data.packing import Pixels
+from VAE_model.data.sky import close_pairs
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.pixel_noise import is_cut, sky_noise
-from VAE_model.sky import close_pairs
+from VAE_model.preparation.pixel_noise import is_cut, sky_noise
 
 
 @dataclass(frozen=True)

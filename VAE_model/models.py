@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from VAE_model.layers import FusedUpsampling, Residual, double_resolution, zero_initialised
 from VAE_model.preparation import pose, structure_vector
 from VAE_model.preparation.pose import Pose
-from VAE_model.segmentation import hide_neighbours
+from VAE_model.preparation.segmentation import hide_neighbours
 
 BANDS = 3
 SIZE = 256

@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from VAE_model import galaxy_zoo
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification as scores
 from VAE_model.extraction.extract import extract, extract_means
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start

@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import galaxy_zoo
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation.calibration import calibration, mean_error
 from VAE_model.evaluation.classification import (
     METRICS,
@@ -35,9 +36,6 @@ from VAE_model.evaluation.classification import (
     set_question,
 )
 from VAE_model.evaluation.pca import pixel_components
-from VAE_model.joins import image_rows
-from VAE_model.labels import questions_in, read_answers
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -58,6 +56,8 @@ from VAE_model.report.classification import (
     verdict,
 )
 from VAE_model.report.tables import write_csv
+from VAE_model.tables.joins import image_rows
+from VAE_model.tables.labels import questions_in, read_answers
 
 
 @dataclass(frozen=True)

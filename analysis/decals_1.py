@@ -1,6 +1,6 @@
 """Cut the Galaxy Zoo catalogue into eight classes, and into the answers to seven questions.
 
-The cuts are the table in VAE_model/galaxy_zoo.py: classes may overlap, answers to one question
+The cuts are the table in VAE_model/data/galaxy_zoo.py: classes may overlap, answers to one question
 exclude each other.
 
 Reads:  catalogue.parquet, or, where images were imported with its columns, labels.parquet
@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.columns import as_numbers, as_text, find_column
-from VAE_model.galaxy_zoo import (
+from VAE_model.data.galaxy_zoo import (
     CLASSES,
     IDENTITY,
     Cut,
@@ -28,11 +27,12 @@ from VAE_model.galaxy_zoo import (
     columns_needed,
     questions,
 )
-from VAE_model.labels import columns_of, questions_in
 from VAE_model.pipeline.files import atomic, read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.tables import read_table
+from VAE_model.tables.columns import as_numbers, as_text, find_column
+from VAE_model.tables.labels import columns_of, questions_in
+from VAE_model.tables.reading import read_table
 
 _WRONG_SIZE = "wrong_size_warning"
 
@@ -45,7 +45,7 @@ class Config:
     """Fraction that the answers leading to one of the seven questions must exceed."""
     answer: float = 0.6
     """Fraction that an answer must exceed to be a galaxy's answer; from 0.5 on answers exclude
-    each other. (The thresholds of the eight classes stand in VAE_model/galaxy_zoo.py.)"""
+    each other. (The thresholds of the eight classes stand in VAE_model/data/galaxy_zoo.py.)"""
     min_volunteers_asked: float = 0.0
     """Share of volunteers who must have been asked every question of a cut; 0: no such gate."""
     drop_wrong_size: bool = False

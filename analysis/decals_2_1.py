@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.galaxy_zoo import IDENTITY
-from VAE_model.packed import Packed
+from VAE_model.data.galaxy_zoo import IDENTITY
+from VAE_model.data.packed import Packed
+from VAE_model.data.sky import cross_match, nearest_position, position_of_name
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import INDIGO, ROSE, new_figure, save_figure
-from VAE_model.sky import cross_match, nearest_position, position_of_name
 
 
 @dataclass(frozen=True)

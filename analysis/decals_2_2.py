@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from VAE_model.joins import check_unique, join_rows
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.tables.joins import check_unique, join_rows
 
 
 @dataclass(frozen=True)

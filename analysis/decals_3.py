@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.data.cutouts import PIXEL_SCALE
+from VAE_model.data.galaxy_zoo import CLASSES
+from VAE_model.data.packed import Packed
 from VAE_model.extraction.latent_table import posterior_widths, read_means
-from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.joins import image_rows
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -37,6 +36,7 @@ from VAE_model.report.figures import (
     shown_class,
 )
 from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
+from VAE_model.tables.joins import image_rows
 
 MIN_GALAXIES = 10  # of a map, and of a class's density
 LAYERS = 6  # of points
@@ -234,7 +234,7 @@ def main(config: Config) -> None:
     if len(table) < MIN_GALAXIES:
         raise Problem(
             f"{run.show(source)} has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: "
-            "add images, or widen the cuts in VAE_model/galaxy_zoo.py"
+            "add images, or widen the cuts in VAE_model/data/galaxy_zoo.py"
         )
     packed = Packed.of(run)
     again = f"delete it and run {run.made_by(source)}"

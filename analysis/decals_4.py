@@ -30,12 +30,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from VAE_model.defects import FLAGS
+from VAE_model.data.galaxy_zoo import CLASSES
+from VAE_model.data.packed import Packed
+from VAE_model.data.sky import sexagesimal, viewer_url
 from VAE_model.evaluation import outliers
 from VAE_model.extraction.latent_table import read_means
-from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.joins import join_rows
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import (
     parquet_columns,
     read_parquet,
@@ -45,6 +44,7 @@ from VAE_model.pipeline.files import (
 )
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.preparation.defects import FLAGS
 from VAE_model.report.figures import (
     contact_sheet,
     jpeg_uri,
@@ -54,8 +54,8 @@ from VAE_model.report.figures import (
 )
 from VAE_model.report.gallery import Card, Kind, gallery_page
 from VAE_model.report.plotting import Figure
-from VAE_model.sky import sexagesimal, viewer_url
 from VAE_model.surveys import DECALS, SURVEYS
+from VAE_model.tables.joins import join_rows
 
 SCORES = {  # column: its label on a card
     "distance": "distance",

@@ -5,8 +5,8 @@ Reads:  train.txt (its packed images), model/vae_40.safetensors (or the constant
 Writes: result/latents_40.parquet: one row per image in train.txt's order: iauname, ra, dec, path,
         survey, split, mu_00.., logvar_00.., residual, mse, ssim, and the pose, if the network takes
         it out of the image (VAE_model/extraction/extract.py says what each means); flux_g, flux_r,
-        flux_z (the galaxy's own, nanomaggies), neighbours, unevenness (VAE_model/segmentation.py),
-        flag_*
+        flux_z (the galaxy's own, nanomaggies), neighbours, unevenness
+        (VAE_model/preparation/segmentation.py), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
 """
@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from VAE_model.data.packed import Packed
 from VAE_model.extraction.extract import extract
-from VAE_model.labels import split_source
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.tables.labels import split_source
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE

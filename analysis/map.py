@@ -18,11 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from VAE_model.columns import as_numbers
-from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
-from VAE_model.joins import image_rows, join_rows
-from VAE_model.packed import Packed
+from VAE_model.data.cutouts import PIXEL_SCALE
+from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
+from VAE_model.data.packed import Packed
+from VAE_model.data.sky import viewer_of
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -37,9 +36,10 @@ from VAE_model.report.figures import (
     packed_thumbnail,
 )
 from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page, sheet_order
-from VAE_model.sky import viewer_of
 from VAE_model.surveys import label_of
-from VAE_model.tables import read_table
+from VAE_model.tables.columns import as_numbers
+from VAE_model.tables.joins import image_rows, join_rows
+from VAE_model.tables.reading import read_table
 
 # Colours and markers of the answers to a question.
 LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))

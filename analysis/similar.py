@@ -18,15 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.extraction.latent_table import posterior_widths, read_means
-from VAE_model.joins import image_rows
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import ROSE, new_figure, packed_thumbnail, save_figure, show_image
 from VAE_model.report.plotting import Figure
+from VAE_model.tables.joins import image_rows
 
 DRAWN = (10, 8)  # query galaxies, and neighbours of each, in the figure at most
 

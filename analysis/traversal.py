@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run

@@ -24,13 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from VAE_model import galaxy_zoo, splits
-from VAE_model.cutouts import SHAPE
-from VAE_model.packing import LOOKED_BY
+from VAE_model.data import galaxy_zoo, splits
+from VAE_model.data.cutouts import SHAPE
+from VAE_model.data.packing import LOOKED_BY
+from VAE_model.data.sky import iauname
 from VAE_model.pipeline.files import write_parquet, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.sky import iauname
 
 STAGES = {"cut": "analysis/decals_1.py", "match": "analysis/decals_2_1.py"}
 BLOCK = 16_384  # rows that are made at a time

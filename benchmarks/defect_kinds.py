@@ -4,7 +4,7 @@ Each frame is judged clean and again with one defect of random size and place, a
 8-bit image (the Legacy Survey's colours, JPEG of quality 85 to 95 or PNG). A quarter of the
 galaxies is enlarged until it fills the frame, an eighth of the fields is crowded, some have bright
 stars. Sizes begin at the lower limits in SMALLEST; what is smaller is not claimed. The thresholds
-of VAE_model/defects.py were chosen on seed 11. Some 8 minutes on two cores.
+of VAE_model/preparation/defects.py were chosen on seed 11. Some 8 minutes on two cores.
 
 Reads:  nothing
 Writes: nothing; prints two tables
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binomtest
 
-from VAE_model.cutouts import SIZE
-from VAE_model.defects import FLAGS, defect_flags
+from VAE_model.data.cutouts import SIZE
 from VAE_model.imports.display import read_display
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.stage import start
-from VAE_model.pixel_noise import sky_noise
+from VAE_model.preparation.defects import FLAGS, defect_flags
+from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.report.figures import survey_colours
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe

@@ -30,7 +30,7 @@ import pandas as pd
 from cutout_service import PERMANENT, TRANSIENT, plan_of
 from download_rate import service, write_table
 
-from VAE_model.cutouts import BadCutout, read_cutout
+from VAE_model.data.cutouts import BadCutout, read_cutout
 from VAE_model.pipeline.files import list_files
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start

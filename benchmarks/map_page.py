@@ -22,12 +22,12 @@ import numpy as np
 from browser import CHROMIUM, Browser
 from conftest import MORPHOLOGIES, draw_galaxy
 
-from VAE_model.galaxy_zoo import TREE
+from VAE_model.data.galaxy_zoo import TREE
+from VAE_model.data.sky import iauname, viewer_of
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
 from VAE_model.report.figures import CLASS_STYLES, thumbnail
 from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page
-from VAE_model.sky import iauname, viewer_of
 
 sys.path.insert(0, str(ROOT / "tests"))
 

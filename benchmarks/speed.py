@@ -31,16 +31,16 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed
 
-from VAE_model.cutout_writer import write_cutout
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.packed import Packed
+from VAE_model.data.sky import cross_match
 from VAE_model.evaluation import outliers, similarity
 from VAE_model.extraction.extract import extract
 from VAE_model.models import build
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet, write_text
 from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import start
-from VAE_model.sky import cross_match
 from VAE_model.training.device import Precision, choose_device, compute_dtype
 from VAE_model.training.loader import batches, shuffled
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer

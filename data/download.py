@@ -26,8 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.columns import as_text
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.sky import iauname
 from VAE_model.downloads.catalogue import RECORD, ZENODO, fetch_original, source_of, write_catalogue
 from VAE_model.downloads.client import Manners
 from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
@@ -39,9 +39,9 @@ from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import sweep
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.sky import iauname
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASE, RELEASES, SURVEYS
-from VAE_model.tables import read_table
+from VAE_model.tables.columns import as_text
+from VAE_model.tables.reading import read_table
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
 CONTROLS = 5  # of the positions to fetch, asked for when the service seems to be down

@@ -28,9 +28,9 @@ import pandas as pd
 import pyarrow as pa
 from astropy.io import fits
 
-from VAE_model.columns import as_text
-from VAE_model.flux_units import UnknownUnit, conversion, doubt
-from VAE_model.frames import Reading
+from VAE_model.data.fits_frames import Reading
+from VAE_model.data.flux_units import UnknownUnit, conversion, doubt
+from VAE_model.data.sky import iauname
 from VAE_model.imports.band_files import band_columns, match, names_of_rows
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.imports.matching import Rows, rows_of_files
@@ -38,8 +38,8 @@ from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.sky import iauname
-from VAE_model.tables import read_table
+from VAE_model.tables.columns import as_text
+from VAE_model.tables.reading import read_table
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.extraction.extract import extract
-from VAE_model.packed import Packed
 from VAE_model.pipeline.run import ROOT
 from VAE_model.report.tables import Table
 from VAE_model.training.model_file import TrainedVAE

@@ -39,7 +39,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from VAE_model import models, segmentation
+from VAE_model import models
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation import pca
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
@@ -52,15 +53,14 @@ from VAE_model.evaluation.classification import (
 )
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.extraction.extract import extract_means
-from VAE_model.labels import read_answers
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import read_json, sha256, write_json, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.preparation import degradation, pose, structure_vector
+from VAE_model.preparation import degradation, pose, segmentation, structure_vector
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.tables import Table
+from VAE_model.tables.labels import read_answers
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Trainer
 from VAE_model.training.model_file import TrainedVAE

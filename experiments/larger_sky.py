@@ -25,8 +25,8 @@ import jinja2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import ENDINGS, PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.pipeline import parallel, stages
 from VAE_model.pipeline.files import list_files, read_json, write_text

@@ -20,12 +20,12 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from VAE_model import galaxy_zoo
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import SIZE
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import SIZE
+from VAE_model.data.sky import iauname
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.sky import iauname
 
 NOISE = (0.0031, 0.0044, 0.0117)  # nanomaggies a pixel in g, r, z, as of DECaLS
 COLOUR = (0.5, 1.0, 1.4)  # flux in g, r, z relative to r

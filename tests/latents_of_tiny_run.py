@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.packed import Packed
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.galaxy_zoo import CLASSES
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 

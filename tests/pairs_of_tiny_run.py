@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import ENDINGS, PIXEL_SCALE, read_cutout
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import ENDINGS, PIXEL_SCALE, read_cutout
 from VAE_model.pipeline.files import list_files
 from VAE_model.pipeline.run import Run
 

@@ -8,11 +8,11 @@ import pytest
 from astropy.table import Table
 from conftest import load_script, says_one_line, vote_fractions
 
-from VAE_model import galaxy_zoo
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.sky import cross_match
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.sky import cross_match
 
 catalogue_scale = load_script("benchmarks/catalogue_scale.py")
 decals_1 = load_script("analysis/decals_1.py")

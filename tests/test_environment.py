@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import draw_galaxy, run_script
 
-from VAE_model.cutout_writer import write_cutout
+from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import distributed

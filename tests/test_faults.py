@@ -22,9 +22,9 @@ from conftest import load_script, says_one_line
 from trainers import settings_of, trainer_of
 
 import make_datatxt
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import read_cutout
-from VAE_model.packed import Packed
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import read_cutout
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import read_json, read_parquet, sweep, write_parquet, write_text
 from VAE_model.pipeline.lock import LOCK

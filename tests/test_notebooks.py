@@ -12,7 +12,7 @@ import torch
 from nbclient import NotebookClient
 from pairs_of_tiny_run import add_second_survey
 
-from VAE_model.packed import Packed
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import ROOT, Run

@@ -20,11 +20,11 @@ from astropy.wcs import WCS
 from pairs_of_tiny_run import add_second_survey
 from PIL import Image
 
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import SIZE, read_cutout
-from VAE_model.defects import defect_flags
-from VAE_model.frames import read_frame
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import SIZE, read_cutout
+from VAE_model.data.fits_frames import read_frame
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.preparation.defects import defect_flags
 from VAE_model.transfer.pair_latents import read_sides
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")

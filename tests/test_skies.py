@@ -7,13 +7,13 @@ import pytest
 from conftest import MORPHOLOGIES, NOISE, draw_galaxy
 from PIL import Image
 
-from VAE_model.cutout_writer import write_cutout
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.fits_frames import BadCutout
 from VAE_model.evaluation.outliers import stands_out
-from VAE_model.frames import BadCutout
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.run import Run
-from VAE_model.pixel_noise import LEAST, LEAST_DISPLAY, is_cut, sky_noise
-from VAE_model.segmentation import surroundings
+from VAE_model.preparation.pixel_noise import LEAST, LEAST_DISPLAY, is_cut, sky_noise
+from VAE_model.preparation.segmentation import surroundings
 
 SIGMA = np.array(NOISE)[:, None, None]
 INSIDE = (abs(np.arange(256) - 127.5) < 70)[None, :, None]

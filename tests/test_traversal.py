@@ -8,7 +8,7 @@ from conftest import load_script, run_script
 from matplotlib.image import imread
 
 from VAE_model import models
-from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run

@@ -2,7 +2,7 @@
 
 import torch
 
-from VAE_model.packed import Packed
+from VAE_model.data.packed import Packed
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
 
 

@@ -23,10 +23,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model import galaxy_zoo
+from VAE_model.data import galaxy_zoo
 from VAE_model.evaluation.agreement import Agreement, agreement, intervals
 from VAE_model.evaluation.classification import Scores, set_question
-from VAE_model.joins import join_rows
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -39,6 +38,7 @@ from VAE_model.report.transfer import (
     question_records,
     verdicts,
 )
+from VAE_model.tables.joins import join_rows
 from VAE_model.transfer.adaptation import BEFORE, METHODS
 from VAE_model.transfer.comparison import FIRST, SECOND, predict_all, transfer_of
 from VAE_model.transfer.pair_latents import Sides, read_sides

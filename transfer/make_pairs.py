@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import ENDINGS
-from VAE_model.packed import Packed
+from VAE_model.data.cutouts import ENDINGS
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, write_parquet
 from VAE_model.pipeline.run import Run

@@ -1,1 +1,1 @@
-"""Images on disk."""
+"""Images on disk: cutouts, units, positions, the packed copy, splits, the Galaxy Zoo catalogue."""

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from VAE_model.data.galaxy_zoo import IDENTITY, TREE, asked, fraction
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
-from VAE_model.galaxy_zoo import IDENTITY, TREE, asked, fraction
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run

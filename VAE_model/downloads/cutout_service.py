@@ -11,11 +11,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 
-from VAE_model.astrometry import position_at
-from VAE_model.cutouts import SIZE, check_flux
+from VAE_model.data.astrometry import position_at
+from VAE_model.data.cutouts import SIZE, check_flux
+from VAE_model.data.fits_frames import BANDS, BadCutout, frame_in
+from VAE_model.data.sky import separation, unit_vectors
 from VAE_model.downloads.client import Permanent, Transient
-from VAE_model.frames import BANDS, BadCutout, frame_in
-from VAE_model.sky import separation, unit_vectors
 from VAE_model.surveys import survey_of
 
 SERVICE = "https://www.legacysurvey.org/viewer/fits-cutout"

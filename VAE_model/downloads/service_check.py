@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 import numpy as np
 from astropy.io import fits
 
-from VAE_model.astrometry import position_at
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.astrometry import position_at
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.fits_frames import BANDS
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
 from VAE_model.downloads.cutout_service import most_bytes
-from VAE_model.frames import BANDS
 from VAE_model.pipeline.problem import Problem
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASES, Survey
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation.reconstruction import quality
-from VAE_model.packed import Packed
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.training import distributed

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from VAE_model.columns import name_key
-from VAE_model.frames import BANDS
+from VAE_model.data.fits_frames import BANDS
 from VAE_model.imports.importing import ENDINGS
 from VAE_model.imports.matching import rows_of_files
 from VAE_model.pipeline.problem import Problem
-from VAE_model.tables import FILE_NAMES
+from VAE_model.tables.columns import name_key
+from VAE_model.tables.reading import FILE_NAMES
 
 
 def band_columns(table: pd.DataFrame | None) -> dict[str, str]:

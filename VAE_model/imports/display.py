@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from VAE_model.frames import SMALLEST, BadCutout
+from VAE_model.data.fits_frames import SMALLEST, BadCutout
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 MOST_PIXELS = 32_000_000  # which take some 600 MB on the way, however small the file

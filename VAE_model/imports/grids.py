@@ -10,9 +10,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from VAE_model.astrometry import local_tangent_plane, pixel_scale, same_place
-from VAE_model.flux_units import DISPLAY
-from VAE_model.frames import SMALLEST, BadCutout, Frame
+from VAE_model.data.astrometry import local_tangent_plane, pixel_scale, same_place
+from VAE_model.data.fits_frames import SMALLEST, BadCutout, Frame
+from VAE_model.data.flux_units import DISPLAY
 
 _ALIGNED = 0.1  # pixels that planes of one grid may be apart
 

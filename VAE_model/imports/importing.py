@@ -10,15 +10,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from astropy.io import fits
 
-from VAE_model.astrometry import checked_position, handedness, number_on_card
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import GIVEN_DEC, GIVEN_RA, STEP, check_flux
-from VAE_model.flux_units import DISPLAY, noise_ratio
-from VAE_model.frames import BadCutout, Frame, Reading, read_frame, read_plane
+from VAE_model.data.astrometry import checked_position, handedness, number_on_card
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import GIVEN_DEC, GIVEN_RA, STEP, check_flux
+from VAE_model.data.fits_frames import BadCutout, Frame, Reading, read_frame, read_plane
+from VAE_model.data.flux_units import DISPLAY, noise_ratio
+from VAE_model.data.sky import position_of_name
 from VAE_model.imports import display
 from VAE_model.imports.grids import joined
 from VAE_model.imports.resample import regrid, wcs_of, window
-from VAE_model.sky import position_of_name
 
 FITS_ENDINGS = (".fits.gz", ".fit.gz", ".fts.gz", ".fits.fz", ".fits", ".fit", ".fts")
 ENDINGS = (*FITS_ENDINGS, *display.ENDINGS)

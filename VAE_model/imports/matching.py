@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 
-from VAE_model.columns import as_text, name_key
 from VAE_model.imports.importing import stem_of
 from VAE_model.pipeline.problem import Problem
-from VAE_model.tables import FILE_NAMES
+from VAE_model.tables.columns import as_text, name_key
+from VAE_model.tables.reading import FILE_NAMES
 
 Rows = list[int | str | None]
 

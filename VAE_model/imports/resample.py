@@ -19,9 +19,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from VAE_model.astrometry import local_tangent_plane, pixel_scale
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.frames import BadCutout
+from VAE_model.data.astrometry import local_tangent_plane, pixel_scale
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.fits_frames import BadCutout
 
 MODES = ("resample", "crop", "scale")
 

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.columns import is_nested, plain_names, plain_table
 from VAE_model.pipeline.problem import Problem
+from VAE_model.tables.columns import is_nested, plain_names, plain_table
 
 _SMALL = 2**29  # bytes in memory that any table may take
 _MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2 to 5 times

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from VAE_model import pixel_noise, segmentation
+from VAE_model.data.packed import Packed
 from VAE_model.data.row_file import RowFile
 from VAE_model.models import VAE
-from VAE_model.packed import Packed
 from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
-from VAE_model.preparation import pose, structure_vector
+from VAE_model.preparation import pixel_noise, pose, segmentation, structure_vector
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from VAE_model.galaxy_zoo import CLASSES
-from VAE_model.packed import Packed
+from VAE_model.data.galaxy_zoo import CLASSES
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import atomic
 from VAE_model.report.plotting import Axes, Axis, Figure, NullFormatter, use_style
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from VAE_model.data.splits import SHARES
 from VAE_model.pipeline.files import read_json, read_parquet
 from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import Run
-from VAE_model.splits import SHARES
 
 _FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
 

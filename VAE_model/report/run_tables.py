@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from VAE_model import galaxy_zoo
-from VAE_model.defects import FLAGS
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.sky import sexagesimal, viewer_url
+from VAE_model.preparation.defects import FLAGS
 from VAE_model.report.figures import new_figure
 from VAE_model.report.page import Block, Details, Paragraph, Picture, facts
 from VAE_model.report.plotting import MaxNLocator
 from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.tables import Note, Table, percent
-from VAE_model.sky import sexagesimal, viewer_url
 
 _SHOWN = 12  # rows of a long list
 _LONGEST = 200  # rows of a table that may be long

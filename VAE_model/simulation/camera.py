@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import correlate1d
 
-from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.pipeline.files import atomic
 from VAE_model.simulation.scene import GRID, MARGIN, shift
 from VAE_model.surveys import Survey

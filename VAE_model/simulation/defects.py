@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.simulation.camera import Conditions
 from VAE_model.simulation.scene import MARGIN
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, map_coordinates
 from scipy.special import expit, k1
 
-from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import GRID, MIDDLE, Scene, nanomaggies, profile_on_grid, spectrum
 

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.simulation.discs import Frame, add_disc, smooth_noise
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import GRID, MIDDLE, Scene, nanomaggies, spectrum

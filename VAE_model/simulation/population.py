@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from VAE_model.sky import close_pairs
+from VAE_model.data.sky import close_pairs
 
 MAG_BRIGHT, MAG_FAINT = 14.0, 17.8  # r
 COUNTS_SLOPE = 0.26  # dex per magnitude, flatter than Euclidean so that bright ones are not rare

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from VAE_model.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 
 GRID = 320  # pixels: the cutout and a margin, a product of small primes
 MARGIN = (GRID - SIZE) // 2

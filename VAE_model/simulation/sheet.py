@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from VAE_model.cutouts import read_cutout
+from VAE_model.data.cutouts import read_cutout
 from VAE_model.pipeline.run import Run
 from VAE_model.report.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.simulation.sky import file_name

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import PIXEL_SCALE
+from VAE_model.data.cutouts import PIXEL_SCALE
+from VAE_model.data.sky import iauname
 from VAE_model.pipeline.run import Run
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
@@ -13,7 +14,6 @@ from VAE_model.simulation.defects import draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy
 from VAE_model.simulation.votes import measured, vote_fractions
-from VAE_model.sky import iauname
 from VAE_model.surveys import DECALS, SURVEYS
 
 Row = dict[str, object]

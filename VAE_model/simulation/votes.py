@@ -9,8 +9,8 @@ the fractions as a Dirichlet distribution does.
 import numpy as np
 from scipy.special import expit
 
-from VAE_model.cutouts import PIXEL_SCALE
-from VAE_model.galaxy_zoo import ASKED_AFTER, TREE, asked, fraction
+from VAE_model.data.cutouts import PIXEL_SCALE
+from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, asked, fraction
 from VAE_model.simulation.camera import Conditions
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import nanomaggies

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from VAE_model import models
-from VAE_model.packed import Packed
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation.degradation import degrade

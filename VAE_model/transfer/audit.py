@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import PIXEL_SCALE, BadCutout, read_cutout
-from VAE_model.pixel_noise import sky_noise
-from VAE_model.sky import cross_match
+from VAE_model.data.cutouts import PIXEL_SCALE, BadCutout, read_cutout
+from VAE_model.data.sky import cross_match
+from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.surveys import SURVEYS
 from VAE_model.transfer.measurements import light_centres
 from VAE_model.transfer.pairs import View

@@ -5,7 +5,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.preparation import pose
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.transfer.pairs import View

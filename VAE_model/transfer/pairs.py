@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.joins import image_rows
-from VAE_model.packed import Packed
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.tables.joins import image_rows
 
 COLUMNS = [
     "pair", "iauname", "ra", "dec", "split", "usable", "defect", "survey", "path",

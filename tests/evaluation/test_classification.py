@@ -10,15 +10,15 @@ import pytest
 from conftest import load_script, says_one_line
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
-from VAE_model import galaxy_zoo
+from VAE_model.data import galaxy_zoo
 from VAE_model.evaluation import calibration, classification
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc, weighted_median
 from VAE_model.evaluation.classification import Scores
 from VAE_model.evaluation.pca import pixel_components, pooled_pixels
-from VAE_model.labels import given_split
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.tables.labels import given_split
 
 
 def galaxies(count: int, answers: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,12 +13,12 @@ from conftest import load_script, run_script, says_one_line
 from latents_of_tiny_run import DEFECTS, NUM_VAR, with_latents
 from matplotlib.image import imread
 
-from VAE_model.defects import FLAGS
 from VAE_model.evaluation import outliers
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import Run
+from VAE_model.preparation.defects import FLAGS
 from VAE_model.report.gallery import Card, Kind, gallery_page
 
 STAGE = "analysis/decals_4.py"

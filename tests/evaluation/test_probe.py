@@ -13,8 +13,8 @@ from conftest import load_script, run_script, says_one_line
 from scipy.ndimage import center_of_mass
 
 from VAE_model import models
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation.probe import invariance, posterior, regression
-from VAE_model.packed import Packed
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.simulation import repeats, sky

@@ -7,7 +7,7 @@ from conftest import run_script, says_one_line
 from latents_of_tiny_run import NUM_VAR, with_latents
 from scipy.spatial.distance import cdist
 
-from VAE_model import sky
+from VAE_model.data import sky
 from VAE_model.evaluation import similarity
 from VAE_model.pipeline.run import Run
 

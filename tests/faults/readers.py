@@ -23,11 +23,12 @@ import torch
 from astropy.io import fits
 from PIL import Image
 
-from VAE_model import galaxy_zoo, models
-from VAE_model.cutout_writer import write_cutout
-from VAE_model.cutouts import SHAPE, BadCutout, read_cutout
+from VAE_model import models
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.cutout_writer import write_cutout
+from VAE_model.data.cutouts import SHAPE, BadCutout, read_cutout
+from VAE_model.data.packed import Packed
 from VAE_model.imports.importing import Job, import_image
-from VAE_model.packed import Packed
 from VAE_model.pipeline.files import write_parquet, write_text
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import sidecar

@@ -107,7 +107,7 @@ def test_what_decides_a_result_changes_the_version(version, name, old, new):
 
 def test_the_machinery_of_the_pipeline_does_not_count():
     files = set(code_version._files_of("VAE_model.pipeline.stage"))
-    assert not files and set(code_version._files_of("VAE_model.sky"))
+    assert not files and set(code_version._files_of("VAE_model.data.sky"))
 
 
 def test_a_changed_code_makes_its_stage_run_again_and_later_ones_stale(
@@ -134,7 +134,7 @@ def test_a_changed_code_makes_its_stage_run_again_and_later_ones_stale(
 
     listing, matching = ["make_datatxt.py"], ["analysis/decals_2_1.py"]
     assert python(listing, ["analysis/decals_1.py"], matching)[0] == 0
-    edit("VAE_model/sky.py", '"""', '"""A word more. ')
+    edit("VAE_model/data/sky.py", '"""', '"""A word more. ')
     edit("make_datatxt.py", "\ndef main", "\n# A comment.\ndef main")
     assert python(listing, matching)[1].count("nothing to do") == 2
     edit("make_datatxt.py", ", 2)\n", ", 3)\n")

@@ -13,13 +13,13 @@ from latents_of_tiny_run import NUM_VAR, with_latents
 from PIL import Image
 from test_report import Page
 
-from VAE_model.galaxy_zoo import fraction
+from VAE_model.data.galaxy_zoo import fraction
+from VAE_model.data.sky import viewer_of
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.report import latent_map
 from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote
-from VAE_model.sky import viewer_of
 
 STAGE = "analysis/map.py"
 stage = load_script(STAGE)

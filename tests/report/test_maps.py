@@ -11,7 +11,7 @@ from latents_of_tiny_run import NUM_VAR, with_latents
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
-from VAE_model.galaxy_zoo import CLASSES
+from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run

@@ -13,8 +13,8 @@ import pytest
 import torch
 from trainers import settings_of, trainer_of
 
-from VAE_model import splits
-from VAE_model.packed import Packed
+from VAE_model.data import splits
+from VAE_model.data.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint
@@ -146,7 +146,7 @@ def test_several_dimensions_in_one_command_and_nothing_to_do_after(copy_of_tiny_
 
 
 def test_packed_images_equal_the_files_and_follow_train_txt(copy_of_tiny_run: Run):
-    from VAE_model.cutouts import read_cutout
+    from VAE_model.data.cutouts import read_cutout
 
     run = copy_of_tiny_run
     lines = run.train_txt.read_text().splitlines()
@@ -161,9 +161,9 @@ def test_packed_images_equal_the_files_and_follow_train_txt(copy_of_tiny_run: Ru
 
 def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
     """To any pixel: star cores of a thousand nanomaggies, and beyond float16, are kept apart."""
-    from VAE_model.cutout_writer import write_cutout
-    from VAE_model.cutouts import read_cutout
-    from VAE_model.packing import sky_noise
+    from VAE_model.data.cutout_writer import write_cutout
+    from VAE_model.data.cutouts import read_cutout
+    from VAE_model.data.packing import sky_noise
 
     run = copy_of_tiny_run
     path = run.folder / run.train_txt.read_text().splitlines()[7]
@@ -185,7 +185,7 @@ def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
 def test_only_what_changed_is_packed_anew_and_a_touched_file_has_not_changed(
     copy_of_tiny_run: Run, monkeypatch
 ):
-    from VAE_model import packing as module
+    from VAE_model.data import packing as module
 
     run = copy_of_tiny_run
     before = Packed.of(run)
@@ -219,8 +219,8 @@ def test_a_killed_packing_goes_on_and_ends_as_one_that_was_not(
     )
     done = subprocess.run([sys.executable, "-c", code, str(run.folder)], check=False)
     assert done.returncode == -signal.SIGKILL
-    from VAE_model import packing as module
-    from VAE_model.cutouts import read_cutout
+    from VAE_model.data import packing as module
+    from VAE_model.data.cutouts import read_cutout
 
     packed_now, pack = [], module._pack_one
     monkeypatch.setattr(module, "_pack_one", lambda job: (packed_now.append(job), pack(job))[1])
@@ -242,7 +242,7 @@ def test_blocks_are_shuffled_and_every_row_comes_once():
 
 
 def packed_copy(run: Run, name: str) -> np.ndarray:
-    from VAE_model.cutouts import read_cutout
+    from VAE_model.data.cutouts import read_cutout
 
     return read_cutout(run.folder / name).flux
 

@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from VAE_model.data.packed import Packed
 from VAE_model.extraction.latent_table import read_means
-from VAE_model.joins import image_rows
-from VAE_model.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.tables.joins import image_rows
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
 

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.cutouts import BANDS, PIXEL_SCALE, SIZE
-from VAE_model.packed import Packed
+from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
+from VAE_model.data.packed import Packed
 from VAE_model.preparation import pose
+from VAE_model.preparation.segmentation import hide_neighbours
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.segmentation import hide_neighbours
 from VAE_model.training.loader import batches
 
 MAX_AXIS_RATIO = 0.8  # of galaxies with a well-defined position angle

@@ -1,0 +1,171 @@
+"""Train, validation or test: decided by where on the sky a galaxy is.
+
+The sky is divided into cells of a quarter of a degree and each cell goes to one side as a whole,
+by a hash of its number. So the same galaxy in two surveys, or twice in one, is on one side, and
+neighbours whose cutouts overlap are too. Nothing is random: the same galaxy is on the same side in
+every run and on every machine. Where a table that came with the images gives a split, its word
+goes before the sky's.
+
+Images of a small field lie in few such cells, and a side could be empty. Where any side would have
+less than a third of its share, the cells are smaller (225 arcsec, more than a cutout); where that
+does not do, each galaxy is by itself; and where its hash does not do either (few galaxies), the
+galaxies are ranked by their hash and cut by the shares. From FEWEST images on, no side is empty.
+The order of the list does not matter. Adding images to such a list may change the rule, and with
+it the side of a galaxy; a list that is wide enough for the cells of a quarter of a degree keeps it.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from VAE_model.data.sky import close_pairs
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+CELL = 0.25  # degrees
+FEWEST = 10  # images from which every side has some; below, a hash alone decides
+SAME = 1.0  # arcsec: images nearer to each other show the same galaxy
+
+_ENOUGH = 1 / 3  # of its share, that a side must have
+RULES = (
+    "cells of 0.25 degrees",
+    "cells of 225 arcsec, as larger ones would leave a side without its share",
+    "the position of each galaxy, as cells would leave a side without its share",
+    "the rank of each galaxy's hash, as there are few",
+)
+
+
+def assign(
+    ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
+) -> NDArray[np.str_]:
+    """The split of each galaxy: `train`, `validation` or `test`.
+
+    ra, dec: degrees, (N,); where they are NaN (images without a position) the name decides.
+    given: the split by a table, (N,), empty where it has none for an image; what it gives is kept,
+    but for an eighth of what is given to train where nothing is given to validation. An image
+    without one goes where its cell's images were given to, test before validation before train.
+    """
+    return assign_by_rule(ra, dec, names, given)[0]
+
+
+def assign_by_rule(
+    ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
+) -> tuple[NDArray[np.str_], str]:
+    """The same with the rule that divides those for which no table does: one of RULES."""
+    key_of, rule = _keys(ra, dec, names), ""
+    sides = np.array(list(given) or [""] * len(names), dtype="<U10")
+    by_table = sides.astype(bool).any()  # which may give a side as little as it likes
+    enough = None if len(names) < FEWEST else 0.0 if by_table else _ENOUGH
+    train = sides == "train"
+    if train.any() and "validation" not in sides:
+        part = {name: SHARES[name] for name in ("train", "validation")}
+        sides[train], rule = _divide(
+            np.full(train.sum(), "", "<U10"), lambda level: key_of(level)[train], part, enough
+        )
+    if (sides == "").any():
+        return _divide(sides, key_of, SHARES, enough)
+    return sides, rule
+
+
+def _divide(
+    sides: NDArray[np.str_],
+    key_of: Callable[[int], NDArray[np.object_]],
+    shares: dict[str, float],
+    enough: float | None,
+) -> tuple[NDArray[np.str_], str]:
+    """The sides of galaxies by the first rule that leaves none empty, nor below `enough` of its
+    share; None: by the first rule, whatever it gives.
+
+    sides: those that are given, (N,), empty where not; key_of: by _keys.
+    """
+    least = {side: (enough or 0) * share / sum(shares.values()) for side, share in shares.items()}
+    for level, rule in enumerate(RULES[:-1]):
+        key = key_of(level)
+        found = _joined(sides, key)
+        open_ = found == ""
+        found[open_] = [_side(_draw(name), shares) for name in key[open_]]
+        part = {side: float(np.mean(found == side)) for side in shares}
+        if enough is None or all(part[side] > 0 and part[side] >= least[side] for side in shares):
+            return found, rule
+    found = _joined(sides, key)
+    open_ = found == ""
+    found[open_] = _ranked(key[open_], shares)
+    return found, RULES[-1]
+
+
+def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str_]:
+    """The sides, and for those without one that of the others with their key."""
+    if not sides.astype(bool).any():
+        return sides.copy()
+    order = list(SHARES)
+    of_key: dict[str, str] = {}
+    for name, side in zip(key, sides, strict=True):
+        if side:
+            of_key[name] = max(side, of_key.get(name, side), key=order.index)
+    pairs = zip(key, sides, strict=True)
+    return np.array([side or of_key.get(name, "") for name, side in pairs], dtype="<U10")
+
+
+def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.str_]:
+    """The sides of galaxies by the rank of their hash, so that each side has its share."""
+    galaxy, place_of, images = np.unique(key.astype(str), return_inverse=True, return_counts=True)
+    draw = np.array([_draw(name) for name in galaxy])
+    ranked, place = np.lexsort((draw, images)), 0
+    *smaller, largest = sorted(shares, key=lambda side: shares[side])
+    of_galaxy = np.full(len(galaxy), largest, dtype="<U10")  # with those of several images
+    for side in smaller:
+        number = max(1, round(len(galaxy) * shares[side] / sum(shares.values())))
+        number = min(number, max(0, len(galaxy) - place - 1))
+        of_galaxy[ranked[place : place + number]] = side
+        place += number
+    return of_galaxy[place_of]
+
+
+def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> Callable[[int], NDArray[np.object_]]:
+    """What decides the side of each galaxy by the rule of a number, (N,): the number of its cell
+    (0), of its small cell (1), its position (2); without a position its name. Images of the same
+    galaxy have the position of one."""
+    east: NDArray[np.float64] = np.array(ra, float, ndmin=1)
+    north: NDArray[np.float64] = np.array(dec, float, ndmin=1)
+    pairs = close_pairs(east, north, SAME)
+    if len(pairs):
+        graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(east), len(east)))
+        galaxy = connected_components(graph, directed=False)[1]
+        order = np.lexsort((east, north, galaxy))  # the southernmost stands for all
+        first = order[np.unique(galaxy[order], return_index=True)[1]][galaxy]
+        east, north = east[first], north[first]
+    known = np.isfinite(east) & np.isfinite(north)
+
+    def key_of(level: int) -> NDArray[np.object_]:
+        keys = np.array(names, dtype=object)
+        for row in np.flatnonzero(known):
+            if level == 2:
+                keys[row] = f"{east[row] % 360.0:.5f} {north[row]:.5f}"
+            else:
+                keys[row] = _cell(east[row], north[row], CELL / 4**level)
+        return keys
+
+    return key_of
+
+
+def _cell(ra: float, dec: float, size: float) -> str:
+    """The number of the cell of `size` degrees in which a position is."""
+    band = int(np.floor(dec / size))
+    width = np.cos(np.radians((band + 0.5) * size)) / size
+    return f"{band},{int(np.floor((ra % 360.0) * width))}"
+
+
+def _draw(key: str) -> float:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+
+
+def _side(draw: float, shares: dict[str, float]) -> str:
+    draw *= sum(shares.values())
+    for side, share in shares.items():
+        if draw < share:
+            return side
+        draw -= share
+    return list(shares)[-1]

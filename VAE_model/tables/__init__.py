@@ -1,0 +1,1 @@
+"""Tables of others and of our own: reading, normalising, joining, labels."""

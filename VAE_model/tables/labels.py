@@ -1,0 +1,108 @@
+"""What the table that came with imported images says of them: answers to questions, and a split.
+
+labels.parquet knows an image by its path, so that images without a position have labels too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from VAE_model.data.splits import SHARES
+from VAE_model.pipeline.files import parquet_columns, read_parquet
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
+from VAE_model.tables.columns import as_text
+
+SPLIT = "split"  # the column that says on which side an image is
+MOST_ANSWERS = 20  # different values of a column, above which it is a measurement and no label
+_NO_LABELS = ("path", "iauname", "ra", "dec", "pixel_scale", "enlarged", SPLIT)
+
+
+def columns_of(run: Run) -> list[str]:
+    """The columns of labels.parquet that may be labels; none where there is no such table."""
+    if not run.labels.exists():
+        return []
+    return [name for name in parquet_columns(run.labels) if name not in _NO_LABELS]
+
+
+def questions_in(run: Run) -> list[str]:
+    """Those of the columns whose values are answers to a question: from 2 to MOST_ANSWERS."""
+    table = read_parquet(run.labels, columns_of(run)) if run.labels.exists() else pd.DataFrame()
+    return [name for name in table if 2 <= table[name].nunique() <= MOST_ANSWERS]
+
+
+def split_source(run: Run) -> list[Path]:
+    """labels.parquet where it gives a split, which is then an input of what is made by the split;
+    else nothing."""
+    there = run.labels.exists() and run.labels.stat().st_size
+    return [run.labels] if there and SPLIT in parquet_columns(run.labels) else []
+
+
+def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
+    """The split of each image, (N,), as the table gives it; empty where it gives none.
+
+    Raises Problem where the column holds another word than train, validation and test.
+    """
+    if not split_source(run):
+        return np.full(len(paths), "", dtype="<U10")
+    sides = _by_path(run, [SPLIT], paths)[SPLIT].map(as_text).fillna("").str.lower()
+    unknown = sides[~sides.isin(["", *SHARES])]
+    if len(unknown):
+        raise Problem(
+            f"{run.show(run.labels)}: {SPLIT} of {unknown.index[0]} is {unknown.iloc[0]!r}, not "
+            f"{', '.join(SHARES)}: change it in the table, or rename the column, and import again"
+        )
+    return sides.reindex(paths).fillna("").to_numpy(dtype="<U10")
+
+
+def read_answers(
+    run: Run, columns: Sequence[str], paths: Sequence[str]
+) -> tuple[dict[str, list[str]], pd.DataFrame]:
+    """The answers that each column holds, sorted, and what it says of each image: a row a path,
+    a column a question, text, null where an image has no label.
+
+    Raises Problem where a column is missing, or its values are not answers to a question.
+    """
+    shown, there = run.show(run.labels), columns_of(run)
+    for name in columns:
+        if name not in there:
+            instead = f"it has {', '.join(there)}" if there else "it has no labels"
+            raise Problem(f"{shown} has no label {name!r}: {instead}")
+    answers = _by_path(run, list(columns), paths).apply(lambda column: column.map(as_text))
+    answers = answers.reindex(paths)
+    found = {name: sorted(answers[name].dropna().unique()) for name in columns}
+    for name, values in found.items():
+        if len(values) < 2:
+            what = f"only the value {values[0]!r}" if values else "no value"
+            raise Problem(
+                f"{shown}: {name} has {what} among the {len(paths):,} images: two or more answers "
+                "make a question"
+            )
+        if len(values) > MOST_ANSWERS:
+            raise Problem(
+                f"{shown}: {name} has {len(values):,} different values among the images: a label "
+                f"has at most {MOST_ANSWERS}; cut it into classes in the table and import again"
+            )
+    return found, answers
+
+
+def _by_path(run: Run, columns: list[str], paths: Sequence[str]) -> pd.DataFrame:
+    """Return columns of labels.parquet by path. Raises Problem where none of its rows is about one
+    of the images."""
+    table = read_parquet(run.labels, ["path", *columns]).set_index("path")
+    if len(table) and not table.index.isin(paths).any():
+        raise Problem(
+            f"no row of {run.show(run.labels)} matches an image: it is about "
+            f"{table.index[0]}, and {run.show(run.train_txt)} lists {next(iter(paths), 'none')}: "
+            f"delete it, or run {run.made_by(run.labels)} again"
+        )
+    if table.index.has_duplicates:
+        twice = table.index[table.index.duplicated()][0]
+        raise Problem(
+            f"{run.show(run.labels)} has two rows for {twice}: delete it and run "
+            f"{run.made_by(run.labels)}"
+        )
+    return table
