@@ -126,7 +126,7 @@ def test_8_bit_images_with_a_black_sky_go_through_the_stages(tmp_path: Path, scr
     for stage in (
         ("data/import_images.py", "--folder", str(source)),
         ("make_datatxt.py",),
-        ("Galaxy_VAE_n.py", *latents, "--epochs", "1", "--batch", "8"),
+        ("Galaxy_VAE_n.py", *latents, "--epochs", "1", "--batch-size", "8"),
         ("analysis/extract_latents.py", *latents),
         ("analysis/decals_4.py", *latents),
     ):

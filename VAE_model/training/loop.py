@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from VAE_model import models
 from VAE_model.data.packed import Packed
+from VAE_model.data.splits import FEWEST
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation.degradation import degrade
@@ -279,7 +280,8 @@ class Task(ABC):
         if len(train_rows) < 2 or len(validation_rows) < 1:
             raise Problem(
                 f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
-                "least 2 and 1 are needed; add images and rerun the stages before this one"
+                f"least 2 and 1 are needed, which any {FEWEST} images of different galaxies have "
+                "unless a table splits them; add images and rerun the stages before this one"
             )
         self.settings, self.device = settings, device
         self.train_rows, self.validation_rows = train_rows, validation_rows

@@ -102,7 +102,7 @@ def test_galaxies_of_one_field_train_and_the_rule_is_said(tmp_path: Path, script
         write_cutout(path, flux, ra[number], dec[number], "DR9-south")
     done = script("make_datatxt.py", run)
     assert "3 of them have a sky of one value, or cut off at one" in done.stdout
-    options = ("--num-var", "2", "--epochs", "1", "--batch", "4")
+    options = ("--num-var", "2", "--epochs", "1", "--batch-size", "4")
     done = script("Galaxy_VAE_n.py", run, *options)
     assert done.returncode == 0, done.stderr
     rule = read_sidecar(run.model(2))["numbers"]["split_by"]

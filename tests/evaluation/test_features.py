@@ -64,8 +64,8 @@ def test_interval_is_that_of_a_share():
 def test_view_of_the_supervised_mark_turns_and_mirrors():
     image = torch.zeros(1, 1, 128, 128)
     image[0, 0, 60:68, 90:98] = 1  # to the right of the centre
-    quarter = resnet.view(image, torch.tensor([math.pi / 2]), torch.ones(1))[0, 0]
-    mirrored = resnet.view(image, torch.zeros(1), -torch.ones(1))[0, 0]
+    quarter = resnet.transformed(image, torch.tensor([math.pi / 2]), torch.ones(1))[0, 0]
+    mirrored = resnet.transformed(image, torch.zeros(1), -torch.ones(1))[0, 0]
     y, x = (int(axis) for axis in np.unravel_index(int(quarter.argmax()), quarter.shape))
     assert abs(x - resnet.SIDE / 2) < 8 and abs(y - resnet.SIDE / 2) > 15
     _, x = np.unravel_index(int(mirrored.argmax()), mirrored.shape)

@@ -249,7 +249,7 @@ def test_rows_are_joined_by_name_and_not_by_their_order(small_run: Run, tmp_path
     run.latents(40).write_bytes(as_bytes(shuffled))
     similar, probed = pd.read_parquet(run.similar(40)), pd.read_parquet(run.probe(40, "parquet"))
     names = similar["path"].unique()
-    assert "wrote" in script("analysis/similar.py", run, "--of", *names).stdout
+    assert "wrote" in script("analysis/similar.py", run, "--query", *names).stdout
     again = pd.read_parquet(run.similar(40))
     assert again["similar_path"].tolist() == similar["similar_path"].tolist()
     assert again["distance"].to_numpy() == pytest.approx(similar["distance"].to_numpy(), rel=1e-4)
