@@ -78,13 +78,13 @@ def test_latents_follow_train_txt_and_are_complete(small_run: Run):
 
 def test_a_simulated_sky_is_asked_for_all_that_is_true_of_it(small_run: Run):
     content = json.loads(small_run.probe(40).read_text())
-    known = {"flux", "size", "axis ratio", "position angle", "PSF width", "sky noise", "neighbours"}
+    known = {"flux", "size", "axis ratio", "position angle", "PSF width", "sky noise", "contaminants"}
     assert known <= set(content["quantities"])
     assert {of["source"] for of in content["quantities"].values()} == {"truth"}
     assert set(content["left_out"]) <= {"companion"}  # there may be too few
     assert set(content["calibration"]) == {"noise", "night"}
     for of in content["calibration"].values():
-        assert of["views"] == 3 and of["n"] >= 5 and 0 < of["within"]["value"] < 1
+        assert of["exposures"] == 3 and of["n"] >= 5 and 0 < of["within"]["value"] < 1
 
 
 def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: Run):
