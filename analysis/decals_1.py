@@ -27,7 +27,7 @@ from VAE_model.data.galaxy_zoo import (
     columns_needed,
     questions,
 )
-from VAE_model.pipeline.files import atomic, read_parquet, write_parquet
+from VAE_model.pipeline.files import atomic, read_parquet, utf8, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_numbers, as_text, find_column
@@ -80,7 +80,7 @@ def describe_labels(config: Config, run: Run, path: Path) -> str:
         return config.labels
     if run.truth.exists():
         return "simulated votes, drawn from the truth of the simulated sky"
-    schema = pq.read_schema(path)
+    schema = pq.read_schema(utf8(path))
     if said := (schema.metadata or {}).get(b"labels"):
         return said.decode("utf-8", "replace")
     if any(name.endswith("_concentration") for name in schema.names):

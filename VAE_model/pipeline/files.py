@@ -66,9 +66,14 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
+def utf8(path: Path) -> str:
+    """Return a path as text that pyarrow takes, also where Python takes file names for ASCII."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as temporary:
-        table.to_parquet(temporary, index=False, write_page_checksum=True)
+        table.to_parquet(utf8(temporary), index=False, write_page_checksum=True)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -79,7 +84,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     one value in its cells; of all columns (None) these are left out.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(utf8(path), page_checksum_verification=True) as file:
             schema = file.schema_arrow
             pairs = plain_names(schema)
             present = {name for name, _ in pairs}
@@ -109,7 +114,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
 def parquet_columns(path: Path) -> list[str]:
     """Return the names of the columns that `read_parquet` takes. Raises Problem as it does."""
     read_parquet(path, [])  # says in one line where the file is no table
-    schema = pq.read_schema(path)
+    schema = pq.read_schema(utf8(path))
     nested = {field.name for field in schema if is_nested(field.type)}
     return list(dict.fromkeys(name for name, file in plain_names(schema) if file not in nested))
 
@@ -117,7 +122,7 @@ def parquet_columns(path: Path) -> list[str]:
 def _check_promises(path: Path, columns: list[str] | None) -> None:
     """Raise Problem where a small file promises a table of more than a gigabyte (RLE and zstd can
     hold 10^9 equal rows in a few kilobytes), before memory is asked for it."""
-    promised = pq.read_metadata(path)
+    promised = pq.read_metadata(utf8(path))
     size, width = path.stat().st_size, len(columns) if columns else promised.num_columns
     cells = 8 * promised.num_rows * width
     chunks = (promised.row_group(i).total_byte_size for i in range(promised.num_row_groups))
@@ -173,7 +178,7 @@ def count_rows(path: Path) -> int | None:
         return len(list_files(path))
     if path.suffix == ".parquet":
         try:
-            return int(pq.read_metadata(path).num_rows)
+            return int(pq.read_metadata(utf8(path)).num_rows)
         except (OSError, ValueError):
             return None  # whoever reads it says what is wrong with it
     if path.suffix in (".txt", ".csv", ".jsonl"):

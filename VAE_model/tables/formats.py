@@ -18,7 +18,7 @@ from astropy.table import Column, Table
 from astropy.table.meta import get_header_from_yaml
 from astropy.time import Time
 
-from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.files import read_parquet, utf8
 from VAE_model.pipeline.problem import Problem
 from VAE_model.tables.columns import Choose, Raw, masked, plain_name, plain_names, plain_table
 from VAE_model.tables.text import is_gzip, open_unpacked, read_text
@@ -105,7 +105,7 @@ def _arrow(table: pa.Table, path: Path, choose: Choose) -> Raw:
 
 
 def _parquet(path: Path, choose: Choose) -> Raw:
-    schema = pq.read_schema(path)
+    schema = pq.read_schema(utf8(path))
     pairs = plain_names(schema)
     wanted = choose(list(dict.fromkeys(name for name, _ in pairs)))
     every = len(wanted) == len({name for name, _ in pairs})

@@ -78,7 +78,15 @@ def test_latents_follow_train_txt_and_are_complete(small_run: Run):
 
 def test_a_simulated_sky_is_asked_for_all_that_is_true_of_it(small_run: Run):
     content = json.loads(small_run.probe(40).read_text())
-    known = {"flux", "size", "axis ratio", "position angle", "PSF width", "sky noise", "contaminants"}
+    known = {
+        "flux",
+        "size",
+        "axis ratio",
+        "position angle",
+        "PSF width",
+        "sky noise",
+        "contaminants",
+    }
     assert known <= set(content["quantities"])
     assert {of["source"] for of in content["quantities"].values()} == {"truth"}
     assert set(content["left_out"]) <= {"companion"}  # there may be too few
