@@ -93,7 +93,7 @@ def test_ctrl_c_ends_a_stage_unless_it_was_started_to_ignore_it(three: Run, hand
         check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == code, done.stderr
-    assert ("interrupted: the same command goes on from here" in done.stderr) == (code == 130)
+    assert ("interrupted: the same command resumes from here" in done.stderr) == (code == 130)
     assert "Traceback" not in done.stderr
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from VAE_model.pipeline.problem import Problem
@@ -73,7 +74,8 @@ def utf8(path: Path) -> str:
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     with atomic(path) as temporary:
-        table.to_parquet(utf8(temporary), index=False, write_page_checksum=True)
+        content = pa.Table.from_pandas(table, preserve_index=False)
+        pq.write_table(content, utf8(temporary), write_page_checksum=True)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
