@@ -180,7 +180,7 @@ def test_the_three_stages_as_a_user_runs_them(copy_of_tiny_run, script):
     write_parquet(run.latents(3), latents_of(run).iloc[1:])
     third = script("analysis/decals_2_2.py", run, "--num-var", "3")
     assert third.returncode == 0, third.stderr
-    assert "kept 45" in third.stdout and "dropped 1 matches" in third.stdout
+    assert "kept 45 of 46" in third.stdout and "dropped 1: not in" in third.stdout
     table = pd.read_parquet(run.class_latents(3))
     assert table["mu_00"].to_numpy() == pytest.approx(table["ra"].to_numpy(), abs=1e-3)
     assert {"image_row", "path", "split", "separation", "flag_gap"} <= set(table)

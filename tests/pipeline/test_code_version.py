@@ -50,7 +50,7 @@ def total(values):
 @pytest.fixture
 def version(tmp_path, monkeypatch):
     """The version of a script in a repository of three files, one of them edited before."""
-    monkeypatch.setattr(code_version, "ROOT", tmp_path)
+    monkeypatch.setattr(code_version, "_BESIDE", tmp_path)
     files = {"script.py": SCRIPT, "VAE_model/table.py": MODULE,
              "VAE_model/weights.py": "WEIGHT = 2\nSTYLE = 'a.css'\n", "VAE_model/a.css": "b {}",
              "VAE_model/other.py": "X = 1\n", "VAE_model/__init__.py": "V = 1\n"}  # fmt: skip

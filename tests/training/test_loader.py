@@ -38,6 +38,8 @@ def test_processes_share_each_batch(tmp_path, monkeypatch):
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
         monkeypatch.setenv("WORLD_SIZE", "3")
+        monkeypatch.setenv("MASTER_ADDR", "localhost")
+        monkeypatch.setenv("MASTER_PORT", "1")
         shares = batches(images, np.arange(11), 4, torch.device("cpu"), shared=True)
         found.append([part.tolist() for part, _ in shares])
     assert found == [[[0, 1], [4, 5], [8]], [[2], [6], [9]], [[3], [7], [10]]]

@@ -207,7 +207,7 @@ def test_a_killed_packing_goes_on_and_ends_as_one_that_was_not(
     run = copy_of_tiny_run
     shutil.rmtree(run.packed, ignore_errors=True)
     code = (
-        "import os, signal, sys\nfrom VAE_model import packed, packing\n"
+        "import os, signal, sys\nfrom VAE_model.data import packed, packing\n"
         "from VAE_model.pipeline.run import Run\n"
         "packing._SAVED_EVERY, do, done = 4, packing._pack_one, []\n"
         "def pack(job):\n"

@@ -137,7 +137,7 @@ def test_pairs_with_a_defect_are_kept_and_not_used(adapted, tmp_path, script):
     done = script("transfer/make_pairs.py", run)
     assert done.returncode == 0, done.stderr
     again = read_pairs(run)
-    assert again["defect"].iloc[3] == "bassmzls: empty"
+    assert again["defect"].iloc[3] == "bassmzls: gap"
     assert again["usable"].sum() == pairs["usable"].sum() - 1
 
 
