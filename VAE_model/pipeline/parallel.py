@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from joblib import cpu_count
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from tqdm import tqdm
 
 from VAE_model.pipeline.problem import Problem
@@ -42,14 +42,17 @@ def each(
     """Yield `function(item)` for each item, in order; `function` must be importable.
 
     workers: processes; 0: one per core. Fewer than `few` items are done in this process.
-    The result does not depend on the number of workers.
+    The result does not depend on the number of workers: native libraries have one thread, here too.
     Raises Problem where a process ends too early.
     """
     workers = min(workers or cores(), max(1, len(items)))
     with tqdm(total=len(items), desc=label, unit="", disable=len(items) < 2) as bar:
         if workers == 1 or len(items) < few:
+            native = ThreadpoolController()
             for item in items:
-                yield function(item)
+                with native.limit(limits=1):
+                    result = function(item)
+                yield result
                 bar.update()
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
