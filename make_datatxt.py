@@ -50,7 +50,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What reading one file gave: a position, a survey, the share of pixels that are exactly zero
+    """The result of reading one file: a position, a survey, the share of pixels that are exactly zero
     (to a hundredth), the noise in terms of a survey's where the file states no unit (NaN where it
     does) and whether the sky is cut off, or the reason of its refusal."""
 
@@ -86,13 +86,13 @@ def image_folders(config: Config, run: Run) -> list[Path]:
 
 
 def name_in_list(path: Path, run: Run) -> str:
-    """How train.txt names a file: from the run's folder where it lies there."""
+    """Return the name of a file in train.txt: from the run's folder where it lies there."""
     folder = os.path.abspath(run.folder)
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def fits_a_line(name: str) -> bool:
-    """Whether a name survives being a line of a UTF-8 text file."""
+    """Return True where a name can be a line of a UTF-8 text file."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

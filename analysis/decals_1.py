@@ -51,7 +51,7 @@ class Config:
     drop_wrong_size: bool = False
     """Leave out galaxies whose catalogue size is wrong (wrong_size_warning)."""
     labels: str = ""
-    """What the fractions are, said wherever they serve as labels; empty: by the catalogue itself
+    """Description of the fractions, printed wherever they serve as labels; empty: by the catalogue itself
     (simulated votes beside a truth.parquet, what data/download.py wrote into it, a network's
     posteriors beside concentrations)."""
 
@@ -75,7 +75,7 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
 
 
 def describe_labels(config: Config, run: Run, path: Path) -> str:
-    """What the labels are: votes, simulated votes, or what a network predicts."""
+    """Return a description of the labels: votes, simulated votes, or what a network predicts."""
     if config.labels:
         return config.labels
     if run.truth.exists():
@@ -164,7 +164,7 @@ def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> N
 
 
 def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut]]) -> None:
-    """How many galaxies are in each class, in each two of them, and give each answer."""
+    """Print the number of galaxies in each class, in each two of them, and with each answer."""
     members = classes[list(CLASSES)].to_numpy(int)
     overlap = pd.DataFrame(
         members.T @ members, index=list(CLASSES), columns=[str(i + 1) for i in range(len(CLASSES))]

@@ -42,7 +42,7 @@ class Config:
     num_var: int = 40
     """Number of latent variables of the model."""
     latents: int = 8
-    """How many of them are drawn, those of the largest KL divergence first."""
+    """Number of latents that are drawn, those of the largest KL divergence first."""
     steps: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3)
     """Values at which each is drawn, in standard deviations from the mean."""
     crop: int = 128

@@ -1,4 +1,4 @@
-"""What several tests share: small runs made of simple galaxies, and a way to run a script.
+"""Fixtures of several tests: small runs made of simple galaxies, and a way to run a script.
 
 def test_something(tiny_run): ...          # one for all tests: read it, do not write into it
 def test_another(copy_of_tiny_run): ...    # of one's own: images linked, tables copied

@@ -99,7 +99,7 @@ def galactic_latitude(ra: float, dec: float) -> float:
 
 
 def shows(layer: Layer, ra: float, dec: float) -> bool:
-    """Whether a position lies in a layer's footprint: away from the Milky Way, within its Dec."""
+    """Return True where a position lies in a layer's footprint: away from the Milky Way, within its Dec."""
     if layer.merges:
         return any(shows(LAYERS[name], ra, dec) for name in layer.merges)
     latitude = galactic_latitude(ra, dec)
@@ -270,7 +270,7 @@ class CutoutService:
         self._server.server_close()
 
     def fault(self, ra: float, dec: float, layer: str) -> str:
-        """What goes wrong at a position whenever it is asked, or at first: the plan."""
+        """Return the planned fault at a position, lasting or passing."""
         return self.plan(round(ra, 4), round(dec, 4), layer)
 
     def stats(self) -> dict[str, object]:

@@ -59,7 +59,7 @@ class BadCutout(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a user says of files that do not say it themselves.
+    """Options of the user about files whose headers lack the information.
 
     bands: what becomes g, r and z: three letters, names of bands or numbers of planes from 0
     ("gri", "210"); two: the first, the mean of both, the second; one: the same plane three times;
@@ -301,7 +301,7 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
 
 
 def _is_psf(pixels: NDArray) -> bool:
-    """Whether each plane has the sum 1, its peak in the middle and no noise, as PSFs are stored."""
+    """Return True where each plane has sum 1, its peak in the middle and no noise: a PSF."""
     middle = (np.array(pixels.shape[1:]) - 1) / 2
     for plane in pixels:
         total, peak = float(plane.sum(dtype=float)), float(plane.max())

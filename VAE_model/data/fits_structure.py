@@ -1,4 +1,4 @@
-"""Whether the bytes of a FITS file keep what its headers promise, before anything trusts them.
+"""Validation of a FITS file: do its bytes keep what its headers promise?
 
 A header that promises two billion axes, or a billion pixels that are not there, costs a reader
 that believes it hours or all memory. Source: FITS Standard 4.0, sections 3 and 4.4.1.

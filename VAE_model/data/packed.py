@@ -88,7 +88,7 @@ class Packed:
 
     @classmethod
     def _open(cls, folder: Path) -> "Packed | None":
-        """What the index says is there; None without one, or where the pixels are not."""
+        """Return the copy that the index describes; None without one, or without its pixels."""
         try:
             index = read_parquet(folder / INDEX)
             if (index["looked_by"] != LOOKED_BY).any():

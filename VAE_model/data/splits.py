@@ -125,7 +125,7 @@ def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.st
 
 
 def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> Callable[[int], NDArray[np.object_]]:
-    """What decides the side of each galaxy by the rule of a number, (N,): the number of its cell
+    """Return the keys that decide the side of each galaxy, (N,), by rule: the number of its cell
     (0), of its small cell (1), its position (2); without a position its name. Images of the same
     galaxy have the position of one."""
     east: NDArray[np.float64] = np.array(ra, float, ndmin=1)

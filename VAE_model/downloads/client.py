@@ -90,7 +90,7 @@ class Manners:
 
 
 class Gate:
-    """What all connections share: the time before which none may ask, and the end of it all."""
+    """State that all connections share: the time before which none may ask, and the end."""
 
     def __init__(self, memory: Path | None = None) -> None:
         """memory: a file that keeps that time, so that a killed run's successor waits for it too

@@ -104,7 +104,7 @@ def check_cutout(body: bytes, job: Job, size: int = SIZE) -> None:
 
 
 def _plainly_right(body: bytes, job: Job, size: int) -> bool:
-    """Whether an answer is, card by card, a file as the service writes it, and right.
+    """Return True where an answer is, card by card, a file as the service writes it, and right.
 
     Most are, and this takes a fifth of the time of reading them as FITS may be spelled. False
     says nothing yet.

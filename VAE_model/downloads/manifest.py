@@ -1,4 +1,4 @@
-"""What became of each request: a line in a journal at once, a row of manifest.parquet at the end.
+"""The outcome of each request: a line in a journal at once, a row of manifest.parquet at the end.
 
 The journal is only ever appended to, so a kill at any moment costs at most its last line; the
 next run folds it into the table first. A row a cutout, the newest counts.

@@ -1,4 +1,4 @@
-"""What earlier runs left: which cutouts need no request, and whether there is work left at all."""
+"""Resuming a download: cutouts that need no request, and the question whether work is left."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ class Before:
                 yield job
 
     def _adopts(self, job: Job, journal: Journal) -> bool:
-        """Whether a file that no row tells of (a kill came between) is the cutout; then a row."""
+        """Return a row for a file without one (after a kill) where it is the cutout."""
         path = self.run.folder / job.path
         if not path.is_file():
             return False
@@ -62,8 +62,8 @@ class Before:
 
 
 def unfinished(run: Run, retry_missing: bool) -> bool:
-    """Whether a run that looks done has work left: a killed one's journal, cutouts that failed
-    or have gone, or, where `retry_missing`, such as the service did not have."""
+    """Return True where a run that looks done has work left: a killed one's journal, cutouts that
+    failed or have gone, or, where `retry_missing`, such as the service did not have."""
     if run.journal.exists():
         return True
     table = read_manifest(run)

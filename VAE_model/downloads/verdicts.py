@@ -31,7 +31,7 @@ _OF_A_POSITION = ("HTTP 400", "HTTP 404", "HTTP 410", "HTTP 500")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: one of GOOD, MISSING (the layer was cut, and shows no galaxy
+    """The outcome of a request: one of GOOD, MISSING (the layer was cut, and shows no galaxy
     there), FAILED, REFUSED; the reason; bytes and hash of the file; tries; and when its last try
     began (seconds, monotonic)."""
 

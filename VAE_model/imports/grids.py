@@ -50,7 +50,7 @@ def _scale(frame: Frame) -> float:
 
 
 def _on_the_grid_of(base: Frame, frame: Frame) -> bool:
-    """Whether two planes have the same pixels; without a WCS, whether they have as many."""
+    """Return True where two planes have the same pixels; without a WCS, as many."""
     if frame is base:
         return True
     if frame.flux.shape != base.flux.shape:

@@ -140,7 +140,7 @@ def _read_file(path: Path, reading: Reading, band: str = "") -> Frame:
 
 
 def _plain(text: str) -> str:
-    """What fits on one header card."""
+    """Return the text that fits on one header card."""
     return re.sub(r"[^ -~]|'", "?", text)[:60].strip()
 
 

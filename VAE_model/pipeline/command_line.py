@@ -16,7 +16,7 @@ from VAE_model.training import distributed
 
 @dataclasses.dataclass
 class Given:
-    """What the command line said beside the constants of the script."""
+    """Options of the command line beside the constants of the script."""
 
     script: bool = False  # a script runs as a process of its own, not from a notebook or a test
     dry_run: bool = False

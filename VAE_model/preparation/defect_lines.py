@@ -102,7 +102,7 @@ def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, i
 
 
 def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
-    """Whether a line stands out of both its sides as evenly from end to end as no galaxy does."""
+    """Return True where a line stands out of both its sides evenly from end to end."""
     parts = _parts(_strip(plane, angle, offset))
     above, tilt, _ = _above(parts)
     typical = np.median(above)
@@ -125,7 +125,7 @@ def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
 def _above(
     parts: NDArray[np.floating],
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """How far parts of a line stand out of both its sides, how much these differ, and how far
+    """Return how far parts of a line stand out of both sides, how much these differ, and how far
     what is two bins from the line stands out."""
     left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
     right = parts[:, _REACH + 3 : _REACH + 6].mean(axis=1)
@@ -136,7 +136,7 @@ def _above(
 
 
 def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
-    """Whether the light on one side of a line is higher than on the other, near and farther.
+    """Return True where the light on one side of a line is higher than on the other, near and far.
 
     By as much in most parts of the line up to both its ends, which a galaxy's edge is not.
     """

@@ -213,7 +213,7 @@ def _rectangle(
 
 
 def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
-    """Whether scores fall at each end of a part that lies within the frame."""
+    """Return True where scores fall at each end of a part that lies within the frame."""
     before = score[max(part.start - _SOFT, 0) : max(part.start - 1, 0)]
     after = score[part.stop + 1 : part.stop + _SOFT]
     ends = (before, score[part.start : part.start + 2]), (after, score[part.stop - 2 : part.stop])

@@ -40,7 +40,7 @@ def sky_noise(flux: NDArray[np.float32], display: bool = False) -> NDArray[np.fl
 
 
 def is_cut(flux: NDArray[np.float32]) -> bool:
-    """Whether the sky of an image (3, y, x) is cut off or of one value in some band."""
+    """Return True where the sky of an image (3, y, x) is cut off or of one value in some band."""
     return not all(_varying(plane).all() for plane in flux[:, ::2, ::2])
 
 

@@ -1,4 +1,4 @@
-"""Which light in an image is the galaxy's, and which belongs to its neighbours.
+"""Segmentation of an image: the light of the galaxy, and that of other sources.
 
 Sources are found and told apart as SExtractor does it (Bertin & Arnouts 1996, A&AS 117, 393; by
 sep, Barbary 2016, JOSS 1, 58), on the mean of the bands of the stretched image. The source in the
@@ -91,7 +91,9 @@ def hide_neighbours(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def surroundings(flux: NDArray[np.float32], display: bool = False) -> dict[str, float]:
-    """What SURROUNDINGS names, of one image (3, y, x), nanomaggies; display: it is an 8-bit image.
+    """Return the values that SURROUNDINGS names, of an image (3, y, x) in nanomaggies.
+
+    display: it is an 8-bit image.
 
     The flux is that of the pixels in which the galaxy stands out; NaN without a galaxy.
     """

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for; the values are part of the simulated sky. Those that
+    """The purpose of a stream of random numbers; the values are part of the simulated sky. Those that
     are left out are the surveys' own (Survey.stream)."""
 
     POSITIONS = 0

@@ -1,4 +1,4 @@
-"""What a survey's cameras make of the sky, and the files that its service hands out."""
+"""Observation of the simulated sky by a survey, and the files of its cutout service."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ _PIXEL = np.outer(np.sinc(np.fft.fftfreq(GRID)), np.sinc(np.fft.rfftfreq(GRID)))
 
 @dataclass(frozen=True)
 class Conditions:
-    """How the frame of one galaxy turned out in one survey."""
+    """Observing conditions of one galaxy in one survey."""
 
     fwhm: tuple[float, float, float]  # arcsec
     beta: float  # of the Moffat profile

@@ -1,4 +1,4 @@
-"""What goes wrong with frames: trails, saturation, and pixels that are not there."""
+"""Simulated defects of images: trails, saturation, and pixels that are not there."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What is on the sky: the parameters of galaxies, drawn from correlated distributions.
+"""The galaxies of the simulated sky: their parameters, drawn from correlated distributions.
 
 A disc's bulge fraction, winding, colour and young light all follow one number, its place along
 the Hubble sequence, with scatter; sizes and luminosities follow the magnitude. The mix of types

@@ -68,7 +68,7 @@ def simulate_galaxy(
 
 
 def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[np.complex64]]:
-    """What is on the sky about galaxy `index`: the galaxy, the truth of its field, the defect of
+    """Return the contents of the sky around galaxy `index`: the galaxy, the truth of its field, the defect of
     each survey's frame, and the light above the atmosphere (scene.py)."""
     galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
     defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))

@@ -1,4 +1,4 @@
-"""What volunteers say of a galaxy: the truth, as far as its image shows it.
+"""Simulated votes: the truth about a galaxy, as far as its image shows it.
 
 Each feature has a visibility between 0 and 1 that falls with its size in units of the seeing and
 with the signal-to-noise of the galaxy's light. Where a feature cannot be seen, volunteers answer
@@ -71,7 +71,7 @@ def answer_chances(galaxy: Galaxy, seen: Conditions, defect: str) -> dict[str, C
 
 
 def visible_features(galaxy: Galaxy, seen: Conditions) -> dict[str, float]:
-    """How visible each feature is, 0 to 1."""
+    """Return the visibility of each feature, 0 to 1."""
     size, open_view = galaxy.half_light_radius, galaxy.axis_ratio
     fwhm, faint = seen.fwhm[1], _visible_light(galaxy, seen)
 

@@ -1,4 +1,4 @@
-"""What the project knows of a survey: its names, its place in the cutout service, its cameras."""
+"""The facts about a survey: its names, its place in the cutout service, its cameras."""
 
 import re
 from dataclasses import dataclass, replace
@@ -68,7 +68,7 @@ class Survey:
         return replace(self, layer=f"ls-{newest}-{part}", version=version)
 
     def released(self, version: str) -> bool:
-        """Whether a VERSION is one of this survey's."""
+        """Return True where a VERSION is one of this survey's."""
         return re.match(self.versions, version, re.IGNORECASE) is not None
 
 

@@ -1,4 +1,4 @@
-"""What the table that came with imported images says of them: answers to questions, and a split.
+"""Labels of imported images, from the table that came with them: answers, and a split.
 
 labels.parquet knows an image by its path, so that images without a position have labels too.
 """

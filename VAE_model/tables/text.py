@@ -25,7 +25,7 @@ _UNNAMED = re.compile(r"(Unnamed: ?\d+)?")
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a table of text is laid out: lines before the first row of data, separator, names of the
+    """The layout of a table of text: lines before the first row of data, separator, names of the
     columns, cells of the first row, and whether other rows have fewer."""
 
     skip: int

@@ -1,4 +1,4 @@
-"""What training minimises, in nats per image.
+"""The losses of training, in nats per image.
 
 `Loss` is the negative evidence lower bound (ELBO) of a VAE,
 

@@ -1,4 +1,4 @@
-"""How the latents of two surveys are aligned: what a method is, and the maps that need no training.
+"""Alignment of the latents of two surveys: methods, and the maps that need no training.
 
 `mmd`, a discrepancy to minimise, is in training/losses.py.
 """

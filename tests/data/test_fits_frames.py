@@ -250,7 +250,7 @@ def test_make_datatxt_asks_in_one_line_where_no_unit_is_stated(tmp_path, script)
 
 
 def test_maggies_are_the_same_images_to_every_later_stage(tmp_path):
-    """What is trained on and encoded are the pixels that read_cutout gives."""
+    """Training and extraction use the pixels that read_cutout returns."""
     for number in range(3):
         flux = galaxy(seed=number)
         same = read_cutout(write(tmp_path / "a.fits", flux))

@@ -1,4 +1,4 @@
-"""What is unusual ranks high, what is broken is flagged, and the stage that says so."""
+"""Unusual images rank high, broken ones are flagged; the stage that reports them."""
 
 import json
 import re

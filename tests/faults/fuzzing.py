@@ -28,7 +28,7 @@ MEMORY = 1024  # most memory for one file, MiB above what the process had before
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one file led to: `accepted`, `refused` or a fault, with the reason, and its cost."""
+    """The outcome of one file: `accepted`, `refused` or a fault, with the reason, and its cost."""
 
     what: str
     reason: str

@@ -146,7 +146,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def printed(small_run, script) -> str:
-    """What making the report of the small run prints."""
+    """The output of the report stage on the small run."""
     done = script("analysis/report.py", small_run)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -335,7 +335,7 @@ def test_an_unknown_method_is_one_line(adapted, tmp_path, script):
 
 
 def test_an_adapted_model_extracts_images_of_the_second_survey(adapted, tmp_path, script):
-    """How a survey team uses it: another run, of northern images alone, and the adapted model."""
+    """The use by a survey team: another run, of northern images alone, and the adapted model."""
     run, _, _ = adapted
     north = Run(tmp_path / "north")
     done = script("make_datatxt.py", north, "--folders", str(run.images(OTHER)))
