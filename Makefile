@@ -64,9 +64,9 @@ published: setup  ## the published network with the published settings, on the s
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
 larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
-	$(PY) experiments/larger_sky.py
+	$(PY) benchmarks/experiments/larger_sky.py
 features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
-	$(PY) experiments/features.py --write
+	$(PY) benchmarks/experiments/features.py --write
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)

@@ -51,8 +51,8 @@ class Config:
     drop_wrong_size: bool = False
     """Leave out galaxies whose catalogue size is wrong (wrong_size_warning)."""
     labels: str = ""
-    """Description of the fractions, printed wherever they serve as labels; empty: by the catalogue itself
-    (simulated votes beside a truth.parquet, what data/download.py wrote into it, a network's
+    """Description of the fractions, printed wherever they serve as labels; empty: by the catalogue
+    itself (simulated votes beside a truth.parquet, what data/download.py wrote into it, a network's
     posteriors beside concentrations)."""
 
 

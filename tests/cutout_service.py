@@ -99,7 +99,7 @@ def galactic_latitude(ra: float, dec: float) -> float:
 
 
 def shows(layer: Layer, ra: float, dec: float) -> bool:
-    """Return True where a position lies in a layer's footprint: away from the Milky Way, within its Dec."""
+    """Return True where a layer covers a position: away from the Milky Way, within its Dec."""
     if layer.merges:
         return any(shows(LAYERS[name], ra, dec) for name in layer.merges)
     latitude = galactic_latitude(ra, dec)

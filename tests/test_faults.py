@@ -393,7 +393,7 @@ def test_list_split_weights_and_tables_do_not_depend_on_the_number_of_workers(
 
 
 def interrupted(*_: object, **__: object) -> None:
-    """The effect of Ctrl-C, also where the tests were started with SIGINT ignored (nohup, batch)."""
+    """The effect of Ctrl-C, also where the tests started with SIGINT ignored (nohup, batch)."""
     raise KeyboardInterrupt
 
 

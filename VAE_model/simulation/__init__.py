@@ -11,8 +11,9 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """The purpose of a stream of random numbers; the values are part of the simulated sky. Those that
-    are left out are the surveys' own (Survey.stream)."""
+    """The purpose of a stream of random numbers; the values are part of the simulated sky.
+
+    Those that are left out are the surveys' own (Survey.stream)."""
 
     POSITIONS = 0
     POPULATION = 1

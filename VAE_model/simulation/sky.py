@@ -68,8 +68,8 @@ def simulate_galaxy(
 
 
 def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[np.complex64]]:
-    """Return the contents of the sky around galaxy `index`: the galaxy, the truth of its field, the defect of
-    each survey's frame, and the light above the atmosphere (scene.py)."""
+    """Return the contents of the sky around galaxy `index`: the galaxy, the truth of its field, the
+    defect of each survey's frame, and the light above the atmosphere (scene.py)."""
     galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
     defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))

@@ -17,8 +17,11 @@ from VAE_model.evaluation import classification
 from VAE_model.evaluation.classification import Question, set_question
 from VAE_model.pipeline.run import ROOT, Run
 
-sys.path.insert(0, str(ROOT / "experiments"))
-features, resnet = load_script("experiments/features.py"), load_script("experiments/resnet.py")
+sys.path.insert(0, str(ROOT / "benchmarks/experiments"))
+features, resnet = (
+    load_script("benchmarks/experiments/features.py"),
+    load_script("benchmarks/experiments/resnet.py"),
+)
 
 
 def question(name: str, labels: list[str], split: list[str]) -> Question:
@@ -28,7 +31,7 @@ def question(name: str, labels: list[str], split: list[str]) -> Question:
 def run_features(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     """The command, which names its runs itself."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments/features.py"), *arguments],
+        [sys.executable, str(ROOT / "benchmarks/experiments/features.py"), *arguments],
         capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests" / "offline")},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Information in the latents: known answers of each measure, and the stage on real-looking images."""
+"""Information in the latents: known answers of each measure, and the stage on realistic images."""
 
 import json
 import math

@@ -8,7 +8,7 @@ seed on 2 cores and 10 GB on disk.
 Reads:  nothing
 Writes: <folder>/<seed>/ and <folder>/<seed>_poor/ (two runs per seed), docs/TRANSFER.md
 
-Example: python experiments/larger_sky.py --seeds 2 3 4
+Example: python benchmarks/experiments/larger_sky.py --seeds 2 3 4
 """
 
 import math

@@ -13,7 +13,7 @@ on disk.
 Reads:  <real>/<set>/images and labels.csv; the run <sky>, made by `make run`
 Writes: <folder>/<set>/ (a run each), <folder>/results/, docs/FEATURES.md with --write
 
-Example: python experiments/features.py --write
+Example: python benchmarks/experiments/features.py --write
 """
 
 import hashlib
