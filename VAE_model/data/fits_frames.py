@@ -7,13 +7,9 @@ another order or with others, flux in another unit. Files come from
 networks and disks, so nothing that a header promises is believed before it is checked.
 """
 
-import gzip
 import io
 import math
-import os
-import re
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,28 +22,21 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from VAE_model.data.astrometry import pixel_scale
-from VAE_model.data.fits_structure import MOST_HDUS, BadStructure, check_structure
+from VAE_model.data.fits_bands import BANDS, BY_WAVELENGTH, band_of, bands_of
+from VAE_model.data.fits_structure import (
+    MOST_HDUS,
+    BadStructure,
+    check_size,
+    check_structure,
+    most_unpacked,
+    read_content,
+)
 from VAE_model.data.flux_units import UnknownUnit, conversion
 from VAE_model.data.image_types import no_image
 
-BANDS = "grz"
 SMALLEST = 32  # pixels on a side: on fewer a galaxy has no morphology
 MOST_BYTES = 2**30  # of a file, decompressed: three bands of 64 megapixels fit
 
-_BY_WAVELENGTH = "ugrizy"
-# 'g DECam SDSS c0001', "r'", 'SDSS z', 'HSC-I2', 'gp': a letter, or one behind a camera's name.
-_FILTER = re.compile(
-    r"(?:([ugrizy])|(?i:sdss|des|decam|hsc|ps1?|panstarrs|lsst|bok|90prime|mosaic|mzls|sm)[ _.-]*"
-    r"([ugrizyUGRIZY]))(?:['pd]?\d?)(?![a-zA-Z0-9])",
-    re.ASCII,
-)
-_PLANE_NAME = re.compile(
-    r"(?:(?:sci|image|img|coadd|band|filter)[ _.-]*)?([ugrizy])", re.IGNORECASE
-)
-
-_SMALL = 2**27  # bytes that any compressed file may become: three bands of 11 megapixels
-
-_GZIP = b"\x1f\x8b"
 # Of tiles. Not among them: HCOMPRESS_1, whose decoder in astropy 8.0 writes past its memory where
 # a file is damaged and takes the whole program along, and PLIO_1, which is for masks.
 _TILE_CODES = ("RICE_1", "GZIP_1", "GZIP_2", "NOCOMPRESS")
@@ -117,7 +106,7 @@ def read_frame(
     Raises BadCutout with the reason: unreadable, truncated, not an image, not a cutout, wrong
     shape, wrong bands, unknown unit. Whether the pixels make sense is not looked at.
     """
-    return frame_in(_content(Path(path), most_bytes), side, reading)
+    return frame_in(_bytes_of(path, most_bytes), side, reading)
 
 
 def frame_in(
@@ -136,7 +125,7 @@ def frame_in(
 
 def read_plane(path: Path, band: str, reading: Reading) -> Frame:
     """Return the plane of one band, flux (1, y, x): the one that has its name, or the only one."""
-    with _opened(_content(Path(path), MOST_BYTES)) as (hdus, candidates):
+    with _opened(_bytes_of(path, MOST_BYTES)) as (hdus, candidates):
         for candidate in candidates:
             if band in candidate.bands:
                 planes = [[candidate.bands.index(band)]]
@@ -158,10 +147,10 @@ def _opened(content: bytes) -> Iterator[tuple[fits.HDUList, list[_Candidate]]]:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
-                yield hdus, _candidates(hdus, _most_unpacked(len(content), MOST_BYTES))
+                yield hdus, _candidates(hdus, most_unpacked(len(content), MOST_BYTES))
     except BadCutout:
         raise
-    except UnknownUnit as fault:
+    except (BadStructure, UnknownUnit) as fault:
         raise BadCutout(str(fault)) from None
     except Exception as error:  # on a mangled header astropy raises nearly anything
         lines = str(error).strip().splitlines()
@@ -169,39 +158,11 @@ def _opened(content: bytes) -> Iterator[tuple[fits.HDUList, list[_Candidate]]]:
         raise BadCutout(f"unreadable: {detail}") from None
 
 
-def _content(path: Path, most: int) -> bytes:
-    """The FITS bytes of a file, decompressed where it is a gzip file, never more than `most`."""
+def _bytes_of(path: Path, most: int) -> bytes:
     try:
-        if path.exists() and not path.is_file():
-            raise BadCutout("not an image: a folder or a device, not a file")
-        with open(path, "rb") as stream:
-            _check_size(os.fstat(stream.fileno()).st_size, most)
-            content = stream.read()
-        if content.startswith(_GZIP):
-            most = _most_unpacked(len(content), most)
-            with gzip.open(io.BytesIO(content)) as stream:
-                content = stream.read(most + 1)
-            _check_size(len(content), most)
-    except EOFError:
-        raise BadCutout("truncated: the compressed data end too early") from None
-    except (OSError, zlib.error) as error:
-        raise BadCutout(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
-    if not content:
-        raise BadCutout("not an image: the file is empty")
-    if not content.startswith(b"SIMPLE  ="):
-        shown = content[:24].decode("ascii", "replace").strip()
-        raise BadCutout(f"not an image: no FITS signature (the file begins with {shown!r})")
-    return content
-
-
-def _most_unpacked(size: int, most: int) -> int:
-    """Bytes that a compressed file of `size` bytes may become: noise packs two to four times."""
-    return min(most, max(_SMALL, 16 * size))
-
-
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise BadCutout(f"unreadable: more than {most / 2**20:,.0f} MiB, too large for a cutout")
+        return read_content(Path(path), most)
+    except BadStructure as fault:
+        raise BadCutout(str(fault)) from None
 
 
 def _frame(
@@ -279,7 +240,7 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
             key = (*shape[-2:], str(hdu.header.get("BRICK", "")))
             apart.setdefault(key, {}).setdefault(band, hdu)
         elif len(planes) == 1:
-            bands = _bands(hdu.header, hdus[0].header)
+            bands = bands_of(hdu.header, hdus[0].header)
             bands = bands if planes != [1] or len(bands) == 1 else ()
             load = partial(getattr, hdu, "data")
             whole = (planes[0], *shape[-2:])
@@ -288,7 +249,7 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
             others.append(f"{len(shape)} axes, {shown}")
     for (height, width, _), of_band in apart.items():
         # In the order of the wavelengths as far as names have one; the lonely plane of a band too.
-        bands = tuple(sorted(of_band, key=lambda band: (_BY_WAVELENGTH.find(band), band)))
+        bands = tuple(sorted(of_band, key=lambda band: (BY_WAVELENGTH.find(band), band)))
         inside = [of_band[band] for band in bands]
         whole = (len(bands), height, width)
         shown = " x ".join(map(str, whole if len(bands) > 1 else whole[1:]))
@@ -319,33 +280,11 @@ def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...], most: int) -> N
             f"unreadable: tiles compressed by {hdu.compression_type}, not by "
             f"{' or '.join(_TILE_CODES)}: uncompress the file with funpack"
         )
-    _check_size(4 * max(math.prod(shape), math.prod(hdu.tile_shape)), most)
+    check_size(4 * max(math.prod(shape), math.prod(hdu.tile_shape)), most)
 
 
 def _stack(hdus: list[fits.ImageHDU]) -> NDArray:
     return np.stack([hdu.data for hdu in hdus])
-
-
-def band_of(header: fits.Header) -> str:
-    """The band of a plane by BAND, FILTER or EXTNAME: one letter, "" where they do not say."""
-    band = str(header.get("BAND", "")).strip()
-    if len(band) == 1:
-        return band
-    for text in (band, str(header.get("FILTER", ""))):
-        if found := _FILTER.match(text.strip()):
-            return (found[1] or found[2]).lower()
-    found = _PLANE_NAME.fullmatch(str(header.get("EXTNAME", "")).strip())
-    return found[1].lower() if found else ""
-
-
-def _bands(header: fits.Header, primary: fits.Header) -> tuple[str, ...]:
-    """BANDS, or BAND0, BAND1 and so on; none where the file has neither."""
-    for source in (header, primary):
-        if "BANDS" in source:
-            words = re.split(r"[\s,;]+", str(source["BANDS"]).strip())
-            return tuple(words if len(words) > 1 else words[0])
-    numbered = (str(header.get(f"BAND{number}", "")).strip() for number in range(10))
-    return tuple(filter(None, numbered))
 
 
 def _planes(candidate: _Candidate, wanted: str) -> list[list[int]]:

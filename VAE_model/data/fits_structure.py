@@ -1,14 +1,21 @@
-"""Validation of a FITS file: do its bytes keep what its headers promise?
+"""Bytes of a FITS file, read within a limit, and validated: do they keep what headers promise?
 
 A header that promises two billion axes, or a billion pixels that are not there, costs a reader
 that believes it hours or all memory. Source: FITS Standard 4.0, sections 3 and 4.4.1.
 """
 
+import gzip
+import io
 import math
+import os
+import zlib
+from pathlib import Path
 
 BLOCK = 2880  # bytes
 MOST_HDUS = 64  # that are looked at
 
+_SMALL = 2**27  # bytes that any compressed file may become: three bands of 11 megapixels
+_GZIP = b"\x1f\x8b"
 _CARD = 80
 _MOST_BLOCKS = 200  # of one header: 7,200 cards
 _MOST_AXES = 999  # and columns of a table, by the standard
@@ -19,6 +26,45 @@ _BITS = {8, 16, 32, 64, -32, -64}
 
 class BadStructure(Exception):
     """A file that does not keep its promises; the message is `kind: detail`."""
+
+
+def read_content(path: Path, most: int) -> bytes:
+    """Return the FITS bytes of a file, decompressed where it is a gzip file, at most `most`.
+
+    Raises BadStructure, `unreadable`, `truncated` or `not an image`.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise BadStructure("not an image: a folder or a device, not a file")
+        with open(path, "rb") as stream:
+            check_size(os.fstat(stream.fileno()).st_size, most)
+            content = stream.read()
+        if content.startswith(_GZIP):
+            most = most_unpacked(len(content), most)
+            with gzip.open(io.BytesIO(content)) as stream:
+                content = stream.read(most + 1)
+            check_size(len(content), most)
+    except EOFError:
+        raise BadStructure("truncated: the compressed data end too early") from None
+    except (OSError, zlib.error) as error:
+        raise BadStructure(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
+    if not content:
+        raise BadStructure("not an image: the file is empty")
+    if not content.startswith(b"SIMPLE  ="):
+        shown = content[:24].decode("ascii", "replace").strip()
+        raise BadStructure(f"not an image: no FITS signature (the file begins with {shown!r})")
+    return content
+
+
+def most_unpacked(size: int, most: int) -> int:
+    """Return the bytes that a compressed file may become: noise packs two to four times."""
+    return min(most, max(_SMALL, 16 * size))
+
+
+def check_size(size: int, most: int) -> None:
+    """Raise BadStructure where a file or an image of `size` bytes is larger than `most`."""
+    if size > most:
+        raise BadStructure(f"unreadable: more than {most / 2**20:,.0f} MiB, too large for a cutout")
 
 
 def check_structure(content: bytes) -> None:

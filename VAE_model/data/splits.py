@@ -36,12 +36,13 @@ RULES = (
     "the position of each galaxy, as cells would leave a side without its share",
     "the rank of each galaxy's hash, as there are few",
 )
+BY_NAME = "the name of each image, as none has a position"
 
 
 def assign(
     ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
 ) -> NDArray[np.str_]:
-    """The split of each galaxy: `train`, `validation` or `test`.
+    """Return the split of each galaxy: `train`, `validation` or `test`.
 
     ra, dec: degrees, (N,); where they are NaN (images without a position) the name decides.
     given: the split by a table, (N,), empty where it has none for an image; what it gives is kept,
@@ -54,7 +55,8 @@ def assign(
 def assign_by_rule(
     ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
 ) -> tuple[NDArray[np.str_], str]:
-    """The same with the rule that divides those for which no table does: one of RULES."""
+    """Return the same, and the rule that divides those for which no table does: one of RULES, or
+    BY_NAME."""
     key_of, rule = _keys(ra, dec, names), ""
     sides = np.array(list(given) or [""] * len(names), dtype="<U10")
     by_table = sides.astype(bool).any()  # which may give a side as little as it likes
@@ -66,8 +68,9 @@ def assign_by_rule(
             np.full(train.sum(), "", "<U10"), lambda level: key_of(level)[train], part, enough
         )
     if (sides == "").any():
-        return _divide(sides, key_of, SHARES, enough)
-    return sides, rule
+        sides, rule = _divide(sides, key_of, SHARES, enough)
+    nowhere = not np.isfinite(np.asarray(ra, float)).any()
+    return sides, BY_NAME if nowhere and rule in RULES[:-1] else rule
 
 
 def _divide(
@@ -76,8 +79,8 @@ def _divide(
     shares: dict[str, float],
     enough: float | None,
 ) -> tuple[NDArray[np.str_], str]:
-    """The sides of galaxies by the first rule that leaves none empty, nor below `enough` of its
-    share; None: by the first rule, whatever it gives.
+    """Return the sides of galaxies, and the first rule that leaves none empty, nor below `enough`
+    of its share; None: the first rule, whatever it gives.
 
     sides: those that are given, (N,), empty where not; key_of: by _keys.
     """
@@ -97,7 +100,7 @@ def _divide(
 
 
 def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str_]:
-    """The sides, and for those without one that of the others with their key."""
+    """Return the sides, and for those without one that of the others with their key."""
     if not sides.astype(bool).any():
         return sides.copy()
     order = list(SHARES)
@@ -110,7 +113,7 @@ def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str
 
 
 def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.str_]:
-    """The sides of galaxies by the rank of their hash, so that each side has its share."""
+    """Return the sides of galaxies by the rank of their hash, so that each side has its share."""
     galaxy, place_of, images = np.unique(key.astype(str), return_inverse=True, return_counts=True)
     draw = np.array([_draw(name) for name in galaxy])
     ranked, place = np.lexsort((draw, images)), 0

@@ -17,16 +17,21 @@ def band_columns(table: pd.DataFrame | None) -> dict[str, str]:
 
     It does where it has the columns g and z (and perhaps r), whatever their case, and they hold
     names of images; columns of magnitudes have the same names, and hold numbers.
+    Raises Problem where only some of the columns name images.
     """
     if table is None:
         return {}
     columns = {str(c).lower(): c for c in table if str(c).lower() in BANDS}
-    if not {"g", "z"} <= set(columns):
-        return {}
     for column in columns.values():
         values = table[column].dropna().astype(str)
         if not values.str.lower().str.endswith(ENDINGS).any():
             return {}
+    if columns and not {"g", "z"} <= set(columns):
+        there = ", ".join(columns)
+        raise Problem(
+            f"the table names image files in the column {there}: a file per band needs at least "
+            "the columns g and z (the bluest and the reddest); rename them"
+        )
     return {band: columns[band] for band in BANDS if band in columns}
 
 

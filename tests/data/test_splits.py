@@ -54,6 +54,13 @@ def test_images_of_one_galaxy_in_two_surveys_are_on_one_side(count: int, degrees
     assert min(counts(sides)) >= 1
 
 
+def test_images_without_a_position_are_divided_by_name_and_the_rule_says_so():
+    nowhere = np.full(500, np.nan)
+    assert splits.assign_by_rule(nowhere, nowhere, [f"{i}.jpg" for i in range(500)])[1] == (
+        splits.BY_NAME
+    )
+
+
 def test_a_wide_list_has_the_sides_that_it_always_had():
     """By the cells of a quarter of a degree alone, whatever else is in the list."""
     ra, dec = np.array([(37 * i) % 360 + 0.5 for i in range(60)]), np.linspace(-20, 60, 60)

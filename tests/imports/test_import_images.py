@@ -778,3 +778,10 @@ def test_a_link_out_of_the_folder_writes_nothing_out_of_the_run(tmp_path):
     made = {path.name for path in run.images("imported").iterdir()}
     assert made == {"c_.._d.fits"}  # names that begin with a dot are hidden: left alone
     assert {path.name for path in tmp_path.iterdir()} == {"run", "mine", "elsewhere"}
+
+
+def test_a_table_with_a_file_for_two_of_the_bands_says_which_columns_are_needed():
+    table = pd.DataFrame({"g": ["a.fits"], "r": ["b.fits"]})
+    with pytest.raises(Problem, match="at least the columns g and z"):
+        band_columns(table)
+    assert band_columns(pd.DataFrame({"g": [18.2], "r": [17.9]})) == {}
