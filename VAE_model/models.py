@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from VAE_model.layers import FusedUpsampling, Residual, double_resolution, zero_initialised
 from VAE_model.preparation import pose, structure_vector
 from VAE_model.preparation.pose import Pose
-from VAE_model.preparation.segmentation import hide_neighbours
+from VAE_model.preparation.segmentation import mask_contaminants
 
 BANDS = 3
 SIZE = 256
@@ -214,7 +214,7 @@ class StructuredVAE(VAE):
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
         masked_fraction = None
         if self.masks_contaminants:
-            images, masked_fraction = hide_neighbours(images)
+            images, masked_fraction = mask_contaminants(images)
         where = pose.measure(images, masked_fraction)
         frames = pose.to_frame(images, where, self.HALF_WIDTH, self.SIDE)
         features = structure_vector.describe(frames, self.wavelets)

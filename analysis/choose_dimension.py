@@ -107,7 +107,7 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
     """Draw the measures against the number of latents, with the knee."""
     panels = [
         ("validation_loss", "−ELBO (nats per image)", "lower is better"),
-        ("mse", "squared error (sky variances)", "lower is better"),
+        ("reduced_chi2", "squared error (sky variances)", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
         ("active", "active latents", "latents that vary from image to image"),
@@ -170,7 +170,7 @@ def main(config: Config) -> None:
         images = extract(packed, model, settings.batch_size, packed.rows("validation"))
         measure = {
             "num_var": num_var, "validation_loss": record["validation_loss"],
-            "active": record["active"], "mse": float(images["mse"].median()),
+            "active": record["active"], "reduced_chi2": float(images["reduced_chi2"].median()),
             "ssim": float(images["ssim"].median()), "forest": None, "questions": 0,
         }  # fmt: skip
         if labels is not None:

@@ -71,7 +71,7 @@ KINDS = (
 COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
 ORDER = {"rare": "rank", "suspect": "image_rank", "broken": "image_rank"}  # rank of each kind
 MIN_TRAINING = 10  # training galaxies that are needed to tell what is unusual
-UNEVENNESS = "background_rms_over_flux"
+BACKGROUND = "background_rms_over_flux"
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ def score(
     result["rank"] = outliers.rank(result["combined"])
     flags = table[list(FLAGS)].astype(bool)
     broken = flags.any(axis=1)
-    result[UNEVENNESS] = table["unevenness"]
-    uneven = np.nan_to_num(outliers.percentile(result[UNEVENNESS]))
+    result[BACKGROUND] = table[BACKGROUND]
+    uneven = np.nan_to_num(outliers.percentile(result[BACKGROUND]))
     result["image_rank"] = outliers.rank(uneven + broken)
-    suspect = outliers.stands_out(result[UNEVENNESS], config.suspect)
+    suspect = outliers.stands_out(result[BACKGROUND], config.suspect)
     rare = result["rank"] <= max(1, round(config.rare_share * len(table)))
     result["kind"] = np.select([broken, suspect, rare], ["broken", "suspect", "rare"], "ordinary")
     return pd.concat([result, flags], axis=1)
@@ -245,7 +245,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    needed = ("survey", "residual", "unevenness", *FLAGS)
+    needed = ("survey", "residual", BACKGROUND, *FLAGS)
     table, latents = read_means(run, source, number, needed)
     lacking = [name for name in needed if name not in table]
     again = f"delete it and run {run.made_by(source)} --num-var {number}"

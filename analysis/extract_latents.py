@@ -3,9 +3,9 @@
 Reads:  train.txt (its packed images), model/vae_40.safetensors (or the constant `model`),
         labels.parquet if that gives a split
 Writes: result/latents_40.parquet: one row per image in train.txt's order: iauname, ra, dec, path,
-        survey, split, mu_00.., logvar_00.., residual, mse, ssim, and the pose, if the network takes
-        it out of the image (VAE_model/extraction/extract.py says what each means); flux_g, flux_r,
-        flux_z (the galaxy's own, nanomaggies), neighbours, unevenness
+        survey, split, mu_00.., logvar_00.., residual, reduced_chi2, ssim, and
+        the pose, if the network takes it out of the image (VAE_model/extraction/extract.py says
+        what each means); flux_g, flux_r, flux_z (the galaxy's own, nanomaggies), n_sources, background_rms_over_flux
         (VAE_model/preparation/segmentation.py), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
@@ -108,7 +108,11 @@ def main(config: Config) -> None:
     write_parquet(run.latents(config.num_var), table)
     flagged = int(table.filter(regex="^flag_").any(axis=1).sum())
     print(f"  {len(table):,} images, {flagged:,} flagged, median SSIM {table['ssim'].median():.3f}")
-    stage.finish(images=len(table), flagged=flagged, median_mse=float(table["mse"].median()))
+    stage.finish(
+        images=len(table),
+        flagged=flagged,
+        median_reduced_chi2=float(table["reduced_chi2"].median()),
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def with_latents(source: Run, folder: Path) -> Run:
     for number in range(NUM_VAR):
         table[f"mu_{number:02d}"] = means[:, number].astype(np.float32)
     table["residual"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
-    table["mse"] = table["residual"]
+    table["reduced_chi2"] = table["residual"]
     write_parquet(
         run.latents(NUM_VAR), pd.concat([table, packed.surroundings, packed.flags], axis=1)
     )

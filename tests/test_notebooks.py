@@ -141,7 +141,7 @@ def test_no_tf_compares_the_two_views_of_a_galaxy(paired_run, monkeypatch):
     text = written(notebook)
     assert pictures(notebook) == 5
     for words in (
-        "times as far apart as the two views",
+        "times as far apart as the two images",
         "among the first ten",
         "gap of the forest",
     ):

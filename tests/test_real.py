@@ -202,7 +202,7 @@ def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, scri
         assert done.returncode == 0, done.stderr
     table = pd.read_parquet(real_run.latents(3))
     assert table["path"].tolist() == real_run.train_txt.read_text().splitlines()
-    assert np.isfinite(table[["mu_00", "mu_01", "mu_02", "mse", "ssim"]].to_numpy()).all()
+    assert np.isfinite(table[["mu_00", "mu_01", "mu_02", "reduced_chi2", "ssim"]].to_numpy()).all()
     flagged = table.set_index(table["path"].map(lambda path: Path(path).name))
     assert flagged.loc["bassmzls_134.7709_46.4537_star.fits", "flag_saturated"]
     assert set(table["survey"]) == {"decals", "bassmzls"}

@@ -74,7 +74,7 @@ def test_an_8_bit_image_has_at_least_the_noise_of_its_rounding(flux: np.ndarray)
     noise = sky_noise(flux, display=True)
     assert (noise >= np.float32(LEAST_DISPLAY)).all() and (noise < 0.2).all(), noise
     around = surroundings(flux, display=True)
-    assert around["neighbours"] < 20 and np.isfinite(around["unevenness"])
+    assert around["n_sources"] < 20 and np.isfinite(around["background_rms_over_flux"])
 
 
 def test_a_simulation_without_noise_has_the_least():
@@ -134,5 +134,7 @@ def test_8_bit_images_with_a_black_sky_go_through_the_stages(tmp_path: Path, scr
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr and "nan" not in done.stdout
     table = read_parquet(run.latents(3))
-    assert np.isfinite(table[["mse", "ssim", "residual", "mu_00", "unevenness"]]).all(axis=None)
+    assert np.isfinite(
+        table[["reduced_chi2", "ssim", "residual", "mu_00", "background_rms_over_flux"]]
+    ).all(axis=None)
     assert set(table["split"]) == {"train", "validation", "test"}

@@ -24,7 +24,7 @@ from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE, METHODS, PairTask, save_mapped, settings_of
 from VAE_model.transfer.pair_latents import encode_pairs, read_sides
-from VAE_model.transfer.pairs import read_pairs, views
+from VAE_model.transfer.pairs import images_in_both, read_pairs
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def main(config: Config) -> None:
             f"{int(fit.sum())} usable training pairs of {len(pairs)} in {run.show(run.pairs)}: at "
             f"least 2 are needed; add images of both surveys and run {run.made_by(run.pairs)}"
         )
-    both = views(run, pairs, config.workers)
+    both = images_in_both(run, pairs, config.workers)
     device = choose_device(config.device)
     best = {}
     for method in config.methods:

@@ -122,7 +122,7 @@ def quality(sides: Sides, test: NDArray[np.bool_]) -> dict[str, dict[str, float]
     return {
         survey: {
             name: float(table[f"{prefix}{column}"].median())
-            for name, column in (("ssim", "ssim"), ("reduced_chi2", "mse"))
+            for name, column in (("ssim", "ssim"), ("reduced_chi2", "reduced_chi2"))
         }
         for survey, prefix in zip(sides.surveys, ("", "other_"), strict=True)
     }

@@ -2,8 +2,8 @@
 
 Reads:  transfer/pairs.parquet, model/vae_40.safetensors
 Writes: transfer/latents_no_tf.parquet: two rows per pair, one per survey: pair, survey,
-        iauname, ra, dec, path, split, usable, mu_00.., logvar_00.., residual, mse, ssim and the
-        pose (VAE_model/extraction/extract.py)
+        iauname, ra, dec, path, split, usable, mu_00.., logvar_00.., residual, reduced_chi2, ssim
+        and the pose (VAE_model/extraction/extract.py)
 
 Example: python transfer/encode_pairs.py --num-var 40
 """
@@ -18,7 +18,7 @@ from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE
 from VAE_model.transfer.pair_latents import encode_pairs
-from VAE_model.transfer.pairs import read_pairs, views
+from VAE_model.transfer.pairs import images_in_both, read_pairs
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def main(config: Config) -> None:
     stage.begin()
     pairs = read_pairs(run)
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    table = encode_pairs(pairs, views(run, pairs, config.workers), model, config.batch_size)
+    table = encode_pairs(
+        pairs, images_in_both(run, pairs, config.workers), model, config.batch_size
+    )
     write_parquet(target, table)
     scores = table.groupby("survey", sort=False)["ssim"].median().to_dict()
     words = ", ".join(f"{survey} {value:.3f}" for survey, value in scores.items())

@@ -39,7 +39,7 @@ from VAE_model.report.figures import (
 )
 from VAE_model.surveys import SURVEYS, label_of
 from VAE_model.transfer.audit import HEADER, check, defects_of, match, measured_offsets, reasons_of
-from VAE_model.transfer.pairs import View, views
+from VAE_model.transfer.pairs import SurveyImages, images_in_both
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,24 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
     save_figure(figure, path)
 
 
-def draw_pairs(first: View, second: View, pairs: pd.DataFrame, number: int, path: Path) -> None:
+def draw_pairs(
+    first: SurveyImages, second: SurveyImages, pairs: pd.DataFrame, number: int, path: Path
+) -> None:
     """Usable pairs in colour: the first survey above, the second below."""
     usable = np.flatnonzero(pairs["usable"])
     chosen = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
     columns = max(len(chosen), 3)
     figure = new_figure(1.5 * columns, 3.6, layout="constrained")
-    for row, view in zip(figure.subplots(2, columns, squeeze=False), (first, second), strict=True):
+    for row, side in zip(figure.subplots(2, columns, squeeze=False), (first, second), strict=True):
         for axes in row[len(chosen) :]:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
-            show_image(axes, packed_thumbnail(view.packed, view.rows[i], 160, crop=128))
-            if view is first:
+            show_image(axes, packed_thumbnail(side.packed, side.rows[i], 160, crop=128))
+            if side is first:
                 name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
         if len(chosen):
-            row[0].set_ylabel(label_of(view.survey))
+            row[0].set_ylabel(label_of(side.survey))
     save_figure(figure, path)
 
 
@@ -151,7 +153,7 @@ def main(config: Config) -> None:
             f"see {run.show(run.pairs_refused)}"
         )
     pairs = table_of_pairs(first, others, kept, config)
-    sides = views(run, pairs, config.workers)
+    sides = images_in_both(run, pairs, config.workers)
     pairs["defect"] = defects_of(*sides)
     pairs["usable"] = pairs["defect"] == ""
     pairs["offset_pixels"] = measured_offsets(*sides)

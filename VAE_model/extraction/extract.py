@@ -30,7 +30,7 @@ def extract(
 
     mu_*, logvar_*: mean and log-variance of each latent's posterior;
     residual: mean squared error of the network's target, in its units;
-    mse, ssim: of the central 34 arcsec of the image, contaminants included (reconstruction.py);
+    reduced_chi2, ssim: of the central 34 arcsec of the image, with contaminants;
     and, if the network takes the pose out of the image, image_angle (degrees from +x towards +y, of
     the major axis), centre_x, centre_y (from the middle of the image) and rms_radius (arcsec),
     axis_ratio (b/a), masked_fraction.
@@ -56,12 +56,12 @@ def extract(
             mean, log_variance = model.encode_inputs(inputs, surveys[part])
             decoded = model.decode_target(mean)
             sky = model.restore(decoded, where)
-            mse, ssim = quality(sky, flux, torch.from_numpy(noise[part]))
+            reduced_chi2, ssim = quality(sky, flux, torch.from_numpy(noise[part]))
             columns = {
                 **{f"mu_{i:02d}": latent for i, latent in enumerate(mean.T)},
                 **{f"logvar_{i:02d}": latent for i, latent in enumerate(log_variance.T)},
                 "residual": model.residual(inputs, decoded),
-                "mse": mse,
+                "reduced_chi2": reduced_chi2,
                 "ssim": ssim,
                 **_pose_columns(where),
             }

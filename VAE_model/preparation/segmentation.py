@@ -34,8 +34,8 @@ SURROUNDINGS = {  # column: what it is
     "flux_g": "the galaxy's own light in g, nanomaggies above the sky (8-bit images: brightness)",
     "flux_r": "the same in r",
     "flux_z": "the same in z",
-    "neighbours": "sources beside the galaxy",
-    "unevenness": "scatter of the sky from place to place, over the galaxy's own light",
+    "n_sources": "sources beside the galaxy",
+    "background_rms_over_flux": "rms of the sky from place to place over the galaxy's light",
 }
 
 
@@ -77,7 +77,7 @@ def sources(light: NDArray[np.float32], least: float) -> Sources:
     return Sources(galaxy, (label > 0) & ~galaxy, (own["x"], own["y"]), len(found) - 1)
 
 
-def hide_neighbours(images: Tensor) -> tuple[Tensor, Tensor]:
+def mask_contaminants(images: Tensor) -> tuple[Tensor, Tensor]:
     """Stretched images (N, 3, y, x) without their neighbours, at SIDE pixels a side if they have
     more, and the share of each that is hidden, (N,), NaN where that is not known.
 

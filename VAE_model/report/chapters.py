@@ -95,12 +95,11 @@ def key_numbers(outputs: RunOutputs) -> list[tuple[str, object, str]]:
         note = f"{interval}; {clean['flagged']:,} of {clean['n']:,} clean images flagged"
         found.append(("Injected defects found", f"{injected['either']} of {injected['n']}", note))
     found += transfer_chapters.headline(outputs)
-    table = outputs.parquet(run.latents(n), ["split", "ssim", "mse"])
+    table = outputs.parquet(run.latents(n), ["split", "ssim", "reduced_chi2"])
     test = None if table is None else table[table["split"] == "test"]
     if test is not None and len(test):
-        note = (
-            f"median of {len(test):,} test images; reduced χ² per pixel {test['mse'].median():.2f}"
-        )
+        chi2 = test["reduced_chi2"].median()
+        note = f"median of {len(test):,} test images; reduced χ² per pixel {chi2:.2f}"
         found.append(("SSIM of reconstructions", f"{test['ssim'].median():.3f}", note))
     history = outputs.history(run.model_log(n))
     if history:

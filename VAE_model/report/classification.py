@@ -35,7 +35,7 @@ _MEASURES = {  # columns of a dimension's row: their headings
     "num_var": "latents",
     "validation_loss": "−ELBO",
     "active": "active latents",
-    "mse": "reduced χ² per pixel",
+    "reduced_chi2": "reduced χ² per pixel",
     "ssim": "SSIM",
     "forest": "forest, balanced accuracy",
 }

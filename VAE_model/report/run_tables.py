@@ -115,7 +115,13 @@ def latents(outputs: RunOutputs) -> list[Block]:
     if found is None:
         return []
     rows = [
-        (split, survey, len(group), f"{group['mse'].median():.2f}", f"{group['ssim'].median():.3f}")
+        (
+            split,
+            survey,
+            len(group),
+            f"{group['reduced_chi2'].median():.2f}",
+            f"{group['ssim'].median():.3f}",
+        )
         for (split, survey), group in found.groupby(["split", "survey"])
     ]
     head = ["split", "survey", "images", "median reduced χ² per pixel", "median SSIM"]

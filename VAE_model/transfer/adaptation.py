@@ -25,7 +25,7 @@ from VAE_model.training.losses import Loss, mmd
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer import alignment
 from VAE_model.transfer.alignment import Method
-from VAE_model.transfer.pairs import View
+from VAE_model.transfer.pairs import SurveyImages
 
 METHODS = {
     "standardise": Method(
@@ -81,7 +81,7 @@ class PairTask(Task):
     settings: AdaptationSettings
 
     def __init__(
-        self, both: tuple[View, View], pairs: pd.DataFrame, base: Path, data: str,
+        self, both: tuple[SurveyImages, SurveyImages], pairs: pd.DataFrame, base: Path, data: str,
         settings: AdaptationSettings, num_var: int, device: torch.device,
     ) -> None:  # fmt: skip
         """both: the two surveys' images; base: model file to start from; data: hash of the
@@ -143,8 +143,8 @@ class PairTask(Task):
         size = self.settings.batch_size
         numbers = torch.from_numpy(rows).to(self.device).split(size)
         first, second = (
-            inputs.batches(view.rows[rows], size)
-            for inputs, view in zip(self.inputs, self.both, strict=True)
+            inputs.batches(side.rows[rows], size)
+            for inputs, side in zip(self.inputs, self.both, strict=True)
         )
         for some, (_, one, _), (_, two, _) in zip(numbers, first, second, strict=True):
             yield some, one, two
@@ -169,8 +169,8 @@ class PairTask(Task):
 
     def check_inputs(self) -> None:
         rows = np.concatenate([self.train_rows, self.validation_rows])
-        for inputs, view in zip(self.inputs, self.both, strict=True):
-            inputs.check_finite(view.rows[rows])
+        for inputs, side in zip(self.inputs, self.both, strict=True):
+            inputs.check_finite(side.rows[rows])
 
     def results(self) -> dict[str, Any]:
         return {"stiffness": self.stiffness}

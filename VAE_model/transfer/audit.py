@@ -15,7 +15,7 @@ from VAE_model.data.sky import cross_match
 from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.surveys import SURVEYS
 from VAE_model.transfer.measurements import light_centres
-from VAE_model.transfer.pairs import View
+from VAE_model.transfer.pairs import SurveyImages
 
 HEADER = ("ra", "dec", "release", "reason")
 
@@ -88,19 +88,21 @@ def reasons_of(
     return reasons
 
 
-def defects_of(first: View, second: View) -> list[str]:
+def defects_of(first: SurveyImages, second: SurveyImages) -> list[str]:
     """Return the defects of the two images of each pair in words; empty where there are none."""
 
-    def names(view: View) -> list[str]:
-        flags = view.packed.flags.iloc[view.rows]
+    def names(side: SurveyImages) -> list[str]:
+        flags = side.packed.flags.iloc[side.rows]
         short = [name.removeprefix("flag_") for name in flags]
         found = (" ".join(np.compress(raised, short)) for raised in flags.to_numpy())
-        return [f"{view.survey}: {words}" if words else "" for words in found]
+        return [f"{side.survey}: {words}" if words else "" for words in found]
 
     return ["; ".join(filter(None, both)) for both in zip(names(first), names(second), strict=True)]
 
 
-def measured_offsets(first: View, second: View, batch: int = 64) -> NDArray[np.float64]:
+def measured_offsets(
+    first: SurveyImages, second: SurveyImages, batch: int = 64
+) -> NDArray[np.float64]:
     """Return the distance between the light's centres in the two images of each pair, pixels, (N,).
 
     Unlike the separation of the headers' centres it is measured on the pixels.

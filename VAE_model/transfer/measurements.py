@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.preparation import pose
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.transfer.pairs import View
+from VAE_model.transfer.pairs import SurveyImages
 
 APERTURE = 20  # pixels, radius: 5.2 arcsec
 _SPOT = 8  # pixels a side of a spot, 2.1 arcsec
@@ -16,7 +16,7 @@ _NEAR, _FAR = 30, 64  # pixels from the centre, 8 and 17 arcsec: the range of a 
 _MIDDLE = 128  # pixels a side in which sharpness is measured
 
 
-def measure(view: View, pairs: NDArray[np.integer]) -> pd.DataFrame:
+def measure(side: SurveyImages, pairs: NDArray[np.integer]) -> pd.DataFrame:
     """Measure the images of `pairs` in one survey, a row each.
 
     flux_g, flux_r, flux_z: nanomaggies within APERTURE of the centre, above the image's median;
@@ -29,7 +29,7 @@ def measure(view: View, pairs: NDArray[np.integer]) -> pd.DataFrame:
     far = np.hypot(x, y)
     rows = []
     for number in pairs:
-        flux = np.array(view.packed.images[view.rows[number]])
+        flux = np.array(side.packed.images[side.rows[number]])
         flux -= np.median(flux, axis=(1, 2), keepdims=True)
         spots = flux[1].reshape(SIZE // _SPOT, _SPOT, SIZE // _SPOT, _SPOT).mean(axis=(1, 3))
         within = max(float(spots[far < _NEAR].max()), 1e-6)
@@ -46,7 +46,7 @@ def light_centres(images: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def contrast(
-    first: View, second: View, pairs: NDArray[np.integer]
+    first: SurveyImages, second: SurveyImages, pairs: NDArray[np.integer]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the contrast of detail in the second survey relative to the first.
 
@@ -64,8 +64,8 @@ def contrast(
     ring = np.round(waves * _MIDDLE).astype(int).ravel()
     sums = np.zeros((3, len(BANDS), ring.max() + 1))
     for number in pairs:
-        one, two = (np.fft.rfft2(window * np.array(view.packed.images[view.rows[number]][middle]))
-                    for view in (first, second))  # fmt: skip
+        one, two = (np.fft.rfft2(window * np.array(side.packed.images[side.rows[number]][middle]))
+                    for side in (first, second))  # fmt: skip
         parts = ((one.conj() * two).real, np.abs(one) ** 2, np.abs(two) ** 2)
         for band in range(len(BANDS)):
             weight = 1 / np.sqrt(

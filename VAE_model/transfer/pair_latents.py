@@ -12,7 +12,7 @@ from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.training.model_file import TrainedVAE
-from VAE_model.transfer.pairs import View
+from VAE_model.transfer.pairs import SurveyImages
 
 _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"]
 
@@ -20,8 +20,9 @@ _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"
 class Sides(NamedTuple):
     """The two sides of a table of latents.
 
-    pairs: one row per pair, with pair, iauname, split, usable, and path, ssim and mse of either
-    side (path, other_path, ...); first, second: means of the latents, float32 (N, num_var) each;
+    pairs: one row per pair, with pair, iauname, split, usable, and path, ssim and
+    reduced_chi2 of either side (path, other_path, ...); first, second: means of the latents,
+    float32 (N, num_var) each;
     surveys: the names of the two.
     """
 
@@ -32,14 +33,14 @@ class Sides(NamedTuple):
 
 
 def encode_pairs(
-    pairs: pd.DataFrame, both: tuple[View, View], model: TrainedVAE, batch_size: int
+    pairs: pd.DataFrame, both: tuple[SurveyImages, SurveyImages], model: TrainedVAE, batch_size: int
 ) -> pd.DataFrame:
     """Return the table of latents: the first survey's, then the second's, each in the pairs'
     order."""
     parts = []
-    for view in both:
-        identity = pairs.assign(survey=view.survey, path=view.paths)[_IDENTITY]
-        latents = extract(view.packed, model, batch_size, view.rows, view.survey)
+    for side in both:
+        identity = pairs.assign(survey=side.survey, path=side.paths)[_IDENTITY]
+        latents = extract(side.packed, model, batch_size, side.rows, side.survey)
         parts.append(pd.concat([identity.reset_index(drop=True), latents], axis=1))
     return pd.concat(parts, ignore_index=True)
 
@@ -49,7 +50,7 @@ def read_sides(run: Run, path: Path, num_var: int) -> Sides:
 
     Raises Problem if it has not one row per pair in each of two surveys.
     """
-    others = ("pair", "survey", "usable", "ssim", "mse")
+    others = ("pair", "survey", "usable", "ssim", "reduced_chi2")
     table, means = read_means(run, path, num_var, others)
     table = table.reset_index(drop=True)
     lacking = [name for name in others if name not in table]
@@ -73,6 +74,6 @@ def read_sides(run: Run, path: Path, num_var: int) -> Sides:
         )
     first, second = one.to_numpy(), two.reindex(one.index).to_numpy()
     shared = table.loc[first].reset_index(drop=True)
-    for name in ("ssim", "mse", "path"):
+    for name in ("ssim", "reduced_chi2", "path"):
         shared[f"other_{name}"] = table.loc[second, name].to_numpy()
     return Sides(shared, means[first], means[second], surveys)

@@ -24,7 +24,7 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class View:
+class SurveyImages:
     """One survey's images of the pairs: survey; packed images; paths and rows of each pair in them,
     (N,)."""
 
@@ -44,7 +44,9 @@ def read_pairs(run: Run) -> pd.DataFrame:
     return pairs
 
 
-def views(run: Run, pairs: pd.DataFrame, workers: int = 0) -> tuple[View, View]:
+def images_in_both(
+    run: Run, pairs: pd.DataFrame, workers: int = 0
+) -> tuple[SurveyImages, SurveyImages]:
     """Return the first and the second survey's images of the pairs.
 
     Raises Problem where train.txt no longer lists an image of a pair.
@@ -54,8 +56,8 @@ def views(run: Run, pairs: pd.DataFrame, workers: int = 0) -> tuple[View, View]:
     rows = image_rows(run, listed, pairs["path"], run.pairs, again)
     others = pairs[["other_path", "shift_x", "shift_y"]].rename(columns={"other_path": "path"})
     packed = Packed.of_list(run, others, run.pairs, run.pairs_packed, workers)
-    first = View(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows)
-    second = View(
+    first = SurveyImages(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows)
+    second = SurveyImages(
         pairs["other_survey"].iloc[0],
         packed,
         pairs["other_path"].to_numpy(),

@@ -42,7 +42,7 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
         "isolation forest on the latents": found["isolation"].to_numpy(),
         "residual of the reconstruction": found["residual"].to_numpy(),
         "rank of the galaxy (analysis/decals_4.py)": -found["rank"].to_numpy(),
-        "rms of the background over flux": found[decals_4.UNEVENNESS].to_numpy(),
+        "rms of the background over flux": found[decals_4.BACKGROUND].to_numpy(),
         "**rank of the image** (analysis/decals_4.py)": -found["image_rank"].to_numpy(),
     }
 

@@ -117,4 +117,6 @@ def test_galaxies_of_one_field_train_and_the_rule_is_said(tmp_path: Path, script
     assert script("analysis/extract_latents.py", run, "--num-var", "2").returncode == 0
     latents = read_parquet(run.latents(2))
     assert set(latents["split"]) == set(splits.SHARES)
-    assert np.isfinite(latents[["mse", "ssim", "residual", "mu_00", "mu_01"]]).all(axis=None)
+    assert np.isfinite(latents[["reduced_chi2", "ssim", "residual", "mu_00", "mu_01"]]).all(
+        axis=None
+    )

@@ -37,7 +37,7 @@ def seen(*images: NDArray[np.float32]) -> torch.Tensor:
 
 def test_neighbours_are_hidden_and_the_galaxy_is_left_as_it_is():
     alone, among = seen(galaxy(), galaxy(*STARS))
-    hidden, share = segmentation.hide_neighbours(torch.stack([alone, among]))
+    hidden, share = segmentation.mask_contaminants(torch.stack([alone, among]))
     assert hidden.shape == (2, 3, 128, 128)
     assert share[0] == 0 and 0.005 < share[1] < 0.03
     whole = torch.nn.functional.avg_pool2d(torch.stack([alone, among]), 2)
@@ -50,7 +50,7 @@ def test_neighbours_are_hidden_and_the_galaxy_is_left_as_it_is():
 
 def test_a_star_upon_the_galaxy_gives_way_to_what_is_opposite():
     star = (127.5 + 26, 127.5 + 10, 2)
-    alone, upon = segmentation.hide_neighbours(seen(galaxy(), galaxy(star)))[0]
+    alone, upon = segmentation.mask_contaminants(seen(galaxy(), galaxy(star)))[0]
     there = (slice(None), slice(74, 80), slice(66, 72))
     assert alone[there].mean() > 1  # not the sky, which is zero
     assert (upon[there] - alone[there]).mean().abs() < 0.15
@@ -59,24 +59,24 @@ def test_a_star_upon_the_galaxy_gives_way_to_what_is_opposite():
 def test_the_caller_keeps_its_images():
     images = seen(galaxy(*STARS))[..., ::2, ::2].contiguous()
     before = images.clone()
-    segmentation.hide_neighbours(images)
+    segmentation.mask_contaminants(images)
     assert torch.equal(images, before)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_an_empty_frame_is_left_alone_and_says_so(value: float):
     empty = torch.full((1, 3, 256, 256), value)
-    hidden, share = segmentation.hide_neighbours(empty)
+    hidden, share = segmentation.mask_contaminants(empty)
     assert torch.equal(hidden, empty[..., ::2, ::2]) and torch.isnan(share).all()
     facts = segmentation.surroundings(empty[0].numpy())
-    assert math.isnan(facts["flux_r"]) and facts["neighbours"] == 0
+    assert math.isnan(facts["flux_r"]) and facts["n_sources"] == 0
 
 
 def test_a_frame_with_nothing_in_the_middle_is_left_alone():
     sky = galaxy(*STARS) - blob(127.5, 127.5, 12, 0.3).astype(np.float32)
-    hidden, share = segmentation.hide_neighbours(seen(sky))
+    hidden, share = segmentation.mask_contaminants(seen(sky))
     assert torch.isnan(share).all() and hidden.max() > 2
-    assert segmentation.surroundings(sky)["neighbours"] == 3
+    assert segmentation.surroundings(sky)["n_sources"] == 3
 
 
 def test_what_is_too_crowded_for_sep_is_left_alone_and_no_other_error_is_hidden(
@@ -88,25 +88,30 @@ def test_what_is_too_crowded_for_sep_is_left_alone_and_no_other_error_is_hidden(
         raise Exception(messages.pop() if messages else "out of memory")  # of this type, as sep
 
     monkeypatch.setattr(segmentation.sep, "extract", refuse)
-    assert torch.isnan(segmentation.hide_neighbours(seen(galaxy(), galaxy()))[1]).all()
+    assert torch.isnan(segmentation.mask_contaminants(seen(galaxy(), galaxy()))[1]).all()
     with pytest.raises(Exception, match="out of memory"):
-        segmentation.hide_neighbours(seen(galaxy()))
+        segmentation.mask_contaminants(seen(galaxy()))
 
 
 def test_the_flux_is_that_of_the_galaxy_alone():
     true = 2 * math.pi * 12**2 * 0.3
     for stars in ((), STARS):
         facts = segmentation.surroundings(galaxy(*stars))
-        assert facts["neighbours"] == len(stars)
+        assert facts["n_sources"] == len(stars)
         assert facts["flux_r"] == pytest.approx(true, rel=0.03)
         assert facts["flux_z"] == pytest.approx(true, rel=0.05)
 
 
 def test_an_uneven_sky_stands_out_from_an_even_one():
-    even = [segmentation.surroundings(galaxy(*STARS, seed=s))["unevenness"] for s in range(5)]
+    even = [
+        segmentation.surroundings(galaxy(*STARS, seed=s))["background_rms_over_flux"]
+        for s in range(5)
+    ]
     glare = np.linspace(0, 0.03, 256, dtype=np.float32)
     for light in (blob(20, 240, 40, 0.1).astype(np.float32), glare):
-        assert segmentation.surroundings(galaxy(*STARS) + light)["unevenness"] > 3 * max(even)
+        assert segmentation.surroundings(galaxy(*STARS) + light)[
+            "background_rms_over_flux"
+        ] > 3 * max(even)
 
 
 def test_latents_do_not_depend_on_a_contaminant_that_is_masked():

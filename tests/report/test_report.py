@@ -127,7 +127,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     later = line | {"epoch": 2, "validation_loss": 12000.0}
     write_text(run.model_log(40), f"{json.dumps(line)}\n{json.dumps(later)}\n")
     wrote(run, run.model_log(40), "Galaxy_VAE_n.py")
-    images = {"path": ["a", "b"], "survey": "decals", "split": "test", "mse": 1.25,
+    images = {"path": ["a", "b"], "survey": "decals", "split": "test", "reduced_chi2": 1.25,
               "ssim": [0.7771, 0.7773], "flag_streak": [True, False]}  # fmt: skip
     write_parquet(run.latents(40), pd.DataFrame(images))
     wrote(run, run.latents(40), "analysis/extract_latents.py")

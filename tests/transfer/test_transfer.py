@@ -35,7 +35,7 @@ from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import PairTask, settings_of
 from VAE_model.transfer.pair_latents import read_sides
-from VAE_model.transfer.pairs import read_pairs, views
+from VAE_model.transfer.pairs import images_in_both, read_pairs
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
@@ -114,7 +114,7 @@ def test_a_displaced_frame_is_moved_onto_the_first_ones_centre(adapted):
     assert row["separation_pixels"] == pytest.approx(NEAR_PIXELS, abs=0.05)
     others = pairs[pairs["pair"] != row["pair"]]
     assert (others[["shift_x", "shift_y"]] == 0).all(axis=None)
-    first, second = views(run, pairs)
+    first, second = images_in_both(run, pairs)
     moved = second.packed.images[second.rows[row["pair"]]]
     original = read_cutout(run.images(OTHER) / name).flux
     assert np.array_equal(moved[:, :, NEAR_PIXELS:], original[:, :, :-NEAR_PIXELS])
@@ -273,7 +273,7 @@ def test_alignment_draws_the_training_pairs_together_and_no_test_pair_is_seen(ad
     the test galaxies' side, which must change nothing."""
     run, _, _ = adapted
     pairs = read_pairs(run)
-    both = views(run, pairs)
+    both = images_in_both(run, pairs)
     settings = {"epochs": 12, "batch_size": 16, "learning_rate": 1e-3, "max_grad_norm": 1e4,
                 "seed": 0, "precision": "float32"}  # fmt: skip
     distances = {}

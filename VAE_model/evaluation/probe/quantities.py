@@ -16,7 +16,7 @@ from tqdm import tqdm
 from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
 from VAE_model.data.packed import Packed
 from VAE_model.preparation import pose
-from VAE_model.preparation.segmentation import hide_neighbours
+from VAE_model.preparation.segmentation import mask_contaminants
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training.loader import batches
 
@@ -109,7 +109,7 @@ def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
     parts = []
     with tqdm(total=len(rows), desc="measuring images", unit="image") as progress:
         for chunk, flux in batches(packed.images, rows, _BATCH, torch.device("cpu")):
-            where = pose.measure(*hide_neighbours(stretch(flux)))
+            where = pose.measure(*mask_contaminants(stretch(flux)))
             parts.append(
                 torch.stack([where.rms_radius, where.axis_ratio, where.angle], dim=1).numpy()
             )
@@ -120,7 +120,7 @@ def measure(packed: Packed, rows: NDArray[np.int64]) -> pd.DataFrame:
     found["size"] *= SIZE / 2 * PIXEL_SCALE
     around = packed.surroundings.iloc[rows].reset_index(drop=True)
     light = around["flux_r"].where(around["flux_r"] > 0)
-    return found.assign(flux=np.log10(light), n_sources=around["neighbours"])
+    return found.assign(flux=np.log10(light), n_sources=around["n_sources"])
 
 
 def _quantity(name: str, unit: str, source: Source, values: object) -> Quantity:
