@@ -5,7 +5,8 @@ Reads:  train.txt (its packed images), model/vae_40.safetensors (or the constant
 Writes: result/latents_40.parquet: one row per image in train.txt's order: iauname, ra, dec, path,
         survey, split, mu_00.., logvar_00.., residual, reduced_chi2, ssim, and
         the pose, if the network takes it out of the image (VAE_model/extraction/extract.py says
-        what each means); flux_g, flux_r, flux_z (the galaxy's own, nanomaggies), n_sources, background_rms_over_flux
+        what each means); flux_g, flux_r, flux_z (the
+        galaxy's own, nanomaggies), n_sources, background_rms_over_flux
         (VAE_model/preparation/segmentation.py), flag_*
 
 Example: python analysis/extract_latents.py --num-var 40
