@@ -1,8 +1,9 @@
-"""A simulated sky whose truth is known: galaxies, field, two surveys' optics, and volunteers.
+"""A simulated sky with known truth: galaxies, field objects, the optics of two surveys, and votes.
 
-population draws what a galaxy is, drawing its light above the atmosphere, camera what a survey
-makes of it, votes what volunteers say of it. Every galaxy has its own streams of random numbers,
-by (seed, index, purpose), so that nothing depends on the order or the number of processes.
+population.py draws the parameters of a galaxy, drawing.py renders its light above the atmosphere,
+camera.py simulates the observation by a survey, and votes.py the answers of volunteers. Each galaxy
+has its own random streams, seeded by (seed, index, purpose), so results do not depend on the order
+or the number of processes.
 """
 
 from enum import IntEnum
@@ -11,9 +12,10 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """The purpose of a stream of random numbers; the values are part of the simulated sky.
+    """The purpose of a random stream; the values are part of the simulated sky.
 
-    Those that are left out are the surveys' own (Survey.stream)."""
+    The missing values belong to the surveys (Survey.stream).
+    """
 
     POSITIONS = 0
     POPULATION = 1
@@ -26,5 +28,5 @@ class Purpose(IntEnum):
 
 
 def random_stream(seed: int, index: int, purpose: int) -> np.random.Generator:
-    """The random numbers of one galaxy for one purpose: a Purpose, or a survey's stream."""
+    """Return the random generator of one galaxy for one purpose: a Purpose or a survey's stream."""
     return np.random.default_rng([seed, index, int(purpose)])

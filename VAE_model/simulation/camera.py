@@ -15,7 +15,7 @@ from VAE_model.pipeline.files import atomic
 from VAE_model.simulation.scene import GRID, MARGIN, shift
 from VAE_model.surveys import Survey
 
-# What integrating over a square pixel does to a Fourier transform.
+# Fourier transform of a square pixel.
 _PIXEL = np.outer(np.sinc(np.fft.fftfreq(GRID)), np.sinc(np.fft.rfftfreq(GRID))).astype(np.float32)
 
 
@@ -26,12 +26,12 @@ class Conditions:
     fwhm: tuple[float, float, float]  # arcsec
     beta: float  # of the Moffat profile
     shear: tuple[float, float]  # of the PSF
-    noise: tuple[float, float, float]  # sigma a pixel, nanomaggies
-    sky: tuple[float, float, float]  # residual level, nanomaggies a pixel
+    noise: tuple[float, float, float]  # sigma per pixel, nanomaggies
+    sky: tuple[float, float, float]  # residual level, nanomaggies per pixel
     shift: tuple[float, float]  # registration error, arcsec right and up
 
     def row(self, survey: Survey) -> dict[str, float]:
-        """Columns of the table of truth."""
+        """Return the columns of the truth table."""
         values = {}
         for band, fwhm, noise, sky in zip(BANDS, self.fwhm, self.noise, self.sky, strict=True):
             values[f"fwhm_{band}_{survey.name}"] = fwhm
@@ -43,7 +43,7 @@ class Conditions:
 
 
 def draw_conditions(survey: Survey, rng: np.random.Generator) -> Conditions:
-    """Seeing, noise and registration of one frame; bands share part of the weather."""
+    """Draw seeing, noise and registration of one frame; the bands share part of the weather."""
     seeing = rng.normal(0, 0.05) + rng.normal(0, 0.05, 3)
     depth = rng.normal(0, 0.08) + rng.normal(0, 0.09, 3)
     noise = np.array(survey.noise) * np.exp(depth)
@@ -68,9 +68,10 @@ def observe(
     rng: np.random.Generator,
     centre: tuple[int, int] = (0, 0),
 ) -> NDArray[np.float32]:
-    """The cutout: flux (3, 256, 256), nanomaggies, of a scene's Fourier transform.
+    """Return the cutout of a scene: flux (3, 256, 256), nanomaggies.
 
-    centre: pixels right of and above the galaxy at which the frame is cut, at most MARGIN.
+    sky: Fourier transform of the scene, as Scene.fourier returns it.
+    centre: offset of the frame's centre from the galaxy in pixels (right, up), at most MARGIN.
     """
     matrix = np.array(survey.colour_matrix, np.float32)
     if not np.array_equal(matrix, np.eye(3)):
@@ -95,7 +96,7 @@ def observe(
 
 
 def _noise(rng: np.random.Generator, sigma: float, blend: float) -> NDArray[np.float32]:
-    """Gaussian noise of `sigma` a pixel, neighbours correlated as resampling leaves them."""
+    """Return Gaussian noise of `sigma` per pixel, correlated between neighbours by resampling."""
     white = rng.standard_normal((SIZE, SIZE), np.float32)
     kernel = np.array([blend, 1, blend]) / np.sqrt(1 + 2 * blend**2)
     smooth = correlate1d(correlate1d(white, kernel, axis=0, mode="wrap"), kernel, axis=1,
@@ -106,14 +107,17 @@ def _noise(rng: np.random.Generator, sigma: float, blend: float) -> NDArray[np.f
 def write_cutout(
     path: Path, image: NDArray[np.float32], survey: Survey, ra: float, dec: float
 ) -> None:
-    """A FITS file as the Legacy Surveys' cutout service writes it: 792,000 bytes."""
+    """Write a FITS file in the format of the Legacy Surveys' cutout service (792,000 bytes)."""
     hdu = fits.PrimaryHDU(image.astype(">f4"), cutout_header(survey, ra, dec))
     with atomic(path) as temporary:
         hdu.writeto(temporary)
 
 
 def cutout_header(survey: Survey, ra: float, dec: float) -> fits.Header:
-    """The service's header. SURVEY says DECaLS in the north too: VERSION tells them apart."""
+    """Return the header that the service writes.
+
+    SURVEY is DECaLS in the north too; only VERSION differs.
+    """
     cards = [
         ("SURVEY", "DECaLS", ""),
         ("VERSION", survey.version, ""),

@@ -1,4 +1,4 @@
-"""Simulated defects of images: trails, saturation, and pixels that are not there."""
+"""Simulated image defects: satellite trails, saturated stars and missing pixels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,17 +7,16 @@ from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.simulation.camera import Conditions
 from VAE_model.simulation.scene import MARGIN
 
-# A star that saturates is a fact of the sky and spoils it for every survey; the others happen
-# to one frame.
+# A saturated star affects the images of every survey; the other defects affect one frame.
 OF_THE_FRAME = ("satellite_trail", "missing_band", "dead_columns", "half_empty")
 DEFECTS = ("saturated_star", *OF_THE_FRAME)
-SHARE = 0.009  # of the frames, for each kind
+SHARE = 0.009  # fraction of the frames, per kind
 
-_FULL_WELL = np.array([14.0, 18.0, 24.0], np.float32)  # nanomaggies a pixel
+_FULL_WELL = np.array([14.0, 18.0, 24.0], np.float32)  # nanomaggies per pixel
 
 
 def draw_defects(rng: np.random.Generator, surveys: int) -> list[str]:
-    """The defect of each survey's frame of one galaxy, '' for none."""
+    """Draw the defect of each survey's frame of one galaxy; '' means none."""
     if rng.random() < SHARE:
         return ["saturated_star"] * surveys
     shares = [1 - SHARE * len(OF_THE_FRAME)] + [SHARE] * len(OF_THE_FRAME)
@@ -31,7 +30,10 @@ def spoil(
     star: tuple[float, float],
     rng: np.random.Generator,
 ) -> None:
-    """Put the defect into an image, in place. star: pixel of the brightest star on the grid."""
+    """Add a defect to an image (3, 256, 256) in place.
+
+    star: pixel (x, y) of the brightest star on the grid.
+    """
     if defect == "satellite_trail":
         _satellite_trail(image, conditions, rng)
     elif defect == "saturated_star":
@@ -47,7 +49,7 @@ def spoil(
 def _satellite_trail(
     image: NDArray[np.float32], conditions: Conditions, rng: np.random.Generator
 ) -> None:
-    """A line of light as wide as the seeing, in the one band that was exposed just then."""
+    """Add a line of light as wide as the seeing to one band, the one exposed at that moment."""
     band = int(rng.integers(3))
     angle, away = rng.uniform(0, np.pi), rng.uniform(-75, 75)
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
@@ -58,7 +60,7 @@ def _satellite_trail(
 
 
 def _saturate(image: NDArray[np.float32], x: float, y: float, rng: np.random.Generator) -> None:
-    """Clip the star's core, let it bleed along its columns, and cross it with spikes."""
+    """Clip the core of the star, bleed it along its columns and add diffraction spikes."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     dx, dy = (columns - x).astype(np.float32), (rows - y).astype(np.float32)
     turned = np.radians(rng.normal(45, 3))
@@ -79,7 +81,7 @@ def _saturate(image: NDArray[np.float32], x: float, y: float, rng: np.random.Gen
 
 
 def _dead_columns(image: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """Groups of neighbouring columns or rows without data, in one band or in all."""
+    """Set groups of adjacent columns or rows to zero, in one band or in all."""
     bands = slice(None) if rng.random() < 0.5 else slice(*(int(rng.integers(3)) + np.arange(2)))
     upright = rng.random() < 0.7
     for _ in range(int(rng.integers(1, 4))):
@@ -91,7 +93,7 @@ def _dead_columns(image: NDArray[np.float32], rng: np.random.Generator) -> None:
 
 
 def _half_empty(image: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """The edge of the footprint runs through the frame: beyond it, exact zeros in all bands."""
+    """Set all bands to exact zeros beyond the edge of the footprint, which crosses the frame."""
     edge = int(SIZE * rng.uniform(0.4, 0.6))
     side = slice(edge, None) if rng.random() < 0.5 else slice(None, edge)
     if rng.random() < 0.5:

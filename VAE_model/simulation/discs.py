@@ -1,7 +1,7 @@
-"""Discs as telescopes see them: arms, rings, bars and texture that no smooth profile has.
+"""Disc galaxies with structure that no smooth profile has: arms, rings, bars and texture.
 
-The light of a disc is drawn in its own plane, then inclined. Old and young stars have maps of
-their own, so that arms are bluer than what lies between them.
+The light of a disc is drawn in its own plane and then inclined. Old and young stars have separate
+maps, so that arms are bluer than the regions between them.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import GRID, MIDDLE, Scene, nanomaggies, profile_on_grid, spectrum
 
-EDGE_ON = 78.0  # degrees from which a disc is drawn by its vertical structure
+EDGE_ON = 78.0  # inclination (degrees) from which a disc is drawn by its vertical structure
 _DUST = np.array([1.25, 1.0, 0.55])  # optical depth in g, r, z relative to r
 Map = NDArray[np.float32]
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: float) -> Map:
-    """A Gaussian field of unit variance with about `cells` independent cells along an axis."""
+    """Return a Gaussian field of unit variance with about `cells` independent cells per axis."""
     n = max(2, round(cells))
     knots = rng.standard_normal((n + 3, n + 3)).astype(np.float32)
     step = n / max(shape)
@@ -50,7 +50,7 @@ class Frame:
     def around(
         cls, galaxy: Galaxy, rng: np.random.Generator, scale: float, q: float, stiff: float = 1.0
     ) -> "Frame":
-        """A box of `scale` arcsec to each side, bent where the galaxy is disturbed."""
+        """Return a box that reaches `scale` arcsec to each side, bent for a disturbed galaxy."""
         half = int(min(scale / PIXEL_SCALE + 2, GRID / 2))
         centre_x = MIDDLE + galaxy.x_offset / PIXEL_SCALE
         centre_y = MIDDLE + galaxy.y_offset / PIXEL_SCALE
@@ -73,7 +73,7 @@ class Frame:
 
 
 def add_disc(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
-    """A disc galaxy with everything that it has, but for tails."""
+    """Add a disc galaxy with all its structure except tidal tails."""
     if galaxy.inclination > EDGE_ON:
         _add_edge_on(scene, galaxy, rng)
         return
@@ -106,7 +106,7 @@ def add_disc(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 
 
 def _face_on_light(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> tuple[Map, Map]:
-    """Maps of the old and the young stars of a disc."""
+    """Return the maps of the old and the young stars of a disc."""
     h, radius = galaxy.scale_length, frame.radius
     edge = h * rng.uniform(3.2, 4.8)
     fall = expit((edge - radius) / (rng.uniform(0.12, 0.4) * h))
@@ -125,7 +125,7 @@ def _face_on_light(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> tu
     old *= (1 + 0.9 * strength * arms) * np.exp(0.25 * texture) * (1 - 0.2 * dust)
     young *= 1 - 0.5 * dust
     young *= (1.05 - strength + 4.5 * strength * arms) * np.exp(texture * (1.6 - 0.4 * strength))
-    if galaxy.bar_kind == "strong":  # a bar sweeps its surroundings clean
+    if galaxy.bar_kind == "strong":  # a bar clears its surroundings
         inside = np.exp(-((radius / (0.85 * galaxy.bar_length * h)) ** 4))
         old *= 1 - 0.45 * inside
         young *= 1 - 0.85 * inside
@@ -140,9 +140,9 @@ def _face_on_light(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> tu
 
 
 def _arms(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> tuple[Map, Map]:
-    """Logarithmic arms, each with a strength, a width and an extent of its own; peak about 1.
+    """Return logarithmic arms with a peak of about 1, and the dust on their concave sides.
 
-    The second map is the dust along their concave sides, which dims and so reddens.
+    Each arm has its own strength, width and extent. Dust dims and reddens.
     """
     h = galaxy.scale_length
     start = max(0.55, galaxy.bar_length) * h
@@ -166,7 +166,7 @@ def _arms(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> tuple[Map, 
 
 
 def _sheared_noise(frame: Frame, galaxy: Galaxy, rng: np.random.Generator) -> Map:
-    """Noise that differential rotation has drawn out into short pieces of arms."""
+    """Return noise that differential rotation has sheared into short pieces of arms."""
     pitch = np.radians(galaxy.pitch or 22.0)
     wind = (galaxy.handedness or rng.choice([-1, 1])) / np.tan(pitch)
     rings, sectors = 26, 22
@@ -189,7 +189,10 @@ def _bar(frame: Frame, galaxy: Galaxy) -> Map:
 
 
 def _bulge(galaxy: Galaxy) -> galsim.GSObject:
-    """A Sersic bulge, somewhat flattened in space. Quantised, so that GalSim's tables serve."""
+    """Return a Sersic bulge, slightly flattened.
+
+    Its index is rounded to steps of 0.5 so that GalSim reuses its look-up tables.
+    """
     size = galaxy.scale_length * (0.28 + 0.75 * galaxy.bulge_fraction)
     n = max(round(2 * galaxy.sersic_n) / 2, 1.0)
     q = np.hypot(np.cos(np.radians(galaxy.inclination)), 0.68 * np.sin(
@@ -201,7 +204,7 @@ def _bulge(galaxy: Galaxy) -> galsim.GSObject:
 def _add_knots(
     scene: Scene, galaxy: Galaxy, rng: np.random.Generator, frame: Frame, young: Map, flux: NDArray
 ) -> None:
-    """Star-forming regions, where the young stars are."""
+    """Add star-forming regions, placed in proportion to the light of the young stars."""
     chance = np.cumsum((young * np.minimum(frame.radius / galaxy.scale_length, 2)).ravel())
     place = np.searchsorted(chance, rng.random(galaxy.knots) * chance[-1])
     row, column = np.unravel_index(np.minimum(place, young.size - 1), young.shape)

@@ -1,4 +1,4 @@
-"""The sky of one cutout: the galaxy, what disturbs it, and the field around it."""
+"""The light of one cutout: the galaxy, its tidal features, and the field around it."""
 
 import galsim
 import numpy as np
@@ -10,15 +10,15 @@ from VAE_model.simulation.discs import Frame, add_disc, smooth_noise
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import GRID, MIDDLE, Scene, nanomaggies, spectrum
 
-BRIGHT_STAR = 14.5  # r magnitude from which a star spoils its surroundings
+BRIGHT_STAR = 14.5  # r magnitude; brighter stars affect their surroundings
 _AREA = (GRID * PIXEL_SCALE / 60) ** 2  # square arcmin
-_STARS = 2.6  # a square arcmin, to r = 23.5
-_GALAXIES = 25.0  # a square arcmin, to r = 25
+_STARS = 2.6  # per square arcmin, to r = 23.5
+_GALAXIES = 25.0  # per square arcmin, to r = 25
 _SATURATED_MAG = (8.0, 10.5)
 
 
 def draw_scene(galaxy: Galaxy, rng: np.random.Generator) -> Scene:
-    """The galaxy and its companion, without the field."""
+    """Return the scene of a galaxy and its companion, without the field."""
     scene = Scene()
     _add_galaxy(scene, galaxy, rng)
     if galaxy.companion is not None:
@@ -40,7 +40,7 @@ def _add_galaxy(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 
 
 def _add_smooth(scene: Scene, galaxy: Galaxy) -> None:
-    """A red core and a bluer, rounder and somewhat turned envelope."""
+    """Add a red core and a bluer, rounder, slightly rotated envelope."""
     flux = float(nanomaggies(galaxy.mag_r))
     n = round(2 * galaxy.sersic_n) / 2
     angle = (90 + galaxy.position_angle) * galsim.degrees
@@ -59,10 +59,10 @@ _TAIL_LIGHT = {"minor-disturbance": 0.11, "major-disturbance": 0.2, "merger": 0.
 
 
 def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
-    """Curved tidal tails, widening and fading outwards; the second opposite the first."""
+    """Add curved tidal tails that widen and fade outwards; the second is opposite the first."""
     size = galaxy.half_light_radius
     start, sense = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
-    if galaxy.kind == "disc":  # the ends of a disc are what is drawn out
+    if galaxy.kind == "disc":  # tails start at the ends of the disc
         start = np.radians(90 + galaxy.position_angle) + rng.choice([0, np.pi])
     along = np.linspace(0, 1, 120)
     for number in range(galaxy.tails):
@@ -90,7 +90,7 @@ def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 
 
 def _add_debris(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
-    """Broad faint clouds of stars to one side, which a collision has thrown out."""
+    """Add broad, faint clouds of stars to one side, ejected by a collision."""
     flux = rng.uniform(0.02, 0.05, 3) * float(nanomaggies(galaxy.mag_r))
     side = rng.uniform(0, 2 * np.pi)
     for light in flux:
@@ -104,7 +104,7 @@ def _add_debris(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 
 
 def _add_shells(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
-    """Arcs of stars on alternate sides, as a swallowed galaxy leaves them."""
+    """Add arcs of stars on alternate sides, the shells left by an accreted galaxy."""
     size = galaxy.half_light_radius
     frame = Frame.around(galaxy, rng, 5 * size, max(galaxy.axis_ratio, 0.5))
     axis = rng.choice([0, np.pi])
@@ -122,15 +122,15 @@ def _add_shells(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 
 
 def _magnitudes(rng: np.random.Generator, n: int, low: float, high: float, slope: float) -> NDArray:
-    """Magnitudes between limits, counts rising by `slope` dex a magnitude."""
+    """Draw magnitudes between limits whose counts rise by `slope` dex per magnitude."""
     span = 10 ** (slope * (high - low))
     return low + np.log10(1 + rng.random(n) * (span - 1)) / slope
 
 
 def add_field(scene: Scene, rng: np.random.Generator, saturated: bool) -> dict[str, object]:
-    """Stars and background galaxies; returns their truth.
+    """Add stars and background galaxies, and return their truth.
 
-    saturated: put a star into the frame that no survey's detectors can bear.
+    saturated: add a star that saturates the detectors of every survey.
     """
     stars = int(rng.poisson(_STARS * _AREA))
     mags = _magnitudes(rng, stars, 12.8, 23.5, 0.15)
@@ -161,7 +161,7 @@ def add_field(scene: Scene, rng: np.random.Generator, saturated: bool) -> dict[s
 
 
 def _add_background(scene: Scene, rng: np.random.Generator) -> int:
-    """Faint galaxies: red ones at every distance, blue ones, reddened with faintness."""
+    """Add faint galaxies, red and blue, and return their number."""
     n = int(rng.poisson(_GALAXIES * _AREA))
     mags = _magnitudes(rng, n, 17.0, 25.0, 0.32)
     red = rng.random(n) < 0.4

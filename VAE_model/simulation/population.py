@@ -1,8 +1,8 @@
-"""The galaxies of the simulated sky: their parameters, drawn from correlated distributions.
+"""The galaxies of the simulated sky: parameters drawn from correlated distributions.
 
-A disc's bulge fraction, winding, colour and young light all follow one number, its place along
-the Hubble sequence, with scatter; sizes and luminosities follow the magnitude. The mix of types
-is that of a magnitude-limited Galaxy Zoo sample, a little richer in mergers and strong bars, so
+The bulge fraction, pitch angle, colour and young light of a disc all follow one number, its place
+along the Hubble sequence, with random deviations; sizes and luminosities follow the magnitude. The
+mix of types is that of a magnitude-limited Galaxy Zoo sample with more mergers and strong bars, so
 that each class is populated in a sample of two thousand.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from VAE_model.data.sky import close_pairs
 
 MAG_BRIGHT, MAG_FAINT = 14.0, 17.8  # r
-COUNTS_SLOPE = 0.26  # dex per magnitude, flatter than Euclidean so that bright ones are not rare
+COUNTS_SLOPE = 0.26  # dex per magnitude, flatter than Euclidean: more bright galaxies
 SMOOTH_SHARE = 0.40
 DISTURBED = {"minor-disturbance": 0.055, "major-disturbance": 0.055, "merger": 0.06}
 RA_RANGE = (110.0, 260.0)
@@ -25,7 +25,7 @@ MIN_SEPARATION = 120.0  # arcsec
 
 @dataclass(frozen=True)
 class Galaxy:
-    """The truth about one galaxy. Angles in degrees, lengths in arcsec, magnitudes AB.
+    """The true parameters of one galaxy: angles in degrees, lengths in arcsec, AB magnitudes.
 
     Position angles run from north through east. Fractions are of the total r flux.
     """
@@ -57,7 +57,7 @@ class Galaxy:
     bar_angle: float  # from the major axis, in the disc's plane
     arms: int
     pitch: float  # angle between arm and circle: small is tight
-    handedness: int  # +1: going outwards along an arm, one turns from north to east; -1; 0 no arms
+    handedness: int  # +1: going outwards, arms turn from north to east; -1: to west; 0: no arms
     arm_strength: float  # 0 to 1
     arm_phase: float
     knots: int
@@ -73,11 +73,11 @@ class Galaxy:
 
     @property
     def scale_length(self) -> float:
-        """Of the disc, in arcsec: an exponential's half-light radius is 1.678 of them."""
+        """Scale length of the disc, arcsec: half-light radius of an exponential over 1.678."""
         return self.half_light_radius / 1.678
 
     def row(self) -> dict[str, object]:
-        """One row of the table of truth, with the main facts of a companion."""
+        """Return one row of the truth table, with the main parameters of a companion."""
         values = asdict(replace(self, companion=None))
         values.pop("companion")
         other = self.companion
@@ -93,7 +93,7 @@ class Galaxy:
 def draw_positions(
     rng: np.random.Generator, galaxies: int, overlap: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """RA and Dec in degrees; the first `overlap` lie in the strip that both surveys cover."""
+    """Draw RA and Dec (degrees); the first `overlap` lie in the strip that both surveys cover."""
     ra, dec = np.empty(galaxies), np.empty(galaxies)
     todo = np.arange(galaxies)
     while len(todo):
@@ -107,7 +107,7 @@ def draw_positions(
 
 
 def draw_galaxy(rng: np.random.Generator) -> Galaxy:
-    """A galaxy, with its companion where it is merging."""
+    """Draw a galaxy, with a companion if it is merging and sometimes if slightly disturbed."""
     u = rng.random()
     span = 10 ** (COUNTS_SLOPE * (MAG_FAINT - MAG_BRIGHT))
     mag = MAG_BRIGHT + np.log10(1 + u * (span - 1)) / COUNTS_SLOPE
@@ -123,7 +123,7 @@ def draw_galaxy(rng: np.random.Generator) -> Galaxy:
 
 
 def _draw_companion(rng: np.random.Generator, main: Galaxy, least: float, most: float) -> Galaxy:
-    """A second galaxy at the same redshift, fainter by `least` to `most` magnitudes, close by."""
+    """Draw a close galaxy at the same redshift, fainter by `least` to `most` magnitudes."""
     fainter = rng.uniform(least, most)
     other = _draw_one(rng, main.mag_r + fainter, "major-disturbance", main.redshift)
     size = main.half_light_radius * 10 ** (-0.2 * fainter) * rng.uniform(0.75, 1.1)
@@ -147,7 +147,7 @@ def _draw_one(
     shape = _disc_shape(rng, t) if kind == "disc" else _smooth_shape(rng)
     typical = 4.2 * 10 ** (0.105 * (17 - mag)) * (1.24 if kind == "disc" else 0.9)
     radius = np.clip(typical * 10 ** rng.normal(0, 0.10), 2.6, 13.0)
-    if kind == "smooth":  # a given area on the sky, so that cigars are longer
+    if kind == "smooth":  # limits the area on the sky, so that cigars are longer
         radius = min(radius * shape["axis_ratio"] ** -0.3, 9.5)
     disturbed = disturbance != "none"
     reddening = 0.9 * (redshift - 0.07)
@@ -183,7 +183,7 @@ def _tails(rng: np.random.Generator, disturbance: str) -> int:
 
 
 def _distance(rng: np.random.Generator, mag: float, redshift: float | None) -> tuple[float, float]:
-    """Redshift and absolute magnitude; H0 = 70 km/s/Mpc, to second order in redshift."""
+    """Return redshift and absolute magnitude; H0 = 70 km/s/Mpc, to second order in redshift."""
     hubble_length = 4282.7  # Mpc
     if redshift is None:
         distance = 10 ** ((mag - rng.normal(-21.0, 0.7) - 25) / 5) / hubble_length
@@ -194,7 +194,7 @@ def _distance(rng: np.random.Generator, mag: float, redshift: float | None) -> t
 
 
 def _hubble(rng: np.random.Generator, absmag: float) -> float:
-    """Place along the Hubble sequence: luminous discs are of earlier type."""
+    """Draw a place along the Hubble sequence; luminous discs are of earlier type."""
     return float(np.clip(rng.uniform(-0.08, 1.08) - 0.06 * (absmag + 21), 0, 1))
 
 

@@ -1,7 +1,7 @@
-"""The same galaxies observed again: what a second exposure of DECaLS would have shown.
+"""Repeated DECaLS exposures of the simulated galaxies.
 
-The light above the atmosphere is drawn anew from the galaxy's own random numbers, and so is the
-same to the last bit; noise comes from a stream of its own.
+The light above the atmosphere is recomputed from the galaxy's own random numbers and is bitwise
+identical; the noise comes from a separate stream.
 """
 
 from typing import NamedTuple
@@ -16,15 +16,18 @@ from VAE_model.surveys import DECALS
 
 
 class Views(NamedTuple):
-    """Further exposures of one galaxy, float32 (views, 3, 256, 256) in nanomaggies. noise: in the
-    conditions of that in the run; night: with seeing, depth, sky level and registration anew."""
+    """Further exposures of one galaxy, float32 (views, 3, 256, 256), nanomaggies.
+
+    noise: under the same conditions as the exposure in the run.
+    night: with new seeing, depth, sky level and registration.
+    """
 
     noise: NDArray[np.float32]
     night: NDArray[np.float32]
 
 
 def observe_again(seed: int, index: int, views: int) -> Views:
-    """`views` exposures of each kind of galaxy `index` of the sky with `seed`."""
+    """Return `views` exposures of each kind of galaxy `index` in the sky with `seed`."""
     *_, light = draw_light(seed, index)
     conditions = draw_conditions(DECALS, random_stream(seed, index, DECALS.stream))
     rng = random_stream(seed, index, Purpose.REPEATS)
@@ -34,7 +37,7 @@ def observe_again(seed: int, index: int, views: int) -> Views:
 
 
 def as_observed(seed: int, index: int) -> NDArray[np.float32]:
-    """The exposure that is in the run (3, 256, 256), before a defect is put into it."""
+    """Return the exposure in the run, (3, 256, 256), nanomaggies, before any defect is added."""
     *_, light = draw_light(seed, index)
     rng = random_stream(seed, index, DECALS.stream)
     return observe(light, DECALS, draw_conditions(DECALS, rng), rng)

@@ -1,8 +1,8 @@
-"""The sky above the atmosphere: light on a grid, and GalSim's profiles as Fourier transforms.
+"""The sky above the atmosphere: light on a grid, and GalSim profiles as Fourier transforms.
 
-The grid is wider than the cutout, periodic, at the surveys' pixel scale. Light that no profile
-describes (arms, knots, tails) is drawn on it; smooth profiles and point sources are added where
-they are exact, in Fourier space. A survey multiplies the sum by its optics once a band.
+The grid is periodic, wider than the cutout, and has the surveys' pixel scale. Light without an
+analytic profile (arms, knots, tails) is drawn on it; smooth profiles and point sources are added in
+Fourier space, where they are exact. A survey multiplies the sum by its optics, once per band.
 """
 
 import galsim
@@ -22,34 +22,34 @@ _FX = np.fft.rfftfreq(GRID)
 
 
 def nanomaggies(mag: float | NDArray) -> float | NDArray:
-    """AB magnitude to flux."""
+    """Convert AB magnitudes to flux in nanomaggies."""
     return 10 ** (-0.4 * (np.asarray(mag) - 22.5))
 
 
 def spectrum(
     flux_r: float | NDArray, g_r: float | NDArray, r_z: float | NDArray
 ) -> NDArray[np.float64]:
-    """Flux in g, r, z, first axis, from that in r and the colours."""
+    """Return flux in g, r, z (first axis) from the flux in r and the colours."""
     flux_r, g_r, r_z = np.broadcast_arrays(flux_r, g_r, r_z)
     return np.stack([flux_r * 10 ** (-0.4 * g_r), flux_r, flux_r * 10 ** (0.4 * r_z)])
 
 
 def transform(profile: galsim.GSObject) -> NDArray[np.complex64]:
-    """Fourier transform of a profile centred on pixel (0, 0), as fft.rfft2 orders it."""
+    """Return the Fourier transform of a profile centred on pixel (0, 0), in fft.rfft2 order."""
     image = galsim.ImageCD(bounds=_BOUNDS, scale=STEP)
     profile._drawKImage(image)
     return np.fft.ifftshift(image.array, axes=0).astype(np.complex64)
 
 
 def shift(x: float, y: float) -> NDArray[np.complex64]:
-    """The factor that moves light by (x, y) pixels."""
+    """Return the phase factor that moves light by (x, y) pixels."""
     return np.outer(np.exp(-2j * np.pi * _FY * y), np.exp(-2j * np.pi * _FX * x)).astype(
         np.complex64
     )
 
 
 class Scene:
-    """Light in g, r, z, nanomaggies a pixel, before the atmosphere."""
+    """Light in g, r, z, nanomaggies per pixel, before the atmosphere."""
 
     def __init__(self) -> None:
         self.pixels = np.zeros((3, GRID, GRID), np.float32)
@@ -58,12 +58,12 @@ class Scene:
     def add_profile(
         self, profile: galsim.GSObject, flux: NDArray[np.float64], x: float, y: float
     ) -> None:
-        """A smooth profile of unit flux, at (x, y) arcsec right of and above the middle."""
+        """Add a smooth profile of unit flux, scaled to `flux` (3,); x, y: arcsec right and up."""
         wave = transform(profile) * shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)
         self.waves += flux.astype(np.float32)[:, None, None] * wave
 
     def add_points(self, flux: NDArray, x: NDArray, y: NDArray, blur: float = 0.0) -> None:
-        """Point sources: flux (3, N), positions (N,) and the sigma of a blur in pixels."""
+        """Add point sources: flux (3, N), positions (N,) and the sigma of a blur in pixels."""
         rows = np.exp(-2j * np.pi * _FY[:, None] * y).astype(np.complex64)
         columns = np.exp(-2j * np.pi * _FX[:, None] * x).astype(np.complex64).T
         if blur:
@@ -73,7 +73,7 @@ class Scene:
             wave += (rows * band) @ columns
 
     def add_map(self, light: NDArray, flux: NDArray, corner: tuple[int, int]) -> None:
-        """A map whose sum is scaled to `flux` in each band; corner (y, x) of it on the grid."""
+        """Add a map whose sum is scaled to `flux` in each band; corner: its (y, x) on the grid."""
         rows = slice(corner[0], corner[0] + light.shape[0])
         columns = slice(corner[1], corner[1] + light.shape[1])
         total = light.sum(dtype=np.float64)
@@ -84,9 +84,10 @@ class Scene:
         self, flux: NDArray, x: NDArray, y: NDArray, size: NDArray, q: NDArray, angle: NDArray,
         half: int = 14,
     ) -> None:  # fmt: skip
-        """Small exponential galaxies: flux (3, N), positions and scale lengths (N,) in pixels.
+        """Add small exponential galaxies: flux (3, N), positions and scale lengths (N,) in pixels.
 
-        Sampled once a pixel and scaled to their flux: their cores are far below the seeing.
+        They are sampled once per pixel and scaled to their flux: their cores are far below the
+        seeing.
         """
         offsets = np.arange(-half, half + 1)
         column, row = np.round(x).astype(int), np.round(y).astype(int)
@@ -94,7 +95,7 @@ class Scene:
         dy = offsets[None, :, None] - (y - row)[:, None, None]
         cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
         along, across = dx * cos + dy * sin, (dy * cos - dx * sin) / q[:, None, None]
-        radius = np.sqrt(along**2 + across**2 + 0.3)  # softened, for the sake of the sampling
+        radius = np.sqrt(along**2 + across**2 + 0.3)  # softened for the sampling
         stamps = np.exp(-radius / size[:, None, None])
         stamps /= stamps.sum(axis=(1, 2), keepdims=True)
         for stamp, band, i, j in zip(stamps, flux.T, row, column, strict=True):
@@ -103,8 +104,10 @@ class Scene:
                 plane[place] += value * stamp
 
     def flux_r(self, radius: float) -> float:
-        """Light in r within `radius` arcsec of the middle, nanomaggies, in a seeing of 1.2 arcsec
-        (without any, a star would ring through all of the grid)."""
+        """Return the light in r within `radius` arcsec of the centre, nanomaggies.
+
+        The seeing is 1.2 arcsec; without seeing, a star would ring through the whole grid.
+        """
         y, x = np.ogrid[:GRID, :GRID]
         inside = np.hypot(x - MIDDLE, y - MIDDLE) <= radius / PIXEL_SCALE
         wave = 2 * np.pi / PIXEL_SCALE * np.hypot(_FY[:, None], _FX)
@@ -113,14 +116,14 @@ class Scene:
         return float(light[inside].sum(dtype=float))
 
     def fourier(self) -> NDArray[np.complex64]:
-        """Everything, (3, GRID, GRID // 2 + 1)."""
+        """Return the Fourier transform of the scene, (3, GRID, GRID // 2 + 1)."""
         return self.waves + fft.rfft2(self.pixels)
 
 
 def profile_on_grid(profile: galsim.GSObject, x: float, y: float) -> NDArray[np.float32]:
-    """A profile of unit flux as light a pixel; x, y in arcsec from the middle.
+    """Return a profile of unit flux as light per pixel; x, y: arcsec from the centre.
 
-    A blur of a third of an arcsec keeps its core from ringing.
+    A blur of a third of an arcsec suppresses ringing of the core.
     """
     smooth = transform(galsim.Convolve(profile, galsim.Gaussian(sigma=0.3)))
     centre = shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)

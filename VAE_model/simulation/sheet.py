@@ -1,4 +1,4 @@
-"""A contact sheet of the simulated sky, in the survey's colours, a row a type."""
+"""A contact sheet of the simulated sky: colour images, one row per type."""
 
 import textwrap
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One galaxy of the simulated sky, from its random numbers to its files and its table rows."""
+"""One galaxy of the simulated sky, from its random numbers to its files and table rows."""
 
 from pathlib import Path
 
@@ -18,25 +18,26 @@ from VAE_model.surveys import DECALS, SURVEYS
 
 Row = dict[str, object]
 
-# What a cutout service does where the northern frame is asked for: it cuts it from the southern
-# layer (Survey.mistaken_for), or about a position that is not the galaxy's.
+# Wrong answers of a cutout service to a request for a northern frame: an image of the southern
+# layer (Survey.mistaken_for), or one centred on another position.
 SOUTHERN, DISPLACED = "southern", "displaced"
 MISTAKES = {SOUTHERN: 0.015, DISPLACED: 0.04}  # shares of the northern frames
 FARTHEST = 30  # pixels
-NEAR = 17.0  # arcsec from the galaxy within which the light of its field is a column of the truth
+NEAR = 17.0  # arcsec; the truth table has the field's light within this radius of the galaxy
 
 
 def file_name(ra: float, dec: float) -> str:
+    """Return the file name of the cutout at a position in degrees."""
     return f"{ra:.4f}_{dec:.4f}.fits"
 
 
 def simulate_galaxy(
     item: tuple[int, float, float], seed: int, overlap: int, run: Run
 ) -> tuple[Row, Row]:
-    """Draw galaxy `item` = (index, ra, dec) and write its cutouts under the run.
+    """Draw galaxy `item` = (index, ra, dec), write its cutouts, and return its table rows.
 
-    Returns its rows of the catalogue and of the truth. DECaLS sees every galaxy, the other surveys
-    the first `overlap` ones.
+    The rows are those of the catalogue and of the truth. DECaLS observes every galaxy, the other
+    surveys the first `overlap`.
     """
     index, ra, dec = item
     galaxy, field, defects, light = draw_light(seed, index)
@@ -68,8 +69,11 @@ def simulate_galaxy(
 
 
 def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[np.complex64]]:
-    """Return the contents of the sky around galaxy `index`: the galaxy, the truth of its field, the
-    defect of each survey's frame, and the light above the atmosphere (scene.py)."""
+    """Return the sky around galaxy `index`.
+
+    That is the galaxy, the truth of its field, the defect of each survey's frame, and the light
+    above the atmosphere (scene.py).
+    """
     galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
     defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
@@ -80,7 +84,7 @@ def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[n
 
 
 def draw_mistake(rng: np.random.Generator) -> tuple[str, tuple[int, int]]:
-    """The mistake of one northern frame, '' for none, and its centre: pixels right and up."""
+    """Draw the mistake of one northern frame ('' for none) and its centre: pixels right and up."""
     shares = [1 - sum(MISTAKES.values()), *MISTAKES.values()]
     mistake = str(rng.choice(["", *MISTAKES], p=shares))
     if mistake != DISPLACED:
@@ -90,7 +94,7 @@ def draw_mistake(rng: np.random.Generator) -> tuple[str, tuple[int, int]]:
 
 
 def displaced(ra: float, dec: float, centre: tuple[int, int]) -> tuple[float, float]:
-    """The position in degrees of a point `centre` pixels right of and above (ra, dec)."""
+    """Return the position in degrees of a point `centre` pixels right of and above (ra, dec)."""
     if centre == (0, 0):
         return ra, dec
     right, up = (offset * PIXEL_SCALE / 3600 for offset in centre)

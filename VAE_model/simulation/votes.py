@@ -1,9 +1,9 @@
-"""Simulated votes: the truth about a galaxy, as far as its image shows it.
+"""Simulated votes: the truth about a galaxy as far as its image shows it.
 
-Each feature has a visibility between 0 and 1 that falls with its size in units of the seeing and
-with the signal-to-noise of the galaxy's light. Where a feature cannot be seen, volunteers answer
-as if it were not there: a small faint spiral is a smooth galaxy to them. Their number scatters
-the fractions as a Dirichlet distribution does.
+Each feature has a visibility between 0 and 1 that falls with decreasing size in units of the seeing
+and with decreasing signal-to-noise. Volunteers report an invisible feature as absent: they classify
+a small, faint spiral as smooth. Vote fractions follow a Dirichlet distribution whose spread depends
+on the number of volunteers.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import nanomaggies
 
 VOLUNTEERS = 40
-_WRONG_SIZE = 161.0  # statistic from which the catalogue warns
+_WRONG_SIZE = 161.0  # the catalogue warns above this statistic
 
 Chances = dict[str, float]
 
@@ -24,9 +24,9 @@ Chances = dict[str, float]
 def vote_fractions(
     galaxy: Galaxy, seen: Conditions, defect: str, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Fractions of all ten questions, and the proportion of volunteers who came to each.
+    """Draw the fractions of all ten questions and the proportion of volunteers who reached each.
 
-    seen: the conditions of the image that volunteers saw; defect: what spoils it.
+    seen: conditions of the image that volunteers saw; defect: its defect, '' for none.
     """
     votes: dict[str, float] = {}
     reached = {}
@@ -45,7 +45,7 @@ def vote_fractions(
 
 
 def answer_chances(galaxy: Galaxy, seen: Conditions, defect: str) -> dict[str, Chances]:
-    """For each question, in the order of the tree, the chance of each answer."""
+    """Return the probability of each answer to each question, in the order of the tree."""
     evidence = visible_features(galaxy, seen)
     any_feature = 1 - float(np.prod([1 - value for value in evidence.values()]))
     featured = 0.07 + 0.88 * any_feature
@@ -76,7 +76,10 @@ def visible_features(galaxy: Galaxy, seen: Conditions) -> dict[str, float]:
     fwhm, faint = seen.fwhm[1], _visible_light(galaxy, seen)
 
     def resolved(length: float, needed: float) -> float:
-        """needed: length in arcsec that half of all volunteers see in median seeing (1.18)."""
+        """Return the visibility of a length in arcsec.
+
+        needed: the length that half of all volunteers see in median seeing (1.18 arcsec).
+        """
         return float(expit(6.0 * np.log(length / fwhm / (needed / 1.18))))
 
     disc = galaxy.kind == "disc"
@@ -104,7 +107,7 @@ def visible_features(galaxy: Galaxy, seen: Conditions) -> dict[str, float]:
 
 
 def _visible_light(galaxy: Galaxy, seen: Conditions) -> float:
-    """From the signal-to-noise of a pixel at the half-light radius."""
+    """Return the visibility from the signal-to-noise of a pixel at the half-light radius."""
     area = np.pi * galaxy.half_light_radius**2 * max(galaxy.axis_ratio, 0.15)
     signal = 0.35 * float(nanomaggies(galaxy.mag_r)) / area * PIXEL_SCALE**2
     return float(expit(2.5 * np.log(signal / seen.noise[1] / 4.0)))
@@ -121,7 +124,7 @@ def _edge_on(galaxy: Galaxy) -> float:
 
 
 def _how_rounded(galaxy: Galaxy, seen: Conditions) -> Chances:
-    """By the axis ratio that the seeing leaves."""
+    """Return the probabilities from the axis ratio after seeing."""
     blur = (0.35 * seen.fwhm[1] / galaxy.half_light_radius) ** 2
     q = np.sqrt((galaxy.axis_ratio**2 + blur) / (1 + blur))
     rounded, cigar = expit((q - 0.80) / 0.028), expit((0.42 - q) / 0.025)
@@ -137,7 +140,7 @@ def _edge_on_bulge(galaxy: Galaxy, seen: float) -> Chances:
 
 
 def _bar(galaxy: Galaxy, seen: float) -> Chances:
-    """A bar that is not seen is no bar; a weak one is often taken for none."""
+    """Return the probabilities; an invisible bar counts as no bar, a weak one often does."""
     if galaxy.bar_kind == "strong":
         return {"strong": 0.03 + 0.82 * seen, "weak": 0.07 + 0.06 * seen, "no": 0.92 - 0.90 * seen}
     if galaxy.bar_kind == "weak":
@@ -162,7 +165,7 @@ def _arm_count(galaxy: Galaxy, seen: float) -> Chances:
 
 
 def _bulge_size(galaxy: Galaxy) -> Chances:
-    """By the share of the light that is bulge; steps in its logarithm."""
+    """Return the probabilities from the bulge fraction, in logarithmic steps."""
     steps = np.log10([0.022, 0.17, 0.44, 0.62])
     passed = expit((np.log10(max(galaxy.bulge_fraction, 1e-3)) - steps) / 0.035)
     shares = 0.02 + 0.92 * -np.diff(np.concatenate([[1], passed, [0]]))
@@ -181,7 +184,7 @@ def _merging(galaxy: Galaxy, seen: float) -> Chances:
 
 
 def measured(galaxy: Galaxy, defect: str, rng: np.random.Generator) -> dict[str, object]:
-    """The catalogue's photometry: the truth with the scatter of a pipeline."""
+    """Return the catalogue's photometry: the truth with measurement errors."""
     concentration = 2.3 if galaxy.kind == "disc" else 2.6 + 0.12 * (galaxy.sersic_n - 2)
     concentration += 0.7 * galaxy.bulge_fraction * (galaxy.kind == "disc")
     circular = galaxy.half_light_radius * np.sqrt(max(galaxy.axis_ratio, 0.2))

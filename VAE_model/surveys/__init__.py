@@ -1,7 +1,7 @@
-"""The surveys that the project knows, a module each. A new one is a module and an entry here.
+"""The surveys that the project knows, one module each; a new survey is a module and an entry here.
 
-A run may hold images of any other survey too: what is listed here is recognised by the header's
-VERSION, drawn by data/simulate.py and fetched by data/download.py.
+A run may hold images of any other survey too. The listed surveys are recognised by VERSION in the
+header, simulated by data/simulate.py and downloaded by data/download.py.
 """
 
 import math
@@ -17,23 +17,22 @@ __all__ = [
 ]  # fmt: skip
 
 SURVEYS = {
-    "decals": DECALS,  # the survey of the catalogue: what the volunteers looked at
+    "decals": DECALS,  # the survey of the catalogue, whose images the volunteers classified
     "bassmzls": BASSMZLS,
 }
 UNKNOWN = "unknown"
 
-# Layers that merge south and north (ls-dr9, ls-dr10) have a VERSION without either. They show the
-# north from this Dec (degrees), in the north galactic cap.
+# VERSION of layers that merge south and north (ls-dr9, ls-dr10) names neither. They show the
+# north above this Dec (degrees) in the north galactic cap.
 _MERGED, _SPLIT = re.compile(r"DR(6\+DR7|[89]|\d\d)", re.IGNORECASE), 32.375
 _GALACTIC_POLE = (192.85948, 27.12825)  # RA and Dec, degrees
 
 
 def survey_of(version: str, ra: float = math.nan, dec: float = math.nan) -> str:
-    """Return the survey's name by the header's VERSION: the first whose VERSIONs begin like it,
-    else UNKNOWN.
+    """Return the name of the survey with this header VERSION, else UNKNOWN.
 
-    ra, dec: degrees of the centre, which tell where the VERSION is of a merged layer; without
-    them such an image is UNKNOWN.
+    ra, dec: centre in degrees, which decides where VERSION is that of a merged layer; without a
+    position such an image is UNKNOWN.
     """
     if _MERGED.fullmatch(version):
         if not math.isfinite(ra + dec):
@@ -50,5 +49,5 @@ def _in_north_galactic_cap(ra: float, dec: float) -> bool:
 
 
 def label_of(name: str) -> str:
-    """A survey as people write it: bassmzls -> BASS+MzLS; another as it is."""
+    """Return the display name of a survey: BASS+MzLS for bassmzls; any other name unchanged."""
     return SURVEYS[name].label if name in SURVEYS else name

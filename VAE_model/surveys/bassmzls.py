@@ -1,4 +1,4 @@
-"""BASS and MzLS, the Legacy Surveys' north, DR9: seeing and depth as the surveys state them."""
+"""BASS and MzLS, the north of the Legacy Surveys, DR9: seeing and depth as published."""
 
 from VAE_model.surveys.decals import DECALS
 from VAE_model.surveys.survey import RELEASE, Survey, noise_at

@@ -1,5 +1,7 @@
-"""DECaLS, the Legacy Surveys' south, DR9: seeing as the survey states it; pixel noise and the
-correlation of neighbouring pixels as measured on coadded cutouts."""
+"""DECaLS, the south of the Legacy Surveys, DR9: seeing as published.
+
+Pixel noise and its correlation between neighbours were measured on coadded cutouts.
+"""
 
 from VAE_model.surveys.survey import RELEASE, Survey
 

@@ -1,13 +1,13 @@
-"""The facts about a survey: its names, its place in the cutout service, its cameras."""
+"""The properties of a survey: its names, its layer in the cutout service, its cameras."""
 
 import re
 from dataclasses import dataclass, replace
 
 Bands = tuple[float, float, float]  # g, r, z
 
-# The data release of the Legacy Surveys that is fetched, linked to and simulated.
+# The data release of the Legacy Surveys that is downloaded, linked to and simulated.
 RELEASE = "dr9"
-# Parts that each release has images of, oldest release first.
+# The parts of the sky in each release, oldest release first.
 RELEASES = {"dr9": ("south", "north"), "dr10": ("south",), "dr11": ("south", "north")}
 
 _LAYER = re.compile(r"ls-(dr\d+)-(south|north)")
@@ -17,19 +17,20 @@ _LAYER = re.compile(r"ls-(dr\d+)-(south|north)")
 class Survey:
     """One survey.
 
-    name: of its folder under images/ and in tables; label: as people write it;
-    version: VERSION in the headers of its cutouts, which is what tells surveys apart (SURVEY says
-    DECaLS in the north too); versions: a regular expression that its VERSIONs begin with;
-    layer: of the Legacy Surveys' cutout service and viewer;
-    known: RA and Dec (degrees) of a galaxy that the layer shows, None where none is known;
-    stream: number of its random numbers in the simulation, which is no other survey's and none of
+    name: folder under images/ and name in tables; label: display name;
+    version: VERSION in the headers of its cutouts, which distinguishes surveys (SURVEY is DECaLS in
+    the north too); versions: regular expression for the start of its VERSIONs;
+    layer: its layer in the Legacy Surveys' cutout service and viewer;
+    known: RA and Dec (degrees) of a galaxy in the layer, or None;
+    stream: number of its random stream in the simulation, unique among surveys and distinct from
     simulation.Purpose;
-    fwhm: of the coadded PSF, arcsec, medians; noise: sigma a pixel, nanomaggies, medians;
-    blend: weight of a neighbour when pixels are resampled; gain: electrons a nanomaggy;
-    colour_matrix: what each filter passes of g, r, z; registration: rms error of a frame's
-    position, arcsec an axis;
-    strip_only: it covers only the strip of the Galaxy Zoo DECaLS catalogue about Dec 32.375 deg;
-    mistaken_for: survey whose layer the service cuts from where it takes one for the other.
+    fwhm: median FWHM of the coadded PSF, arcsec; noise: median sigma per pixel, nanomaggies;
+    blend: weight of a neighbouring pixel in resampling; gain: electrons per nanomaggy;
+    colour_matrix: response of each filter to g, r, z; registration: rms position error of a frame,
+    arcsec per axis;
+    strip_only: whether it covers only the strip of the Galaxy Zoo DECaLS catalogue around Dec
+    32.375 deg;
+    mistaken_for: the survey whose layer the service sometimes returns instead.
     """
 
     name: str
@@ -50,13 +51,16 @@ class Survey:
 
     @property
     def release(self) -> str:
-        """The release that the layer is of: dr9; empty for a layer of another kind."""
+        """The data release of the layer, for example dr9; empty for other layers."""
         found = _LAYER.fullmatch(self.layer)
         return found[1] if found else ""
 
     def at(self, release: str) -> "Survey":
-        """The survey with the layer and VERSION of a release, or of the newest one before it that
-        has images of this part of the sky; unchanged where the layer is of no release."""
+        """Return the survey with the layer and VERSION of a release.
+
+        Where the release lacks this part of the sky, the newest earlier one with it is used. A
+        survey whose layer belongs to no release is returned unchanged.
+        """
         found = _LAYER.fullmatch(self.layer)
         if not found:
             return self
@@ -68,19 +72,19 @@ class Survey:
         return replace(self, layer=f"ls-{newest}-{part}", version=version)
 
     def released(self, version: str) -> bool:
-        """Return True where a VERSION is one of this survey's."""
+        """Return True if a VERSION belongs to this survey."""
         return re.match(self.versions, version, re.IGNORECASE) is not None
 
 
 def noise_at(depth_behind: float, noise: float, here: tuple[float, float],
              there: tuple[float, float]) -> float:  # fmt: skip
-    """Sigma a pixel of a coadd whose point-source depth is `depth_behind` magnitudes less than
-    that of a coadd with the sigma `noise`. (The surveys' stated depths and the measured noise of
-    DECaLS coadds disagree by 0.2 magnitudes, so only the difference of the depths is used.)
+    """Return sigma per pixel of a coadd that is `depth_behind` magnitudes less deep than another.
 
-    here, there: (FWHM in arcsec, blend) of the first and the second. The depth fixes the white
-    noise (optimal extraction with a Gaussian PSF); resampling spreads it over neighbours, which
-    lowers the sigma of a pixel and not that of a source.
+    noise: sigma per pixel of the other coadd; here, there: (FWHM in arcsec, blend) of the other
+    coadd and of this one. Depths are for point sources. Only the difference of depths is used
+    because the published depths and the measured noise of DECaLS coadds disagree by 0.2 magnitudes.
+    The depth fixes the white noise (optimal extraction with a Gaussian PSF); resampling spreads it
+    over neighbours, which lowers the sigma of a pixel but not that of a source.
     """
 
     def pixel_sigma_of_a_depth(fwhm: float, blend: float) -> float:
