@@ -1,15 +1,14 @@
-"""Fetch the real sky: the Galaxy Zoo DECaLS catalogue, and cutouts of its galaxies or of yours.
+"""Download real data: the Galaxy Zoo DECaLS catalogue, and cutouts of its galaxies or of yours.
 
-Stage 0, in place of data/simulate.py. The catalogue comes from Zenodo (record 4573248,
-CC-BY-4.0), the cutouts from the Legacy Surveys' service, over few connections. Each cutout is
-checked before it gets its name. Killed or cut off, the same command goes on and fetches nothing
-twice; what the service does not have is listed with its reason, and asked for again only with
---retry-missing. --check asks the service a few questions and says what differs from what the code
-believes of it.
+Stage 0, in place of data/simulate.py. The catalogue comes from Zenodo (record 4573248, CC-BY-4.0),
+the cutouts from the Legacy Surveys' service, over few connections. Each cutout is checked before
+the file gets its name. The same command resumes an interrupted run and downloads nothing twice.
+Cutouts that the service does not have are listed with the reason and requested again only with
+--retry-missing. --check compares the service with the behaviour that the code expects.
 
 Reads:  nothing, or a table (CSV, FITS, parquet, VOTable) with ra and dec in degrees
 Writes: catalogue.parquet (unless a table is given), images/decals/ and images/bassmzls/
-        (<shard>/<ra>_<dec>.fits), download/manifest.parquet (a row a request: name, ra, dec,
+        (<shard>/<ra>_<dec>.fits), download/manifest.parquet (one row per request: name, ra, dec,
         survey, path, url, status, reason, bytes, sha256, tries, time)
 
 Example: python data/download.py --run data/check --first 3 --contact you@example.org
@@ -44,27 +43,29 @@ from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
-CONTROLS = 5  # of the positions to fetch, asked for when the service seems to be down
+CONTROLS = 5  # of the galaxies, requested as a test when the service seems to be down
 
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/real")
     """Folder of the run."""
     table: Path | None = None
-    """Positions of galaxies of your own; none: the Galaxy Zoo DECaLS catalogue, fetched first."""
+    """Positions of your own galaxies; none: the Galaxy Zoo DECaLS catalogue, downloaded first."""
     catalogue: Literal["auto_posteriors", "volunteers_5"] = "auto_posteriors"
     """auto_posteriors: 313,789 galaxies, a network's predictions of the votes (1.6 GB);
     volunteers_5: the galaxies with votes (40 MB)."""
     survey: str = "decals"
-    """A survey of VAE_model/surveys. decals: every galaxy; bassmzls: every galaxy of a table, those
-    of the strip of the catalogue. both: the galaxies of the strip, in these two, for pairs."""
+    """A survey of VAE_model/surveys. decals: every galaxy; bassmzls: every galaxy of a table, of
+    the catalogue those in the strip. both: the galaxies in the strip, in both, for pairs."""
     strip: tuple[float, float] = (31.5, 33.5)
     """Dec (degrees) of the strip that both surveys cover, around 32.375."""
     strip_ra: tuple[float, float] = (90.0, 300.0)
     """RA (degrees) of the strip: BASS+MzLS covers the northern galactic cap only."""
     first: int = 0
-    """Only the first so many galaxies of those; 0: all."""
+    """Number of galaxies, from the first; 0: all."""
     size: int = SIZE
     """Pixels on a side; the pipeline takes 256."""
     pixel_scale: float = PIXEL_SCALE
@@ -75,39 +76,40 @@ class Config:
     connections: int = 4
     """Parallel connections to the cutout service, at most 16: it asks for few."""
     contact: str = ""
-    """Your e-mail address or page, told to the services, so that they can reach you."""
+    """Your e-mail address or web page, sent to the services, so that they can reach you."""
     tries: int = 6
-    """Tries of a request that time-outs, 429, 5xx, resets or truncated bodies spoil; where the
-    service itself fails on a request (HTTP 500) three at most."""
+    """Tries of a request after time-outs, 429, 5xx, resets or truncated bodies; at most three
+    after HTTP 500, where the service itself fails on the request."""
     backoff: float = 1.0
     """Longest wait (seconds) before the second try; it doubles with each, up to a minute."""
     time_limit: float = 120.0
-    """Seconds for one whole answer, however it trickles (of the catalogue: for each 4 MiB)."""
+    """Seconds for one whole response (of the catalogue: for each 4 MiB)."""
     longest_wait: float = 600.0
-    """Retry-After (seconds) that is waited for; the download ends where the service asks more."""
+    """Longest accepted Retry-After (seconds); the download ends if the service asks for more."""
     give_up_after: int = 20
-    """Requests in a row without use after which known positions are asked; where these fail too
-    the service is down, and the download ends."""
+    """Consecutive failed requests after which known positions are requested; if these fail too,
+    the service is down and the download ends."""
     retry_missing: bool = False
-    """Ask again for what the service did not have, or had wrong, in an earlier run."""
+    """Repeat requests whose cutout was missing or wrong in an earlier run."""
     service: str = SERVICE
     """Address of the cutout service."""
     check: bool = False
-    """Only compare the cutout service with what the code believes of it; fetch nothing."""
+    """Only compare the cutout service with the expected behaviour; download nothing."""
     zenodo: str = ZENODO
     """Address of Zenodo."""
     record: int = RECORD
-    """Zenodo's number of the catalogue."""
+    """Number of the catalogue's record on Zenodo."""
 
 
 def manners_of(config: Config) -> Manners:
+    """Return the limits and identification of requests."""
     return Manners(
         config.tries, config.backoff, config.time_limit, config.longest_wait, config.contact
     )
 
 
 def check_config(config: Config, run: Run) -> None:
-    """Raise Problem where the constants make no sense, or the run holds another sky."""
+    """Raise Problem if the constants are invalid, or the run holds another sky."""
     for name, low, high in (
         ("connections", 1, 16), ("tries", 1, 100), ("give_up_after", 1, 10**6),
         ("first", 0, 10**9), ("size", 16, 3000), ("pixel_scale", 0.05, 100),
@@ -131,7 +133,7 @@ def check_config(config: Config, run: Run) -> None:
 
 
 def bring_catalogue(config: Config, run: Run) -> None:
-    """Make catalogue.parquet, unless it is there. Raises Problem where another one is."""
+    """Download catalogue.parquet unless it exists. Raises Problem if a different one exists."""
     name = f"gz_decals_{config.catalogue}.parquet"
     if run.catalogue.exists():
         if source_of(run.catalogue) != name:
@@ -146,9 +148,9 @@ def bring_catalogue(config: Config, run: Run) -> None:
 
 
 def read_galaxies(config: Config, run: Run) -> pd.DataFrame:
-    """Name ("" where the table has none), ra and dec (degrees) of the galaxies to fetch.
+    """Return name ('' if the table has none), ra and dec (degrees) of the galaxies to download.
 
-    Raises Problem where the table has no positions, or none is left.
+    Raises Problem if the table has no positions, or no galaxy is left.
     """
     path = ROOT / config.table if config.table else run.catalogue
     galaxies = read_table(path, optional=("ra", "dec", "iauname", "name"))
@@ -168,12 +170,15 @@ def read_galaxies(config: Config, run: Run) -> pd.DataFrame:
     if outside := int((placed & ~inside).sum()):
         print(f"  {outside:,} of {total:,} galaxies lie outside the strip of both surveys")
     if chosen.empty:
-        raise Problem(f"none of {total:,} galaxies can be fetched: see the lines above")
+        raise Problem(f"none of {total:,} galaxies can be downloaded: see the lines above")
     return chosen.head(config.first) if config.first else chosen
 
 
 def in_strip(galaxies: pd.DataFrame, config: Config) -> NDArray[np.bool_]:
-    """Boolean (N,): galaxies that the survey is asked for; all but where only a strip has it."""
+    """Return a Boolean (N,): the galaxies requested from the survey.
+
+    These are all galaxies, or those in the strip if the survey covers only the strip.
+    """
     if config.survey != BOTH and (config.table or not SURVEYS[config.survey].strip_only):
         return np.ones(len(galaxies), bool)
     ra, dec = galaxies["ra"], galaxies["dec"]
@@ -181,11 +186,12 @@ def in_strip(galaxies: pd.DataFrame, config: Config) -> NDArray[np.bool_]:
 
 
 def surveys_of(config: Config) -> tuple[str, ...]:
+    """Return the names of the surveys to download."""
     return (DECALS.name, BASSMZLS.name) if config.survey == BOTH else (config.survey,)
 
 
 def job_of(config: Config, survey: str, ra: float, dec: float, name: str = "") -> Job:
-    """The request for a survey's cutout at a position in degrees."""
+    """Return the request for a survey's cutout at a position in degrees."""
     there = SURVEYS[survey].at(config.release)
     url = url_of(config.service, there.layer, ra, dec, config.size, config.pixel_scale)
     path = path_of(survey, ra, dec)
@@ -193,7 +199,7 @@ def job_of(config: Config, survey: str, ra: float, dec: float, name: str = "") -
 
 
 def plan(config: Config, galaxies: pd.DataFrame) -> Iterator[Job]:
-    """A job a cutout, the two views of a galaxy one after the other; each file once."""
+    """Yield one job per cutout, the surveys of a galaxy one after the other; each file once."""
     seen: set[str] = set()
     for name, ra, dec in galaxies.itertuples(index=False, name=None):
         for survey in surveys_of(config):
@@ -204,8 +210,10 @@ def plan(config: Config, galaxies: pd.DataFrame) -> Iterator[Job]:
 
 
 def controls_of(config: Config, galaxies: pd.DataFrame) -> dict[str, list[Job]]:
-    """Positions of each survey to ask for when its layer seems to be down: a galaxy that it is
-    known to show, then some of those to fetch, from the last to the first."""
+    """Return positions of each survey to request when its layer seems to be down.
+
+    The first is a galaxy known to be in the layer; then follow some of the galaxies, from the last.
+    """
     rows = np.unique(np.linspace(len(galaxies) - 1, 0, CONTROLS).astype(int))[::-1]
     spread = [(ra, dec) for _, ra, dec in galaxies.iloc[rows].itertuples(index=False, name=None)]
     known = {name: SURVEYS[name].known for name in surveys_of(config)}
@@ -216,9 +224,9 @@ def controls_of(config: Config, galaxies: pd.DataFrame) -> dict[str, list[Job]]:
 
 
 def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
-    """Fetch what is left to fetch; what becomes of it is in the journal.
+    """Download the remaining cutouts; return the number of those already there.
 
-    Returns how many cutouts were there already.
+    The outcomes are in the journal.
     """
     check_space(run, len(galaxies) * len(surveys_of(config)), config.size)
     for survey in surveys_of(config):
@@ -245,36 +253,36 @@ def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
 
 
 def report(config: Config, run: Run, galaxies: pd.DataFrame, before: int) -> dict[str, int]:
-    """Print what there is, what could not be had and why; the numbers for the side-cars.
+    """Print the outcomes and their reasons; return the numbers for the side-cars.
 
-    before: cutouts that were there already. Raises Problem where there is not one cutout.
+    before: cutouts that were already there. Raises Problem if there is no cutout at all.
     """
     asked = {job.path for job in plan(config, galaxies)}
     manifest = fold(run)
     manifest = manifest[manifest["path"].isin(asked)]
     counts = Counter(manifest["status"])
     if twice := len(galaxies) * len(surveys_of(config)) - len(asked):
-        print(f"  {twice:,} positions are those of others to 0.0001 degrees: one cutout each")
+        print(f"  {twice:,} positions equal others to 0.0001 degrees: one cutout each")
     print(
         f"  good {counts[GOOD]:,} of {len(asked):,} cutouts: {before:,} were there, "
-        f"{counts[GOOD] - before:,} fetched"
+        f"{counts[GOOD] - before:,} downloaded"
     )
-    for status, words in ((MISSING, "not to be had"), (FAILED, "failed")):
+    for status, words in ((MISSING, "unavailable"), (FAILED, "failed")):
         reasons = manifest["reason"][manifest["status"] == status].str.split(":").str[0]
         for reason, count in Counter(reasons).most_common():
             print(f"  {words} {count:,}: {reason}")
     shown = run.show(run.manifest)
     if not counts[GOOD]:
-        raise Problem(f"none of {len(asked):,} cutouts could be had: {manifest['reason'].iloc[0]}")
+        raise Problem(f"none of {len(asked):,} cutouts could be downloaded: {manifest['reason'].iloc[0]}")
     if counts[FAILED]:
-        print(f"  the same command asks again for the {counts[FAILED]:,} that failed; see {shown}")
+        print(f"  the same command repeats the {counts[FAILED]:,} that failed; see {shown}")
     if counts[MISSING]:
-        print(f"  --retry-missing asks again for those not to be had; see {shown}")
+        print(f"  --retry-missing repeats the requests for those unavailable; see {shown}")
     return {"good": counts[GOOD], "missing": counts[MISSING], "failed": counts[FAILED]}
 
 
 def say_releases(config: Config) -> None:
-    """Say of which survey the release has no images of its own."""
+    """Print the surveys of which the release has no images of its own."""
     for name in surveys_of(config):
         survey = SURVEYS[name].at(config.release)
         if survey.release and survey.release != config.release:
@@ -285,6 +293,7 @@ def say_releases(config: Config) -> None:
 
 
 def main(config: Config) -> None:
+    """Download the catalogue and the cutouts, or check the service."""
     run = Run(config.run)
     table = [ROOT / config.table] if config.table else []
     images = [run.images(survey) for survey in surveys_of(config)]

@@ -1,13 +1,13 @@
-"""Bring your own images: any folder of FITS, JPEG or PNG becomes cutouts that the pipeline takes.
+"""Import your own images: any folder of FITS, JPEG or PNG files becomes cutouts for the pipeline.
 
-FITS frames become nanomaggies (BUNIT and the header's zero point, docs/DATA.md) and keep their WCS.
-JPEG, PNG, TIFF, WebP, GIF and BMP are images for display: red, green, blue become bands z, r, g
-from 0 to 1, marked BUNIT = 'display', so that no later stage takes them for calibrated flux.
-Images of 32 pixels and more are reduced or enlarged to 256, flux conserved. Nothing is ever
-mirrored or transposed. A table's columns travel along, matched by file name or iauname; a table
-with columns g, r, z that name files joins one file per band.
+FITS frames are converted to nanomaggies (BUNIT and the header's zero point, docs/DATA.md) and keep
+their WCS. JPEG, PNG, TIFF, WebP, GIF and BMP are images for display: red, green, blue become bands
+z, r, g from 0 to 1, marked BUNIT = 'display', so that no later stage treats them as calibrated
+flux. Images of 32 pixels and more are reduced or enlarged to 256; flux is conserved. Nothing is
+ever mirrored or transposed. The columns of a table are kept, matched by file name or iauname; a
+table with columns g, r, z that name files joins one file per band.
 
-Reads:  any folder with all that is below it; a table (CSV, FITS, parquet, VOTable: docs/DATA.md)
+Reads:  any folder with its subfolders; a table (CSV, FITS, parquet, VOTable: docs/DATA.md)
         with a column file, path, name or iauname, and perhaps ra, dec and labels
 Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason), labels.parquet
         (path, iauname, ra, dec, pixel_scale (arcsec, of the cutout), enlarged (pixels of the
@@ -44,17 +44,19 @@ from VAE_model.tables.reading import read_table
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/own")
     """Folder of the run."""
     folder: Path = Path("data/originals")
-    """Images of your own, with all that is below it."""
+    """Folder of your images, searched with its subfolders."""
     name: str = "imported"
-    """The images lie in images/<name>/ under the run: a name for each folder you import."""
+    """Images are written to images/<name>/ under the run: one name per imported folder."""
     table: Path | None = None
     """Positions and labels of the images, if there are any."""
     mode: Literal["resample", "crop", "scale"] = "resample"
     """resample: the whole frame (its central square) to 256 pixels; crop: the central 256 pixels
-    as they are; scale: to 0.262 arcsec a pixel, then the central 256 (FITS with a WCS only)."""
+    as they are; scale: to 0.262 arcsec per pixel, then the central 256 (FITS with a WCS only)."""
     bands: str = ""
     """Planes of FITS files that become g, r and z, by name or by number from 0: gri, 210; two (01):
     the first, the mean of both, the second; one: the same three times. None: the bands g, r, z."""
@@ -74,7 +76,10 @@ def plan(
     config: Config,
     table: pd.DataFrame | None,
 ) -> list[Job]:
-    """A job an image. images: their paths in the folder; planes: the file of each band of each."""
+    """Return one job per image.
+
+    images: their paths in the folder; planes: for each image, the file of each band.
+    """
     folder, target = ROOT / config.folder, Run(config.run).images(config.name)
     reading = Reading(re.sub(r"[\s,]", "", config.bands), config.unit, config.zero_point)
     positions = np.empty((0, 2))
@@ -94,7 +99,7 @@ def plan(
 
 
 def check_config(config: Config, run: Run) -> None:
-    """Raise Problem where the constants cannot work together."""
+    """Raise Problem if the constants are invalid."""
     folder, target = ROOT / config.folder, run.images(config.name)
     if not re.fullmatch(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]*", config.name):
         raise Problem(f"--name {config.name!r} is no folder's name: use letters, digits, . _ + -")
@@ -116,7 +121,7 @@ def check_config(config: Config, run: Run) -> None:
 
 
 def check_targets(jobs: list[Job]) -> None:
-    """Raise Problem where an image that no import made lies where one is to be written."""
+    """Raise Problem if a file that no import wrote lies where an image is to be written."""
     for job in jobs:
         if job.target.exists():
             with open(job.target, "rb") as stream:
@@ -130,8 +135,11 @@ def check_targets(jobs: list[Job]) -> None:
 def label_table(
     run: Run, jobs: list[Job], outcomes: list[Outcome], rows: Rows, table: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """A row an imported image: path, iauname, ra, dec, pixel_scale, enlarged, and the other
-    columns of the table; one of the table's that has such a name gets the ending _of_table."""
+    """Return one row per imported image.
+
+    Columns: path, iauname, ra, dec, pixel_scale, enlarged, and the other columns of the table; a
+    table column with one of these names gets the suffix _of_table.
+    """
     good = [i for i, outcome in enumerate(outcomes) if not outcome.reason]
     paths = [jobs[i].target.relative_to(run.folder) for i in good]
     positions = [(outcomes[i].ra, outcomes[i].dec) for i in good]
@@ -146,7 +154,7 @@ def label_table(
         labels[column] = [getattr(outcomes[i], column) for i in good]
     if table is None:
         return labels
-    # Whole numbers stay whole where rows are missing: as floats long identifiers lose digits.
+    # Integers stay integers where rows are missing: as floats, long identifiers lose digits.
     whole = {name: "Int64" for name in table.select_dtypes("integer")}
     found = [row if isinstance(row, int) else -1 for row in (rows[i] for i in good)]
     taken = table.astype(whole).reindex(found).reset_index(drop=True)
@@ -157,9 +165,9 @@ def label_table(
 
 
 def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
-    """Write labels.parquet with what other imports of the run brought.
+    """Write labels.parquet with the rows of the other imports of the run.
 
-    Images that this import made before, of originals that have gone, go too.
+    Images that an earlier import wrote from originals that no longer exist are deleted.
     """
     if run.labels.exists():
         before = read_parquet(run.labels)
@@ -172,12 +180,13 @@ def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
     for column in labels:
         try:
             pa.array(labels[column], from_pandas=True)
-        except pa.ArrowException:  # two tables mean different things by one name
+        except pa.ArrowException:  # two tables use one name for columns of different type
             labels[column] = labels[column].map(as_text)
     write_parquet(run.labels, labels)
 
 
 def write_refused(path: Path, refused: list[tuple[str, str]]) -> None:
+    """Write the refused files and their reasons as CSV."""
     with (
         atomic(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
@@ -191,7 +200,7 @@ def report(
     rows: Rows,
     table: pd.DataFrame | None,
 ) -> None:
-    """Print what became of the images, and what the match with the table kept and dropped."""
+    """Print the outcomes of the images, and the rows and images without a match."""
     good = [outcome for outcome in outcomes if not outcome.reason]
     print(f"  imported {len(good):,} of {len(outcomes):,} images")
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
@@ -229,12 +238,13 @@ def report(
 
 
 def main(config: Config) -> None:
+    """Import the images and write their labels and the refused files."""
     run = Run(config.run)
     check_config(config, run)
     folder, target = ROOT / config.folder, run.images(config.name)
     table_path = ROOT / config.table if config.table else None
     outputs = [target, run.import_refused(config.name)]
-    # Several imports of a run share labels.parquet: it is this one's output where it is missing.
+    # Several imports of a run share labels.parquet; it is this one's output only if missing.
     outputs += [] if run.labels.exists() else [run.labels]
     stage = Stage(__file__, run, config, [folder, *filter(None, [table_path])], outputs)
     if stage.is_up_to_date():

@@ -1,8 +1,8 @@
-"""Draw the embedded sky: galaxies as two surveys see them, what volunteers say, and the truth.
+"""Simulate the sky: galaxies as observed by two surveys, the votes of volunteers, and the truth.
 
-Stage 0. Each galaxy is drawn from its own random numbers, so the files depend on the seed and on
-no other thing. DECaLS sees every galaxy, BASS+MzLS those of the strip around Dec 32.375 deg, and
-so does any other survey of VAE_model/surveys.
+Stage 0. Each galaxy is drawn from its own random stream, so the files depend only on the seed.
+DECaLS observes every galaxy; BASS+MzLS, and any other survey in VAE_model/surveys, those in the
+strip around Dec 32.375 deg.
 
 Reads: nothing.
 Writes: images/decals/, images/bassmzls/ ({ra}_{dec}.fits), catalogue.parquet, truth.parquet and
@@ -28,24 +28,27 @@ from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import simulate_galaxy
 from VAE_model.surveys import SURVEYS, label_of
 
-MARK = ".simulated"  # in a folder whose images this script made and may replace
+MARK = ".simulated"  # marks a folder whose images this script wrote and may replace
 
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     galaxies: int = 2000
-    """Galaxies that DECaLS sees."""
+    """Number of galaxies, all observed by DECaLS."""
     overlap: int = 1500
-    """Those of them that lie in the strip that the other surveys see too."""
+    """Number of galaxies in the strip that the other surveys observe too."""
     seed: int = 1
-    """Another seed, another sky."""
+    """Seed of the random numbers; each seed gives a different sky."""
     workers: int = 0
-    """Processes; 0 for one a core. The files do not depend on it."""
+    """Processes; 0: one per core. The files do not depend on it."""
 
 
 def main(config: Config) -> None:
+    """Simulate the sky and write its images, catalogue and truth."""
     run = Run(config.run)
     images = [run.images(survey) for survey in SURVEYS]
     tables = [run.catalogue, run.truth]
@@ -59,7 +62,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    for folder in images:  # files of another sky would be taken for galaxies of this one
+    for folder in images:  # files of another sky would count as galaxies of this one
         if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
             raise Problem(
                 f"{run.show(folder)} holds images that were not simulated: they stay as they are; "
@@ -82,7 +85,7 @@ def main(config: Config) -> None:
 
 
 def simulate(config: Config, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write the images; return the catalogue and the truth, a row a galaxy."""
+    """Write the images; return the catalogue and the truth, one row per galaxy."""
     positions = random_stream(config.seed, 0, Purpose.POSITIONS)
     ra, dec = draw_positions(positions, config.galaxies, config.overlap)
     task = partial(simulate_galaxy, seed=config.seed, overlap=config.overlap, run=run)

@@ -1,7 +1,7 @@
 """The Galaxy Zoo DECaLS catalogue (Walmsley et al. 2022, MNRAS 509, 3966), from Zenodo.
 
-The file is large because each concentration cell is a list of 25 numbers; only columns that the
-pipeline uses are ever read from it, some thousand rows at a time.
+The file is large because each concentration cell is a list of 25 numbers. Only the columns that the
+pipeline uses are read, a few thousand rows at a time.
 """
 
 import json
@@ -22,7 +22,7 @@ from VAE_model.pipeline.run import Run
 ZENODO = "https://zenodo.org"
 RECORD = 4573248
 
-# What a file's fractions are, said wherever they serve as labels.
+# The origin of a file's vote fractions, stated wherever they are used as labels.
 LABELS = {
     "gz_decals_auto_posteriors.parquet": (
         "posteriors of a network (Walmsley et al. 2022), not votes of volunteers"
@@ -37,27 +37,28 @@ WELCOME = [
     *(asked(question) for question in TREE),
 ]  # fmt: skip
 
-_MOST_RECORD = 2**22  # bytes of what the API says of a record
+_MOST_RECORD = 2**22  # bytes of the API's description of a record
 
 
 def fetch_original(
     run: Run, manners: Manners, name: str, zenodo: str = ZENODO, record: int = RECORD
 ) -> tuple[Path, str]:
-    """The file of a Zenodo record, whole and of the record's own checksum, and the checksum.
+    """Download a file of a Zenodo record, verify its checksum, and return its path and checksum.
 
-    pooch compares, and places the file; the transfer is ours, as pooch's own starts anew when it
-    was interrupted: a part that is there is gone on with (HTTP Range).
-    Raises Problem where Zenodo does not answer, has no such file, or another came.
+    pooch verifies and places the file. The transfer is our own because pooch restarts an
+    interrupted transfer from the beginning, while this one resumes it (HTTP Range). Raises Problem
+    if Zenodo does not answer, lacks the file, or sends another one.
     """
     gate = Gate()
     client = Client(manners, gate)
     folder = run.download(name).parent
     folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("tmp*"):  # pooch's own, of a killed run
+    for path in folder.glob("tmp*"):  # temporary files that pooch left in a killed run
         path.unlink()
     part = run.download(name + ".part")
 
     def transfer(url: str, output_file: str, _: object) -> None:
+        """Download the file for pooch, resuming a partial one."""
         with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
             client.save(url, part, size, lambda have: bar.update(have - bar.n))
         part.replace(output_file)
@@ -74,15 +75,15 @@ def fetch_original(
         )
     except (Transient, Permanent) as failure:
         raise Problem(
-            f"{zenodo} does not give {name} of record {record} ({failure}): what came is kept; "
-            "the same command goes on"
+            f"{zenodo} does not give {name} of record {record} ({failure}): the part received "
+            "is kept; the same command resumes"
         ) from None
     except Stopped:
         raise gate.problem or Problem("stopped") from None
     except ValueError:
         raise Problem(
             f"{name} came with another checksum than record {record} says ({checksum}): it was "
-            "thrown away; the same command fetches it anew"
+            "deleted; the same command downloads it again"
         ) from None
     finally:
         client.close()
@@ -90,28 +91,28 @@ def fetch_original(
 
 
 def _record_file(client: Client, zenodo: str, record: int, name: str) -> tuple[str, int]:
-    """Checksum (`md5:...`) and bytes of a file, as the record's page of Zenodo's API has them."""
+    """Return checksum (`md5:...`) and bytes of a file from the record's page in Zenodo's API."""
     url = f"{zenodo}/api/records/{record}"
     body, _ = client.persist(lambda: client.get(url, _MOST_RECORD))
     try:
         files = {str(entry["key"]): entry for entry in json.loads(body)["files"]}
     except (ValueError, KeyError, TypeError):
-        raise Problem(f"{url} does not say which files the record has: try again later") from None
+        raise Problem(f"{url} does not list the record's files: try again later") from None
     if name not in files:
         raise Problem(f"{url} has no file {name}: it has {', '.join(sorted(files)) or 'none'}")
     checksum, size = str(files[name].get("checksum")), files[name].get("size")
     if not re.fullmatch(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})", checksum):
-        raise Problem(f"{url} gives {name} no checksum that is known: {checksum[:80]!r}")
+        raise Problem(f"{url} gives {name} an unknown checksum: {checksum[:80]!r}")
     if not isinstance(size, int) or size < 1:
         raise Problem(f"{url} gives {name} no size: {size!r}")
     return checksum, size
 
 
 def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
-    """catalogue.parquet: the columns that the pipeline uses, of all rows; their number.
+    """Write catalogue.parquet, the columns that the pipeline uses; return the number of rows.
 
-    The file's schema says under `labels` what the fractions are, under `source` where they are
-    from. Raises Problem where the original lacks a column, or is no table.
+    The schema's metadata state the origin of the vote fractions (`labels`) and the source file
+    (`source`). Raises Problem if the original is not a parquet table or lacks a column.
     """
     try:
         table = pq.ParquetFile(original)
@@ -126,7 +127,7 @@ def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
         )
     columns = [name for name in NEEDED + WELCOME if name in present]
     if absent := [name for name in WELCOME if name not in present]:
-        print(f"  {original.name} has no column {', '.join(absent)}: the catalogue goes without")
+        print(f"  {original.name} has no column {', '.join(absent)}: left out of the catalogue")
     said = {"source": f"{original.name} {checksum}", "labels": LABELS.get(original.name, "")}
     schema = pa.schema([table.schema_arrow.field(name) for name in columns], metadata=said)
     with atomic(catalogue) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -136,7 +137,7 @@ def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
 
 
 def source_of(catalogue: Path) -> str:
-    """The name of the file that catalogue.parquet was made of; "" where it does not say."""
+    """Return the name of the file that catalogue.parquet was made from; '' if unrecorded."""
     try:
         metadata = pq.read_schema(catalogue).metadata or {}
     except (OSError, pa.ArrowException):

@@ -1,7 +1,7 @@
-"""The Legacy Surveys' cutout service: what it is asked, and whether its answer is the cutout.
+"""The Legacy Surveys' cutout service: its requests, and the checks of its responses.
 
-Its failures arrive as success: text or an image of zeros with HTTP 200, or the southern survey
-where the northern one was meant. So every answer is looked at before it gets its name.
+Failures arrive with HTTP 200: text, an image of zeros, or the southern survey in place of the
+northern. So every response is checked before the file gets its name.
 """
 
 import math
@@ -22,15 +22,18 @@ SERVICE = "https://www.legacysurvey.org/viewer/fits-cutout"
 
 _SIGNATURE = b"SIMPLE  ="
 _BLOCK = 2880
-_SHARDS = 256  # folders of a survey's cutouts: 313,789 files are 1,226 in each
-_ASTRAY = 2.0  # arcsec from the position asked for at which an image is of another one
+_SHARDS = 256  # folders per survey: 1,226 files in each for 313,789 cutouts
+_ASTRAY = 2.0  # arcsec; an image farther from the requested position is refused
 
 
 @dataclass(frozen=True)
 class Job:
-    """One cutout: `name` and `ra`, `dec` (degrees) of the galaxy, the survey, the URL that is
-    asked, the file that it becomes, relative to the run, and the VERSION that its header must
-    have; empty: any of the survey's."""
+    """One cutout to download.
+
+    name, ra, dec (degrees): the galaxy; survey; url: the request; path: the file, relative to the
+    run;
+    version: required VERSION in the header, or empty for any of the survey's.
+    """
 
     name: str
     ra: float
@@ -42,12 +45,15 @@ class Job:
 
 
 def file_name(ra: float, dec: float) -> str:
-    """154.7709_46.4537.fits: degrees to 4 decimals, RA from 0 to 360, no minus before zero."""
+    """Return a name such as 154.7709_46.4537.fits: degrees to 4 decimals, RA from 0 to 360.
+
+    Zero has no minus sign.
+    """
     return f"{round(ra, 4) % 360.0:.4f}_{round(dec, 4) + 0.0:.4f}.fits"
 
 
 def path_of(survey: str, ra: float, dec: float) -> str:
-    """images/<survey>/<shard>/<ra>_<dec>.fits: spread evenly however the galaxies lie."""
+    """Return images/<survey>/<shard>/<ra>_<dec>.fits; the shards fill evenly."""
     name = file_name(ra, dec)
     return f"images/{survey}/{zlib.crc32(name.encode()) % _SHARDS:02x}/{name}"
 
@@ -55,19 +61,22 @@ def path_of(survey: str, ra: float, dec: float) -> str:
 def url_of(
     service: str, layer: str, ra: float, dec: float, size: int = SIZE, pixel_scale: float = 0.262
 ) -> str:
-    """size: pixels on a side; pixel_scale: arcsec; ra, dec: degrees of the centre."""
+    """Return the URL of a cutout.
+
+    size: pixels on a side; pixel_scale: arcsec; ra, dec: centre in degrees.
+    """
     query = {"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": layer,
              "pixscale": f"{pixel_scale:g}", "bands": BANDS, "size": size}  # fmt: skip
     return f"{service}?{urlencode(query)}"
 
 
 def most_bytes(size: int) -> int:
-    """More than a cutout can have, so that no answer fills the memory."""
+    """Return an upper limit of the bytes of a cutout, so that no response fills the memory."""
     return 4 * (4 * len(BANDS) * size * size) + 2**20
 
 
 def _check_signature(body: bytes) -> None:
-    """Raise Permanent where an answer is text, Transient where it hardly began."""
+    """Raise Permanent if a response is text, Transient if it is cut off near its beginning."""
     if body.startswith(_SIGNATURE):
         return
     if _SIGNATURE.startswith(body[: len(_SIGNATURE)]):
@@ -78,10 +87,10 @@ def _check_signature(body: bytes) -> None:
 
 
 def check_cutout(body: bytes, job: Job, size: int = SIZE) -> None:
-    """Raise Transient or Permanent where an answer is not the cutout that was asked for.
+    """Raise Transient or Permanent if a response is not the requested cutout.
 
-    It must be whole, FITS, 3 x size x size, bands g, r, z, of the survey and release by VERSION,
-    centred where it was asked for, finite, and with signal in every band.
+    It must be complete, FITS, 3 x size x size, bands g, r, z, of the survey and release by VERSION,
+    centred on the requested position, finite, and with signal in every band.
     """
     if _plainly_right(body, job, size):
         return
@@ -104,10 +113,10 @@ def check_cutout(body: bytes, job: Job, size: int = SIZE) -> None:
 
 
 def _plainly_right(body: bytes, job: Job, size: int) -> bool:
-    """Return True where an answer is, card by card, a file as the service writes it, and right.
+    """Return True if a response is card by card a correct file in the service's usual format.
 
-    Most are, and this takes a fifth of the time of reading them as FITS may be spelled. False
-    says nothing yet.
+    Most responses are, and this check takes a fifth of the time of a full FITS reader. False is
+    inconclusive.
     """
     if len(body) != _BLOCK * (1 + math.ceil(4 * len(BANDS) * size**2 / _BLOCK)):
         return False
@@ -124,7 +133,7 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
     }  # fmt: skip
     if not body.startswith(_SIGNATURE) or any(cards.get(k) != v for k, v in expected.items()):
         return False
-    if cards.get(b"IMAGETYP", "").upper() != "IMAGE":  # in small letters before 2023-06
+    if cards.get(b"IMAGETYP", "").upper() != "IMAGE":  # in lower case before 2023-06
         return False
     if cards.keys() & {b"BSCALE", b"BZERO", b"BLANK", b"GROUPS", b"BAND", b"BUNIT"}:
         return False
@@ -145,19 +154,19 @@ def _plainly_right(body: bytes, job: Job, size: int) -> bool:
 
 
 def _is_version(version: str, job: Job) -> bool:
-    """Return whether a header's VERSION is what the job must have."""
+    """Return True if a header's VERSION is the one that the job requires."""
     if job.version and version.lower() != job.version.lower():
         return False
     return survey_of(version) == job.survey
 
 
 def fill_in_version(body: bytes, job: Job, came_from: str) -> bytes:
-    """Write the VERSION that was asked for into a header that has it blank.
+    """Return the response with a blank VERSION filled in with the requested one.
 
-    One version of the service's code (August 2026) has no name for DR11, so that its cutouts say
-    `VERSION = ''`. Of these, and only where the answer came from the layer that was asked, the
-    card is filled in, with a comment that says so; any other answer is returned as it is.
-    came_from: address of the answer, behind redirects.
+    One version of the service's code (August 2026) has no name for DR11 and writes `VERSION = ''`.
+    The card is filled in, with a comment that says so, only if the response came from the requested
+    layer; any other response is returned unchanged.
+    came_from: address of the response, after redirects.
     """
     layers = [parse_qs(urlsplit(url).query).get("layer") for url in (job.url, came_from)]
     if not job.version.startswith("DR11-") or layers[0] != layers[1]:
@@ -171,6 +180,6 @@ def fill_in_version(body: bytes, job: Job, came_from: str) -> bytes:
 
 
 def _arcsec_between(position: tuple[float, float], job: Job) -> float:
-    """Of a position in degrees and the job's; NaN where there is no position."""
+    """Return the distance of a position (degrees) from the job's, arcsec; NaN if unknown."""
     apart = unit_vectors(*position) - unit_vectors(job.ra, job.dec)
     return float(separation(np.linalg.norm(apart)))

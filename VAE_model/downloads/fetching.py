@@ -1,6 +1,6 @@
-"""Many cutouts over a few connections: a short queue, a thread a connection, a row a cutout.
+"""Download of many cutouts: a short queue, one thread per connection, one row per cutout.
 
-Memory holds the cutouts in flight and no more, however many are still to come.
+Memory holds only the cutouts in flight.
 """
 
 import hashlib
@@ -24,24 +24,25 @@ from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 
-# Refusals (HTTP 500) in a row after which a request is not tried again, and how many at least tell
-# a position that cannot be cut from a hiccup.
+# Consecutive refusals (HTTP 500) after which a request is not retried, and the minimum number that
+# indicates a position that cannot be cut rather than a transient error.
 _MOST_REFUSALS, _LEAST_REFUSALS = 3, 2
 _TRIES_OF_A_CONTROL = 3
 
-# What is wrong with pixels of the right layer: it was cut, so the service is up.
+# Defects of pixels of the right layer: a cutout was made, so the service is up.
 _OF_THE_PIXELS = ("zero image", "band without signal", "non-finite", "implausible flux")
 
 
 def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
-    """Bring one cutout to its place, whole and checked or not at all.
+    """Download one cutout and check it; write the whole file or nothing.
 
-    run: None for a control, which is asked for and checked, fewer times, and not written.
-    size: pixels on a side. Raises Stopped where the download ends meanwhile.
+    run: None for a control, which is requested with fewer tries, checked, and not written.
+    size: pixels on a side. Raises Stopped if the download ends meanwhile.
     """
     began = 0.0
 
     def ask() -> tuple[int, str]:
+        """Request the cutout once, check it and write it."""
         nonlocal began
         began = time.monotonic()
         body = fill_in_version(client.get(job.url, most_bytes(size)), job, client.came_from)
@@ -72,10 +73,10 @@ def fetch_all(
     connections: int,
     size: int,
 ) -> None:
-    """Bring the cutouts to their places over `connections` connections.
+    """Download the cutouts over `connections` connections and journal a row for each.
 
-    size: pixels on a side. Rows go to the journal as they come. Raises Problem where the service
-    as a whole fails, and whatever a worker met that is not of the network (a full disk).
+    size: pixels on a side. Raises Problem if the service as a whole fails, and any error of a
+    worker that is not a network error (a full disk).
     """
     gate = Gate(run.not_before)
     if (left := gate.closed_for()) > manners.longest_wait:
@@ -83,6 +84,7 @@ def fetch_all(
     waiting: queue.Queue[Job | None] = queue.Queue(maxsize=2 * connections)
 
     def work() -> None:
+        """Process jobs from the queue until it ends or the download stops."""
         client = Client(manners, gate)
         try:
             while (job := waiting.get()) is not None:
@@ -108,7 +110,7 @@ def fetch_all(
             _settle(verdicts, Client(manners, gate), size)
     finally:
         gate.stop()
-        for worker in workers:  # a request in flight may take its time: what it brings is not lost
+        for worker in workers:  # requests in flight may finish, so that their results are kept
             worker.join(1.0)
         verdicts.close()
     if gate.problem:
@@ -116,7 +118,7 @@ def fetch_all(
 
 
 def _settle(verdicts: Verdicts, client: Client, size: int) -> None:
-    """Ask for controls where refusals of a download that has ended still wait."""
+    """Request controls if refusals still wait after the download."""
     try:
         verdicts.close(lambda control: fetch_one(client, control, None, size))
     except Stopped:
@@ -126,7 +128,7 @@ def _settle(verdicts: Verdicts, client: Client, size: int) -> None:
 
 
 def _and_ends(jobs: Iterable[Job], connections: int) -> Iterable[Job | None]:
-    """The jobs, and then for each connection the word that there are no more."""
+    """Yield the jobs, then None once for each connection."""
     yield from jobs
     yield from [None] * connections
 

@@ -1,7 +1,7 @@
-"""The outcome of each request: a line in a journal at once, a row of manifest.parquet at the end.
+"""The outcome of each request: a journal line at once, a row of manifest.parquet at the end.
 
-The journal is only ever appended to, so a kill at any moment costs at most its last line; the
-next run folds it into the table first. A row a cutout, the newest counts.
+The journal is append-only, so a kill costs at most its last line; the next run first merges it into
+the table. One row per cutout; the newest outcome counts.
 """
 
 import fcntl
@@ -21,8 +21,8 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 
 GOOD = "good"  # the file is there and was checked
-MISSING = "missing"  # the service has no such cutout, or a wrong one: not asked for again
-FAILED = "failed"  # no answer after all tries: the next run asks again
+MISSING = "missing"  # the service has no such cutout or a wrong one: not requested again
+FAILED = "failed"  # no response after all tries: the next run retries
 
 COLUMNS = {
     "name": "str", "ra": "float64", "dec": "float64", "survey": "str", "path": "str",
@@ -36,8 +36,10 @@ _AT_ONCE = 20_000  # lines of the journal
 def row(
     job: Job, status: str, reason: str = "", size: int = 0, sha256: str = "", tries: int = 0
 ) -> dict[str, Any]:
-    """A row of the manifest. size: bytes of the file; tries: requests that it took, 0 where the
-    file was there already; time: UTC."""
+    """Return a row of the manifest.
+
+    size: bytes of the file; tries: number of requests, 0 if the file already existed; time: UTC.
+    """
     return {
         "name": job.name, "ra": job.ra, "dec": job.dec, "survey": job.survey, "path": job.path,
         "url": job.url, "status": status, "reason": reason, "bytes": size, "sha256": sha256,
@@ -46,28 +48,29 @@ def row(
 
 
 class Journal:
-    """The file that rows are appended to, by several threads."""
+    """An append-only file of rows, written by several threads."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = open(path, "ab", buffering=0)  # noqa: SIM115
         self._lock = threading.Lock()
-        if self._stream.tell():  # a killed process may have left half a line
+        if self._stream.tell():  # a killed process may have left an incomplete line
             self._stream.write(b"\n")
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append one row; on return the file system has it."""
+        """Append one row; it is in the file system when the method returns."""
         with self._lock:
             self._stream.write(json.dumps(row).encode() + b"\n")
 
     def close(self) -> None:
+        """Close the file."""
         self._stream.close()
 
 
 def fold(run: Run) -> pd.DataFrame:
-    """Fold the journal, if there is one, into manifest.parquet; return the manifest.
+    """Merge the journal, if it exists, into manifest.parquet; return the manifest.
 
-    Sorted by survey and path. Half lines, as a kill leaves them, are passed over.
+    Rows are sorted by survey and path. Incomplete lines, left by a kill, are skipped.
     """
     table = read_manifest(run)
     if not run.journal.exists():
@@ -82,7 +85,7 @@ def fold(run: Run) -> pd.DataFrame:
 
 
 def read_manifest(run: Run) -> pd.DataFrame:
-    """manifest.parquet, without rows where there is none."""
+    """Return manifest.parquet, or an empty table if it is missing."""
     if run.manifest.exists():
         return read_parquet(run.manifest, list(COLUMNS))
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
@@ -106,7 +109,7 @@ def _tables(journal: Path) -> Iterator[pd.DataFrame]:
 
 @contextmanager
 def alone(run: Run) -> Iterator[None]:
-    """Hold the lock of a run's download. Raises Problem where another process has it."""
+    """Hold the lock of a run's download. Raises Problem if another process holds it."""
     run.manifest.parent.mkdir(parents=True, exist_ok=True)
     with open(run.manifest.parent / ".lock", "w") as stream:
         try:

@@ -1,4 +1,4 @@
-"""Resuming a download: cutouts that need no request, and the question whether work is left."""
+"""Resuming a download: cutouts that need no request, and whether work remains."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ from VAE_model.pipeline.run import Run
 
 
 class Before:
-    """The cutouts that the manifest tells of, and files that a kill left untold.
+    """The cutouts in the manifest, and files that a killed run did not record.
 
-    files: cutouts found to be there already, so far.
+    files: number of cutouts found on disk so far.
     """
 
     def __init__(self, run: Run, manifest: pd.DataFrame, size: int, retry_missing: bool) -> None:
@@ -28,10 +28,10 @@ class Before:
         self.files = 0
 
     def left(self, jobs: Iterator[Job], journal: Journal, bar: tqdm) -> Iterator[Job]:
-        """The jobs that are left to do; the bar's total shrinks by the others.
+        """Yield the jobs that remain; the bar's total shrinks by the others.
 
-        A good file is taken as it is where its length is still that of the manifest. Another
-        URL (layer, scale) is another cutout: it is fetched.
+        A good file is accepted if its size equals that in the manifest. A different URL (layer,
+        scale) is a different cutout and is downloaded.
         """
         for job in jobs:
             url, status, length = self._rows.get(job.path, (job.url, "", 0))
@@ -48,7 +48,7 @@ class Before:
                 yield job
 
     def _adopts(self, job: Job, journal: Journal) -> bool:
-        """Return a row for a file without one (after a kill) where it is the cutout."""
+        """Return True, and journal a row, if an unrecorded file is the cutout (after a kill)."""
         path = self.run.folder / job.path
         if not path.is_file():
             return False
@@ -62,8 +62,11 @@ class Before:
 
 
 def unfinished(run: Run, retry_missing: bool) -> bool:
-    """Return True where a run that looks done has work left: a killed one's journal, cutouts that
-    failed or have gone, or, where `retry_missing`, such as the service did not have."""
+    """Return True if a run that looks complete has work left.
+
+    That is the journal of a killed run, failed or deleted cutouts, or, with `retry_missing`, those
+    that the service did not have.
+    """
     if run.journal.exists():
         return True
     table = read_manifest(run)
@@ -77,7 +80,7 @@ def unfinished(run: Run, retry_missing: bool) -> bool:
 
 
 def check_space(run: Run, cutouts: int, size: int) -> None:
-    """Raise Problem where the disk has no room for so many cutouts of `size` pixels a side."""
+    """Raise Problem if the disk has no room for this number of cutouts of `size` pixels a side."""
     each = 4 * 3 * size**2 + 5760  # bytes: pixels, header block and padding
     there = sum(1 for _ in run.images().parent.glob("*/??/*.fits"))
     needed, free = (cutouts - there) * each, shutil.disk_usage(run.folder).free

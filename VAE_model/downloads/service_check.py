@@ -1,6 +1,6 @@
-"""Compare the cutout service with what this code believes of it: a handful of requests.
+"""Compare the cutout service with the behaviour that this code expects: about ten requests.
 
-What is believed is what the service's own code says (legacysurvey/imagine, August 2026).
+The expected behaviour follows the service's own code (legacysurvey/imagine, August 2026).
 """
 
 import io
@@ -21,14 +21,14 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASES, Survey
 
 _NOWHERE = (266.4, -29.0)  # RA and Dec of the galactic centre, in no layer's footprint
-_MOST_BYTES = 3 * most_bytes(SIZE)  # of an image with its inverse variance and mask
+_MOST_BYTES = 3 * most_bytes(SIZE)  # an image with its inverse variance and mask
 
-Fact = tuple[str, object, object]  # what it is about, what is believed, what came
+Fact = tuple[str, object, object]  # subject, expected value, received value
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """status: of HTTP, and why in words; hdus: of a FITS file, else none."""
+    """status: HTTP code and reason; hdus: those of a FITS file, else empty."""
 
     status: str
     hdus: list[fits.PrimaryHDU | fits.ImageHDU]
@@ -36,9 +36,9 @@ class _Answer:
 
 
 def compare(service: str, manners: Manners) -> None:
-    """Print a line for each fact, as believed or not.
+    """Print a line for each fact: as expected, or different.
 
-    service: address. Raises Problem where a fact differs, or the service does not answer.
+    service: address. Raises Problem if a fact differs or the service does not answer.
     """
     client = Client(manners, Gate())
     differing = total = 0
@@ -47,7 +47,7 @@ def compare(service: str, manners: Manners) -> None:
             total += 1
             differing += believed != came
             said = (
-                f"as believed: {came}" if believed == came else f"DIFFERS: {came}, not {believed}"
+                f"as expected: {came}" if believed == came else f"DIFFERS: {came}, not {believed}"
             )
             print(f"  {about}: {said}", flush=True)
     except Stopped:
@@ -56,10 +56,10 @@ def compare(service: str, manners: Manners) -> None:
         client.close()
     if differing:
         raise Problem(
-            f"{differing} of {total} facts about {service} differ from what the code believes: see "
+            f"{differing} of {total} facts about {service} differ from what the code expects: see "
             "the lines above"
         )
-    print(f"  {total} facts about {service} are as believed")
+    print(f"  {total} facts about {service} are as expected")
 
 
 def _facts(client: Client, service: str) -> Iterator[Fact]:
@@ -85,7 +85,7 @@ def _facts(client: Client, service: str) -> Iterator[Fact]:
 
 
 def _facts_of_image(survey: Survey, answer: _Answer, more: tuple[str, ...]) -> Iterator[Fact]:
-    """more: what was asked for beside the image; where anything was, the header is compared too."""
+    """more: requested besides the image; if not empty, the header is compared too."""
     layer = survey.layer
     if not answer.hdus:
         yield f"{layer}, a known galaxy", "an image", answer.status + " with text" * answer.text
@@ -117,7 +117,7 @@ def _ask(
     bands: str = BANDS,
     more: tuple[str, ...] = (),
 ) -> _Answer:
-    """Raises Problem where the service cannot be reached."""
+    """Return the service's answer. Raises Problem if the service cannot be reached."""
     place = {"ra": position[0], "dec": position[1]} if position else {}
     query = place | {"layer": layer, "pixscale": PIXEL_SCALE, "bands": bands, "size": SIZE}
     url = f"{service}?{urlencode(query)}" + "".join(f"&{word}" for word in more)

@@ -1,11 +1,11 @@
-"""Tell a position that the service cannot cut from a service that is down.
+"""Distinguish a position that the service cannot cut from a service that is down.
 
-The cutout service answers HTTP 500 for good where a position lies outside a layer's footprint; a
-broken service answers the same everywhere. So a refusal waits for its verdict. As soon as the same
-layer cuts another position, in a request begun after the refusal, the position is to blame: it is
-MISSING. Where many requests in a row bring nothing, or the download ends before, control positions
-are asked. If none of them is cut, the layer is down, and the refusals are FAILED: to be asked
-again.
+The cutout service always answers HTTP 500 for positions outside a layer's footprint; a broken
+service does so everywhere. So a refusal is first kept pending. Once the same layer cuts another
+position, in a request begun after the refusal, the refused position is MISSING. After many
+consecutive requests without result, or at the end of the download, control positions are requested.
+If the layer cuts none of them, it is down and the pending refusals are FAILED, to be retried by the
+next run.
 """
 
 import threading
@@ -23,17 +23,19 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.surveys import label_of
 
-REFUSED = "refused"  # no cutout after all tries; whose fault it is remains to be seen
+REFUSED = "refused"  # no cutout after all tries; pending
 
-# What a control may be refused for by the fault of its own position: another control is asked.
+# Errors that may be due to the control's own position: another control is requested.
 _OF_A_POSITION = ("HTTP 400", "HTTP 404", "HTTP 410", "HTTP 500")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a request: one of GOOD, MISSING (the layer was cut, and shows no galaxy
-    there), FAILED, REFUSED; the reason; bytes and hash of the file; tries; and when its last try
-    began (seconds, monotonic)."""
+    """The outcome of a request.
+
+    status: GOOD, MISSING (the layer was cut but shows no galaxy there), FAILED or REFUSED; reason;
+    bytes and hash of the file; tries; and when its last try began (seconds, monotonic).
+    """
 
     job: Job
     status: str
@@ -46,8 +48,11 @@ class Outcome:
 
 @dataclass
 class _Layer:
-    """useless: requests in a row without use; waiting: refusals and when they ended; last: the
-    last position that was cut."""
+    """State of one layer.
+
+    useless: consecutive requests without result; waiting: pending refusals and when they ended;
+    last: the last position that was cut.
+    """
 
     useless: int = 0
     waiting: list[tuple[float, Outcome]] = field(default_factory=list)
@@ -55,10 +60,10 @@ class _Layer:
 
 
 class Verdicts:
-    """Write a row for each request into the journal, a refusal's as soon as it has its verdict.
+    """Journal a row for each request; that of a refusal is written once it is decided.
 
-    controls: of each survey, positions to ask for when the layer seems to be down; give_up_after:
-    requests in a row without use after which they are asked.
+    controls: for each survey, positions to request when the layer seems to be down; give_up_after:
+    consecutive requests without result before they are requested.
     """
 
     def __init__(
@@ -77,9 +82,9 @@ class Verdicts:
         self._lock = threading.Lock()
 
     def add(self, outcome: Outcome, ask: Callable[[Job], Outcome]) -> None:
-        """Take up what became of a request. `ask` asks for a control and writes nothing.
+        """Process the outcome of a request. `ask` requests a control and writes nothing.
 
-        Raises Problem where the layer is down, Stopped where that was said already.
+        Raises Problem if the layer is down, Stopped if that was already reported.
         """
         with self._lock:
             survey = outcome.job.survey
@@ -107,15 +112,15 @@ class Verdicts:
                 self._down = True
                 raise Problem(
                     f"{layer.useless} requests in a row failed, the last by {outcome.reason}; so "
-                    f"did positions that {label_of(survey)} should show: what came is kept; give "
+                    f"did known positions in {label_of(survey)}: downloaded files are kept; run "
                     "the same command again later"
                 )
             layer.useless = 0
 
     def close(self, ask: Callable[[Job], Outcome] | None = None) -> None:
-        """Settle what still waits: by controls, or as FAILED where nothing may be asked.
+        """Decide pending refusals: by controls, or as FAILED without `ask`.
 
-        What a connection that hangs keeps from being settled is asked for again.
+        Requests that a hanging connection keeps pending are repeated in the next run.
         """
         if not self._lock.acquire(timeout=2.0):
             return
@@ -128,7 +133,7 @@ class Verdicts:
             self._lock.release()
 
     def _cuts(self, survey: str, ask: Callable[[Job], Outcome]) -> bool:
-        """Return whether the layer of a survey still cuts: whether one of its controls is good."""
+        """Return True if the layer of a survey still cuts one of its controls."""
         layer = self._layers[survey]
         refused = {outcome.job.path for _, outcome in layer.waiting}
         for job in [*([layer.last] if layer.last else []), *self.controls.get(survey, [])]:
@@ -142,7 +147,7 @@ class Verdicts:
         return False
 
     def _settle(self, layer: _Layer, status: str, before: float = float("inf")) -> None:
-        """Write the refusals that ended before a time (monotonic) with their verdict."""
+        """Write the pending refusals that ended before a time (monotonic) with their status."""
         for ended, outcome in layer.waiting:
             if ended <= before:
                 self._write(outcome, status)
@@ -151,7 +156,7 @@ class Verdicts:
     def _write(self, outcome: Outcome, verdict: str = "") -> None:
         status, reason = verdict or outcome.status, outcome.reason
         if status == MISSING:
-            # of another request, where there is one: layer or scale
+            # of a request with another layer or scale, if there is one
             (self.run.folder / outcome.job.path).unlink(missing_ok=True)
             if reason.startswith("HTTP 500"):
                 reason = (

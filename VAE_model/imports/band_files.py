@@ -1,4 +1,4 @@
-"""Tables with a file per band: the columns g, r and z name one-band images of a galaxy."""
+"""Tables with one file per band: the columns g, r and z name one-band images of a galaxy."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from VAE_model.tables.reading import FILE_NAMES
 
 
 def band_columns(table: pd.DataFrame | None) -> dict[str, str]:
-    """Return band -> column where a table names a file per band, {} where it does not.
+    """Return band -> column if a table names one file per band, else {}.
 
-    It does where it has the columns g and z (and perhaps r), whatever their case, and they hold
-    names of images; columns of magnitudes have the same names, and hold numbers.
-    Raises Problem where only some of the columns name images.
+    Such a table has the columns g and z (and perhaps r), in any case, whose cells are names of
+    images; columns of magnitudes have the same names but hold numbers. Raises Problem if only some
+    of the columns name images.
     """
     if table is None:
         return {}
@@ -40,7 +40,7 @@ def match(
 ) -> tuple[list[dict[str, str] | str], list[str]]:
     """Return the file of each band for each row of a table, and the files that no row names.
 
-    A row is a text where one of its files is missing or not the only one: the reason.
+    If a file of a row is missing or ambiguous, the row's entry is the reason, a string.
     """
     found: list[dict[str, str]] = [{} for _ in range(len(table))]
     named: set[str] = set()
@@ -67,7 +67,7 @@ def match(
 
 
 def names_of_rows(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
-    """Return what each row is called: by a column such as name or iauname, else by its g file."""
+    """Return the name of each row: from a column such as name or iauname, else its g file."""
     keys = {name_key(name): name for name in reversed(list(table))}
     column = next((keys[name] for name in FILE_NAMES if name in keys), columns["g"])
     return table[column].fillna("image").map(str).tolist()

@@ -1,6 +1,6 @@
-"""Images for display as bands: not flux, but brightness from 0 to 1.
+"""Images for display as bands: brightness from 0 to 1 instead of flux.
 
-JPEG, PNG, TIFF, WebP, GIF and BMP in colour or grey, and FITS planes whose numbers are no flux.
+JPEG, PNG, TIFF, WebP, GIF and BMP in colour or grey, and FITS planes whose values are not flux.
 """
 
 import warnings
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from VAE_model.data.fits_frames import SMALLEST, BadCutout
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp")
-MOST_PIXELS = 32_000_000  # which take some 600 MB on the way, however small the file
+MOST_PIXELS = 32_000_000  # they take about 600 MB of memory, however small the file
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP")
 _SEE_THROUGH = ("RGBA", "RGBa", "LA", "La", "PA")
 _MODES = ("RGB", "RGBX", "L", "P", "CMYK", "YCbCr", *_SEE_THROUGH)  # 8 bits a channel
@@ -22,20 +22,18 @@ _GREY_16 = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
 def read_display(path: Path | BinaryIO) -> NDArray[np.float32]:
-    """Return float32 (3, y, x) in 0..1, bands g, r, z out of blue, green, red.
+    """Return float32 (3, y, x) in 0..1, bands g, r, z from blue, green, red.
 
-    Grey becomes all three, what is transparent black. An image file begins at the top, a FITS
-    image at the bottom: the rows are reversed here, once, so that the image stands on the sky as
-    it stood on the screen, and is not mirrored.
-    Raises BadCutout with the reason: not an image, not a cutout, too large, truncated,
-    unreadable.
+    Grey becomes all three; transparent pixels become black. Image files start at the top row and
+    FITS images at the bottom, so the rows are reversed here, once, and the image is not mirrored.
+    Raises BadCutout with the reason: not an image, not a cutout, too large, truncated, unreadable.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 _check(image)
-                ImageOps.exif_transpose(image, in_place=True)  # as viewers show it
+                ImageOps.exif_transpose(image, in_place=True)  # orientation as in viewers
                 pixels = _pixels(image)
         except BadCutout:
             raise
@@ -43,7 +41,7 @@ def read_display(path: Path | BinaryIO) -> NDArray[np.float32]:
             raise BadCutout("not an image: neither JPEG nor PNG inside") from None
         except Image.DecompressionBombError:
             raise BadCutout(_too_large()) from None
-        except Exception as error:  # decoders raise nearly anything on mangled bytes
+        except Exception as error:  # decoders can raise almost any exception on damaged bytes
             detail = str(error) or type(error).__name__
             kind = "truncated" if "truncated" in detail else "unreadable"
             raise BadCutout(f"{kind}: {detail.splitlines()[0]}") from None
@@ -54,10 +52,11 @@ def read_display(path: Path | BinaryIO) -> NDArray[np.float32]:
 
 
 def as_display(flux: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return planes (band, y, x) of any numbers as brightness from 0 to 1.
+    """Return planes (band, y, x) of any values as brightness from 0 to 1.
 
-    Each plane by itself, linearly: its sky less three times its noise is black, the brightest
-    thousandth of its pixels white. The noise is the spread of the pixels below the median.
+    Each plane is scaled linearly by itself: sky minus three times the noise is black, the brightest
+    thousandth of its pixels white. The noise is the standard deviation of the pixels below the
+    median.
     """
     shown = []
     for plane in flux:
@@ -71,7 +70,7 @@ def as_display(flux: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _pixels(image: Image.Image) -> NDArray:
-    """(y, x, 3) of red, green, blue, 8 or 16 bits."""
+    """Return (y, x, 3) of red, green, blue, 8 or 16 bits."""
     if image.mode in _GREY_16:
         grey = np.asarray(image).astype(np.uint16)
         return np.repeat(grey[:, :, None], 3, axis=2)
@@ -83,7 +82,7 @@ def _pixels(image: Image.Image) -> NDArray:
 
 
 def _check(image: Image.Image) -> None:
-    """Refuse by the header, before memory is asked for the pixels."""
+    """Raise BadCutout from the header alone, before memory is allocated for the pixels."""
     if image.width * image.height > MOST_PIXELS:
         raise BadCutout(_too_large())
     if min(image.size) < SMALLEST:
@@ -94,7 +93,7 @@ def _check(image: Image.Image) -> None:
         raise BadCutout(
             f"unreadable: pixels of type {image.mode}, neither 8-bit colour nor 16-bit grey"
         )
-    # A photograph's second image is its thumbnail; any other file's second is another image.
+    # A second image in a photograph is its thumbnail; in any other file it is another image.
     if image.format != "MPO" and (several := getattr(image, "n_frames", 1)) > 1:
         raise BadCutout(f"not a cutout: {several} images in one file: save each by itself")
 

@@ -1,8 +1,8 @@
-"""One-band images of a galaxy on one grid of pixels.
+"""Combination of one-band images of a galaxy on one pixel grid.
 
-Planes that lie on one grid are put together as they are. Others are brought to the grid of the
-plane with the smallest pixels through their WCS, by bilinear interpolation of the brightness; of
-the frame the middle that all planes cover is kept.
+Planes on the same grid are stacked unchanged. Others are resampled to the grid of the plane with
+the smallest pixels through their WCS, by bilinear interpolation of the brightness, and the frame is
+cropped to the central part that all planes cover.
 """
 
 import numpy as np
@@ -14,15 +14,14 @@ from VAE_model.data.astrometry import local_tangent_plane, pixel_scale, same_pla
 from VAE_model.data.fits_frames import SMALLEST, BadCutout, Frame
 from VAE_model.data.flux_units import DISPLAY
 
-_ALIGNED = 0.1  # pixels that planes of one grid may be apart
+_ALIGNED = 0.1  # pixels, maximum offset between planes of one grid
 
 
 def joined(planes: dict[str, Frame]) -> Frame:
-    """Return one frame of the planes (flux (1, y, x)) of the bands g, r, z; without r, the mean of
-    the two others takes its place.
+    """Return one frame of the planes (flux (1, y, x)) of the bands g, r, z.
 
-    Raises BadCutout where the planes lie on different grids that no WCS brings together, overlap
-    too little, or have different kinds of units.
+    Without r, the mean of the two other bands replaces it. Raises BadCutout if the planes lie on
+    different grids without a common WCS, overlap too little, or have different units.
     """
     units = {frame.unit for frame in planes.values()}
     if len(units) > 1:
@@ -43,14 +42,14 @@ def joined(planes: dict[str, Frame]) -> Frame:
 
 
 def _scale(frame: Frame) -> float:
-    """Arcsec per pixel; without a WCS infinite, so that it is no other plane's grid."""
+    """Return arcsec per pixel; infinite without a WCS, so that it differs from every other grid."""
     height, width = frame.flux.shape[1:]
     scale = pixel_scale(frame.header, (width + 1) / 2, (height + 1) / 2)
     return scale if np.isfinite(scale) else np.inf
 
 
 def _on_the_grid_of(base: Frame, frame: Frame) -> bool:
-    """Return True where two planes have the same pixels; without a WCS, as many."""
+    """Return True if two planes have the same pixels; without a WCS, the same shape."""
     if frame is base:
         return True
     if frame.flux.shape != base.flux.shape:

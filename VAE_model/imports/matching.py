@@ -1,4 +1,4 @@
-"""The images that the rows of a table are about, by the names of their files."""
+"""Matching of table rows to images by file name."""
 
 import re
 import unicodedata
@@ -17,14 +17,13 @@ Rows = list[int | str | None]
 
 
 def rows_of_files(files: Sequence[str], table: pd.DataFrame, shown: str = "the table") -> Rows:
-    """Return for each file (its path in the imported folder) the row of the table that is about it,
-    counted from 0.
+    """Return for each file (its path in the imported folder) the index of its table row, from 0.
 
-    A row names its file in a column of FILE_NAMES, the first that names one of the files: by a
-    path, or some last part of one, with or without the image's ending; by a Windows path, a URL, or
-    a number. Where no row has a name exactly, one that differs in case counts. None: no row is
-    about the file. A text: why no single one is, where rows or files compete.
-    Raises Problem where the table has none of the columns, or no row of it is about any file.
+    A row names its file in the first column of FILE_NAMES that matches any file: by a path or its
+    last parts, with or without the image suffix; by a Windows path, a URL, or a number. Names that
+    differ only in case match if no row matches exactly. None: the file has no row. A string: the
+    reason why the match is ambiguous. Raises Problem if the table has none of the columns, or no
+    row matches a file.
     """
     keys = {name_key(name): name for name in reversed(list(table))}
     columns = [keys[name] for name in FILE_NAMES if name in keys]
@@ -44,7 +43,7 @@ def rows_of_files(files: Sequence[str], table: pd.DataFrame, shown: str = "the t
 
 
 def _plain_path(value: object) -> str:
-    """Return what a cell says of a file as a path with /; of a URL its path, of 1234.0 1234."""
+    """Return a cell as a path with /; a URL gives its path, 1234.0 gives 1234."""
     text = unicodedata.normalize("NFC", as_text(value) or "").replace("\\", "/")
     if "://" in text:
         text = unquote(urlsplit(text).path)
@@ -70,7 +69,7 @@ def _match(files: list[str], values: list[str]) -> Rows:
 
 
 def _rows(files: list[str], values: list[str]) -> Rows:
-    """Return the row whose last part is the file's, or the file's without the image's ending."""
+    """Return the row whose last part is the file's name, with or without the image suffix."""
     rows_by_last: dict[str, list[int]] = {}
     for row, value in enumerate(values):
         if value:
@@ -88,7 +87,7 @@ def _rows(files: list[str], values: list[str]) -> Rows:
 
 
 def _same_end(file: str, value: str) -> bool:
-    """Return whether of two paths one is the last part of the other, as far as folders go."""
+    """Return True if one of two paths ends with the other, counted in whole folders."""
     folders, other = file.split("/")[:-1], value.strip("/").split("/")[:-1]
     common = min(len(folders), len(other))
     return common == 0 or folders[-common:] == other[-common:]

@@ -1,15 +1,15 @@
-"""A frame of any size onto 256 x 256 pixels, without losing flux, the WCS following.
+"""Resampling of a frame of any size to 256 x 256 pixels that conserves flux and updates the WCS.
 
-Reducing: each output pixel gathers the parts of the input pixels that it covers, the exact overlap
-of two grids of squares, which is separable, W_y @ image @ W_x^T. Source: Fruchter & Hook 2002,
-PASP 114, 144 (drizzle with pixfrac 1 and no rotation).
+Reducing: each output pixel sums the parts of the input pixels that it covers, the exact overlap of
+two grids of squares, which is separable, W_y @ image @ W_x^T. Source: Fruchter & Hook 2002, PASP
+114, 144 (drizzle with pixfrac 1 and no rotation).
 
-Enlarging: the brightness between the centres of two input pixels is linear, beyond the outermost
-centres constant, and each output pixel integrates it. That shows no blocks and never overshoots.
+Enlarging: the brightness is linear between the centres of adjacent input pixels and constant beyond
+the outermost centres; each output pixel integrates it. This shows no blocks and never overshoots.
 
-Either way the columns of W sum to one wherever the input pixel lies inside the output, so flux
-(per pixel, as nanomaggies are) is conserved to rounding; a pixel that covers only exact zeros, the
-survey's mark of missing data, stays exactly zero, as no slope leads to a pixel without data.
+In both cases the columns of W sum to one wherever the input pixel lies inside the output, so flux
+(per pixel, in nanomaggies) is conserved to rounding. A pixel that covers only exact zeros, the
+survey's mark of missing data, stays exactly zero, because no slope leads to a pixel without data.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,11 @@ MODES = ("resample", "crop", "scale")
 
 @dataclass(frozen=True)
 class Window:
-    """The square of an input frame that becomes the output: its lower left corner and the width
-    of an output pixel, in input pixels counted from the frame's lower left corner."""
+    """The square of an input frame that becomes the output.
+
+    Its lower left corner and the width of an output pixel, in input pixels from the frame's lower
+    left corner.
+    """
 
     x: float
     y: float
@@ -37,11 +40,11 @@ class Window:
 
 
 def window(mode: str, shape: tuple[int, int], header: fits.Header, size: int = SIZE) -> Window:
-    """The square of a frame of `shape` (y, x) that a mode takes.
+    """Return the square of a frame of `shape` (y, x) that a mode uses.
 
-    resample: the largest centred one, whole frame where it is square; crop: `size` input pixels,
-    as they are; scale: `size` pixels of 0.262 arcsec. Nothing is padded.
-    Raises BadCutout where the frame is too small for the mode, or scale finds no WCS.
+    resample: the largest centred square; crop: `size` input pixels, unchanged; scale: `size` pixels
+    of 0.262 arcsec. Nothing is padded. Raises BadCutout if the frame is too small for the mode, or
+    if scale finds no WCS.
     """
     height, width = shape
     if mode == "resample":
@@ -59,7 +62,7 @@ def window(mode: str, shape: tuple[int, int], header: fits.Header, size: int = S
         step = PIXEL_SCALE / scale
         needed = size * step
         x, y = (width - needed) / 2, (height - needed) / 2
-    # A scale is known to some digits only: a frame short by a hundredth of a pixel is whole.
+    # The scale has limited precision: a frame short by a hundredth of a pixel counts as whole.
     if needed > min(shape) + 0.01:
         raise BadCutout(
             f"too small: {height} x {width} pixels, mode {mode} needs {int(np.ceil(needed))}, "
@@ -69,11 +72,11 @@ def window(mode: str, shape: tuple[int, int], header: fits.Header, size: int = S
 
 
 def overlap(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray[np.float64]:
-    """W (size, pixels): the part of each input pixel's width that each output pixel covers.
+    """Return W (size, pixels): the fraction of each input pixel that each output pixel covers.
 
     Output pixel j reaches from start + j * step to start + (j + 1) * step.
     """
-    # Rounded, so that edges that meet on paper leave no sliver of 1e-14 pixel between them.
+    # Rounded, so that coincident edges leave no gap of 1e-14 pixel.
     edges = np.round(start + step * np.arange(size + 1), 9)[:, None]
     left = np.arange(pixels)
     shared = np.minimum(edges[1:], left + 1) - np.maximum(edges[:-1], left)
@@ -81,11 +84,10 @@ def overlap(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray
 
 
 def bends(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray[np.float64]:
-    """(size, pixels - 1): what each rise from an input pixel to the next adds to each output pixel
-    where the brightness between their centres is linear instead of two steps.
+    """Return (size, pixels - 1): the correction of each output pixel for linear interpolation.
 
-    Column k integrates s(x) = u for u < 1/2, u - 1 above, with u = x - (k + 1/2) from 0 to 1: its
-    sum is zero, so that no flux comes or goes.
+    Column k multiplies the difference between input pixels k + 1 and k. It integrates s(x) = u for
+    u < 1/2, u - 1 above, with u = x - (k + 1/2) from 0 to 1: its sum is zero, so flux is conserved.
     """
     edges = np.round(start + step * np.arange(size + 1), 9)[:, None]
     u = np.clip(np.round(edges - (np.arange(pixels - 1) + 0.5), 9), 0, 1)
@@ -95,12 +97,12 @@ def bends(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray[n
 def regrid(
     flux: NDArray[np.floating], where: Window, size: int = SIZE, mean: bool = False
 ) -> NDArray[np.float32]:
-    """(band, size, size) from (band, y, x): sums of flux, or means of brightness for `mean`, whose
-    zeros are black and not missing.
+    """Return (band, size, size) from (band, y, x): sums of flux, or means of brightness for `mean`.
 
-    Raises BadCutout where pixels in the window are not finite.
+    In means, zeros are black and not missing data. Raises BadCutout if pixels in the window are not
+    finite.
     """
-    # A scale is known to some digits only: a frame that drifts by half a pixel is not enlarged.
+    # The scale has limited precision: a frame that drifts by half a pixel is not enlarged.
     enlarge = where.step * size < size - 0.5
     rows = _covered(flux.shape[1], where.y, where.step, size, enlarge)
     columns = _covered(flux.shape[2], where.x, where.step, size, enlarge)
@@ -110,6 +112,7 @@ def regrid(
         raise BadCutout(f"non-finite: {bad:,} pixels are NaN or infinite")
 
     def weights(pixels: int, start: float) -> tuple[csr_array, csr_array | None]:
+        """Return W and, when enlarging, the corrections of `bends`, as sparse matrices."""
         # A row of W has few entries that are not zero: as sparse matrices ten times faster.
         shared = csr_array(overlap(pixels, start, where.step, size))
         return shared, csr_array(bends(pixels, start, where.step, size)) if enlarge else None
@@ -130,7 +133,7 @@ def _gathered(
     bent: csr_array | None,
     zeros_are_missing: bool,
 ) -> NDArray[np.float64]:
-    """The output rows of an image (y, x) from its input rows."""
+    """Return the output rows of an image (y, x) from its input rows."""
     result = shared @ image
     if bent is None:
         return result
@@ -141,13 +144,13 @@ def _gathered(
 
 
 def wcs_of(header: fits.Header, where: Window, size: int = SIZE) -> dict[str, str | float]:
-    """WCS cards of the output: north, east and handedness as they were; {} without a WCS."""
+    """Return the WCS cards of the output, with the input's orientation; {} without a WCS."""
     half = where.step * size / 2
     return local_tangent_plane(header, where.x + half + 0.5, where.y + half + 0.5, where.step, size)
 
 
 def _covered(pixels: int, start: float, step: float, size: int, enlarge: bool) -> slice:
-    """The input pixels that the output touches, and their neighbours where it is enlarged."""
+    """Return the input pixels that the output touches, and their neighbours when enlarging."""
     first = max(0, int(np.floor(round(start, 9))) - enlarge)
     last = min(pixels, int(np.ceil(round(start + step * size, 9))) + enlarge)
     return slice(first, last)

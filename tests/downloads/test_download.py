@@ -150,7 +150,7 @@ def test_every_good_cutout_is_there_and_valid_and_each_bad_one_has_its_reason(af
     assert len(list_files(run.images())) == 44 and not leftovers(run)
     assert not run.journal.exists()
     assert "good 44 of 60 cutouts: 0 were there, 44 fetched" in done.stdout
-    assert all(f"not to be had 4: {reason}" in done.stdout for reason in REASONS.values())
+    assert all(f"unavailable 4: {reason}" in done.stdout for reason in REASONS.values())
 
 
 def test_the_service_is_spared(after_faults):
@@ -268,7 +268,7 @@ def test_positions_outside_the_footprint_are_missing_and_the_rest_comes(run, tmp
                           service.url, *QUICK)  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "good 3 of 28 cutouts" in done.stdout
-        assert "not to be had 25: HTTP 500 after 3 tries" in done.stdout
+        assert "unavailable 25: HTTP 500 after 3 tries" in done.stdout
         manifest = pd.read_parquet(run.manifest).set_index("status")
         assert set(manifest.loc["missing", "reason"]) == {f"HTTP 500 after 3 tries: {OUTSIDE}"}
         assert len(manifest.loc["missing"]) == 25 and not leftovers(run)
@@ -382,7 +382,7 @@ def test_redirects_are_followed_and_what_comes_is_checked(run, tmp_path):
                 LAYERS["ls-dr9-north"], dec=(-90, 90), north=False
             )
             other = Run(tmp_path / reason[:9])
-            with pytest.raises(Problem, match=f"none of 4 cutouts could be had: {reason}"):
+            with pytest.raises(Problem, match=f"none of 4 cutouts could be downloaded: {reason}"):
                 fetch(other, service, table)
             assert sum(service.asked.values()) <= most and not cutouts(other)
 
@@ -448,13 +448,13 @@ def test_a_version_that_dr11_leaves_blank_is_filled_in(run, tmp_path):
             fetch(Run(tmp_path / "other"), service, table, release="dr11")
 
 
-# ---- the service against what is believed of it
-def test_the_check_finds_the_facts_as_believed_and_asks_little(run, service):
+# ---- the service against its expected behaviour
+def test_the_check_finds_the_facts_as_expected_and_asks_little(run, service):
     done = run_script("data/download.py", run, "--check", "--service", service.url)
     assert done.returncode == 0, done.stderr
-    assert "DIFFERS" not in done.stdout and done.stdout.count("as believed: ") == 30
-    assert "ls-dr9-south, IMAGETYP: as believed: 'IMAGE'" in done.stdout
-    assert "outside its footprint: as believed: HTTP 500" in done.stdout
+    assert "DIFFERS" not in done.stdout and done.stdout.count("as expected: ") == 30
+    assert "ls-dr9-south, IMAGETYP: as expected: 'IMAGE'" in done.stdout
+    assert "outside its footprint: as expected: HTTP 500" in done.stdout
     assert sum(service.asked.values()) <= 10 and not run.folder.exists()
 
 
@@ -493,7 +493,7 @@ def test_a_service_that_cannot_be_reached_is_one_clear_line(run, tmp_path):
     table = write_positions(tmp_path, 3)
     done = run_script("data/download.py", run, "--table", str(table), "--tries", "2", "--service",
                       "http://127.0.0.1:9/fits-cutout", *QUICK)  # fmt: skip
-    assert "none of 3 cutouts could be had: connection: Connection refused" in says_one_line(done)
+    assert "none of 3 cutouts could be downloaded: connection: Connection refused" in says_one_line(done)
     done = run_script("data/download.py", run, "--zenodo", "http://127.0.0.1:9", "--tries", "2",
                       *QUICK)  # fmt: skip
     assert "http://127.0.0.1:9 does not give" in says_one_line(done)
