@@ -227,7 +227,7 @@ def test_a_list_that_leads_out_of_the_run_is_only_read(copy_of_tiny_run: Run, tm
     assert os.listdir(outside) == ["a.fits"]
     for line in ("/etc/passwd", "/dev/zero", "images"):
         run.train_txt.write_text(f"{line}\n")
-        with pytest.raises(Problem, match=r"is no good image|cannot be read|is no file"):
+        with pytest.raises(Problem, match=r"is not a usable image|cannot be read|is not a file"):
             Packed.of(run, workers=1)
 
 

@@ -1,6 +1,6 @@
-"""Where a pixel lies on the sky: positions and tangent planes out of FITS headers.
+"""Sky positions of pixels, and tangent planes, from FITS headers.
 
-Pixel coordinates here count from 1 at the centre of the first pixel, as in FITS headers.
+Pixel coordinates count from 1 at the centre of the first pixel, as in FITS headers.
 """
 
 import re
@@ -22,7 +22,7 @@ _FRAMES = ("ICRS", "FK5", "FK4", "FK4-NO-E")
 
 
 def position_at(header: fits.Header, x: float, y: float) -> tuple[float, float]:
-    """RA and Dec (ICRS, degrees) of a pixel; NaN where the header has no usable WCS."""
+    """Return RA and Dec (ICRS, degrees) of a pixel; NaN where the header has no usable WCS."""
     if _centred_there(header, x, y):
         ra, dec = number_on_card(header, "CRVAL1"), number_on_card(header, "CRVAL2")
     else:
@@ -32,7 +32,7 @@ def position_at(header: fits.Header, x: float, y: float) -> tuple[float, float]:
 
 
 def checked_position(ra: float, dec: float) -> tuple[float, float]:
-    """RA in [0, 360) and Dec in degrees, NaN for both where they are not on the sky."""
+    """Return RA in [0, 360) and Dec in degrees; NaN for both where they are not on the sky."""
     if not (np.isfinite(ra) and np.isfinite(dec) and -360 <= ra <= 360 and -90 <= dec <= 90):
         return _NOWHERE
     return float(ra) % 360.0, float(dec)
@@ -41,12 +41,12 @@ def checked_position(ra: float, dec: float) -> tuple[float, float]:
 def local_tangent_plane(
     header: fits.Header, x: float, y: float, step: float, size: int
 ) -> dict[str, str | float]:
-    """WCS cards of `size` pixels a side around pixel (x, y), each `step` old pixels wide.
+    """Return the WCS cards of `size` pixels a side around (x, y), each `step` original pixels wide.
 
-    The CD matrix is measured on the sky a quarter frame to each side of the centre, so any
-    projection, rotation or distortion of the old header is followed; over the arcminutes of a
-    cutout a tangent plane follows it to a small fraction of a pixel. Handedness stays as it was.
-    Empty where the header has no usable WCS.
+    The CD matrix is measured on the sky a quarter frame to each side of the centre, so it follows
+    any projection, rotation or distortion of the original header; over the arcminutes of a cutout
+    a tangent plane is accurate to a small fraction of a pixel. Handedness is preserved. The dict is
+    empty where the header has no usable WCS.
     """
     reach = step * size / 4
     sky = _sky(
@@ -73,7 +73,7 @@ def local_tangent_plane(
 
 
 def pixel_scale(header: fits.Header, x: float, y: float) -> float:
-    """Arcsec per pixel around a pixel; NaN where the header has no usable WCS."""
+    """Return arcsec per pixel around a pixel; NaN where the header has no usable WCS."""
     cards = local_tangent_plane(header, x, y, step=1, size=4)
     return 3600 * float(np.sqrt(abs(handedness(cards)))) if cards else float("nan")
 
@@ -81,7 +81,7 @@ def pixel_scale(header: fits.Header, x: float, y: float) -> float:
 def same_place(
     header: fits.Header, other: fits.Header, x: NDArray, y: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the pixels of another image that show what pixels (x, y) of an image show.
+    """Return the pixels of another image that show the same sky as pixels (x, y) of an image.
 
     None where one of the headers has no usable WCS.
     """
@@ -98,13 +98,13 @@ def same_place(
 
 
 def handedness(cards: Mapping[str, str | float]) -> float:
-    """Determinant of the CD matrix: negative on the sky as seen, positive where it is mirrored."""
+    """Return the determinant of the CD matrix: negative on the sky, positive if mirrored."""
     xx, xy, yx, yy = (float(cards[f"CD{i}_{j}"]) for i in (1, 2) for j in (1, 2))
     return xx * yy - xy * yx
 
 
 def number_on_card(header: fits.Header, keyword: str) -> float:
-    """The number on a header card; NaN where there is no such card, or none that can be read."""
+    """Return the number on a header card; NaN where the card is missing or unreadable."""
     value = _on_card(header, keyword)
     return float(value) if isinstance(value, int | float) else float("nan")
 
@@ -117,7 +117,7 @@ def _on_card(header: fits.Header, keyword: str) -> str | int | float | None:
 
 
 def _centred_there(header: fits.Header, x: float, y: float) -> bool:
-    """The header's own reference pixel is (x, y): nothing to compute, as in most cutouts."""
+    """Return True where (x, y) is the header's reference pixel: then CRVAL is its position."""
     return (
         (number_on_card(header, "CRPIX1"), number_on_card(header, "CRPIX2")) == (x, y)
         and (_on_card(header, "CTYPE1"), _on_card(header, "CTYPE2")) == ("RA---TAN", "DEC--TAN")
@@ -126,7 +126,7 @@ def _centred_there(header: fits.Header, x: float, y: float) -> bool:
 
 
 def _celestial(header: fits.Header) -> WCS | None:
-    """The WCS of the first two axes; None where they are not on the sky."""
+    """Return the WCS of the first two axes; None where they are not celestial."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
@@ -137,7 +137,7 @@ def _celestial(header: fits.Header) -> WCS | None:
 
 
 def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
-    """Positions of pixels in ICRS; None where the header has no usable celestial WCS."""
+    """Return the ICRS positions of pixels; None where the header has no usable celestial WCS."""
     wcs = _celestial(header)
     if wcs is None:
         return None
@@ -152,9 +152,11 @@ def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
 
 
 def _of_two_axes(header: fits.Header) -> fits.Header:
-    """The header of one plane of a cube: SIP and TPV are defined for two axes only, and a third,
-    of bands or wavelengths, says nothing of the sky. A RADESYS that no standard knows is mended or
-    left out."""
+    """Return the header of one plane of a cube.
+
+    SIP and TPV are defined for two axes only, and a third axis, of bands or wavelengths, has no
+    sky position. An invalid RADESYS is corrected or removed.
+    """
     frame = str(_on_card(header, "RADESYS") or _on_card(header, "RADECSYS") or "").strip()
     higher = [keyword for keyword in header if _HIGHER_AXIS.fullmatch(keyword)]
     if not higher and frame in ("", *_FRAMES):
@@ -173,7 +175,7 @@ def _of_two_axes(header: fits.Header) -> fits.Header:
 def _project(
     ra: NDArray[np.float64], dec: NDArray[np.float64], ra0: float, dec0: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gnomonic projection about (ra0, dec0): xi (east) and eta (north), all in degrees."""
+    """Return the gnomonic projection about (ra0, dec0): xi (east) and eta (north), in degrees."""
     a, d, d0 = np.radians(ra - ra0), np.radians(dec), np.radians(dec0)
     depth = np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a)
     xi = np.cos(d) * np.sin(a) / depth

@@ -1,7 +1,7 @@
-"""Writing a cutout as the Legacy Surveys' cutout service does: 792,000 bytes of FITS.
+"""Write a cutout in the format of the Legacy Surveys' cutout service: 792,000 bytes of FITS.
 
 One header block, then 3 x 256 x 256 big-endian float32. The keys and their order are those of
-the service's own files (since 2023-06), so that an imported cutout reads like a real one.
+the service's own files (since 2023-06), so an imported cutout reads like an original one.
 """
 
 from collections.abc import Mapping
@@ -30,16 +30,16 @@ def write_cutout(
     wcs: Mapping[str, str | float] | None = None,
     cards: Mapping[str, str | float] | None = None,
 ) -> None:
-    """Write `flux` to `path`, whole or not at all.
+    """Write `flux` to `path` atomically.
 
     flux: (3, 256, 256), bands g, r, z, row 0 at the bottom (FITS), nanomaggies.
     ra, dec: degrees of the image centre; NaN: the header gets no WCS.
-    release: VERSION, which tells the surveys apart: DR9-south is DECaLS, DR9-north BASS+MzLS.
+    release: VERSION, which identifies the survey: DR9-south is DECaLS, DR9-north BASS+MzLS.
     pixel_scale: arcsec; north is up and east is left.
     survey: SURVEY, which the service sets to DECaLS in the north too.
-    wcs: WCS cards to write in place of those that ra, dec and pixel_scale make.
+    wcs: WCS cards to write instead of those computed from ra, dec and pixel_scale.
     cards: further cards, at most seven, e.g. {"BUNIT": "display"}.
-    Raises ValueError where the shape is another or the header does not fit one block.
+    Raises ValueError where the shape is wrong or the header does not fit one block.
     """
     if np.shape(flux) != SHAPE:
         raise ValueError(f"flux has shape {np.shape(flux)}, not {SHAPE}")
@@ -68,7 +68,7 @@ def write_cutout(
 def tangent_plane(
     ra: float, dec: float, pixel_scale: float, size: int = SIZE
 ) -> dict[str, str | float]:
-    """WCS cards of a square image of `size` pixels centred on a position in degrees."""
+    """Return the WCS cards of a square image of `size` pixels centred on a position in degrees."""
     step = pixel_scale / 3600
     return {
         "CTYPE1": "RA---TAN",

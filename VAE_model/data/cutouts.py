@@ -1,7 +1,7 @@
-"""One cutout on disk: reading it, and refusing what is no galaxy image, with a reason.
+"""Reading and validation of one cutout on disk.
 
-A cutout is 3x256x256 float32 nanomaggies, (band, y, x), bands g, r, z, whichever way the FITS
-file spells it (fits_frames.py), and whatever its unit is (flux_units.py).
+A cutout is 3x256x256 float32 nanomaggies, (band, y, x), bands g, r, z, whatever the layout of the
+FITS file (fits_frames.py) and its unit (flux_units.py).
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ PIXEL_SCALE = 0.262  # arcsec per pixel
 SHAPE = (len(BANDS), SIZE, SIZE)
 ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 
-# Header cards of a position that came with the image, not with its WCS: degrees of its centre.
+# Header cards of the position of the image centre from another source than its WCS: degrees.
 GIVEN_RA, GIVEN_DEC = "GIVENRA", "GIVENDEC"
 STEP = "IMPSTEP"  # of an imported image: pixels of the original per pixel
 
-# Share of pixels that are exactly zero from which a band counts as without signal.
+# Fraction of pixels that are exactly zero above which a band counts as without signal.
 _EMPTY = 0.99
-# Nanomaggies: a pixel of magnitude 10, where detectors saturate in a star of 15 as a whole.
+# Nanomaggies: a pixel of magnitude 10; detectors saturate on a star of magnitude 15.
 _BRIGHTEST = 1e5
 # A cutout with its inverse variances, masks and a table or two has a few MiB.
 _MOST_BYTES = 2**26
@@ -36,12 +36,15 @@ _MOST_BYTES = 2**26
 
 @dataclass(frozen=True)
 class Cutout:
-    """flux: float32 (3, 256, 256), nanomaggies (display units for `display`), bands g, r, z;
-    ra, dec: degrees of the image centre, NaN where the file does not say;
+    """One image with its position and origin.
+
+    flux: float32 (3, 256, 256), nanomaggies (display units for `display`), bands g, r, z;
+    ra, dec: degrees of the image centre, NaN where unknown;
     survey: a name in VAE_model.surveys, or unknown, by VERSION;
-    display: True for imported 8-bit images; unit: of the file, nanomaggy where flux was converted,
-    empty where the file does not say; step: pixels of the original per pixel, where it was imported
-    from another size."""
+    display: True for imported 8-bit images;
+    unit: of the file, nanomaggy where flux was converted, empty where the file gives none;
+    step: pixels of the original per pixel, for images imported from another size.
+    """
 
     flux: NDArray[np.float32]
     ra: float
@@ -74,8 +77,7 @@ def read_cutout(path: Path) -> Cutout:
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:
-    """Raise BadCutout where pixels are not finite, or too bright for nanomaggies, or a band is
-    without signal."""
+    """Raise BadCutout where pixels are not finite, a flux is implausible, or a band has no signal."""
     with np.errstate(invalid="ignore", over="ignore"):
         lowest, highest = flux.min(axis=(1, 2)), flux.max(axis=(1, 2))
     if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
@@ -95,7 +97,7 @@ def check_flux(flux: NDArray[np.float32]) -> None:
 
 
 def _centre(header: fits.Header, path: Path) -> tuple[float, float]:
-    """RA and Dec in degrees of the image centre: by the WCS, else as given, else by the name."""
+    """Return RA and Dec in degrees of the image centre: by the WCS, else GIVENRA, else the name."""
     middle = (SIZE + 1) / 2
     for ra, dec in (
         position_at(header, middle, middle),

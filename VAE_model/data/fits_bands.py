@@ -1,4 +1,4 @@
-"""Names of the bands of FITS planes, by BAND, FILTER, EXTNAME, BANDS or BAND0, BAND1 and so on."""
+"""Names of the bands of FITS planes, from BAND, FILTER, EXTNAME, BANDS or BAND0, BAND1, ..."""
 
 import re
 

@@ -1,10 +1,10 @@
-"""A g, r, z frame of any size out of any FITS file, or the reason why there is none in it.
+"""Reading of a g, r, z frame of any size from any FITS file.
 
-A file may spell a frame in several ways: one cube in any HDU, big-endian or of another number
-type, compressed as a whole (.gz) or by tiles (.fz), or a plane a band with the inverse variance
+A file may store a frame in several ways: one cube in any HDU, big-endian or of another number
+type, compressed as a whole (.gz) or by tiles (.fz), or one plane per band with the inverse variance
 beside it, as the Legacy Surveys' cutout service writes them with `&subimage`. Bands may come in
-another order or with others, flux in another unit. Files come from
-networks and disks, so nothing that a header promises is believed before it is checked.
+another order or among others, flux in another unit. Every size that a header declares is checked
+before it is used.
 """
 
 import io
@@ -34,11 +34,11 @@ from VAE_model.data.fits_structure import (
 from VAE_model.data.flux_units import UnknownUnit, conversion
 from VAE_model.data.image_types import no_image
 
-SMALLEST = 32  # pixels on a side: on fewer a galaxy has no morphology
+SMALLEST = 32  # pixels on a side: fewer do not resolve morphology
 MOST_BYTES = 2**30  # of a file, decompressed: three bands of 64 megapixels fit
 
-# Of tiles. Not among them: HCOMPRESS_1, whose decoder in astropy 8.0 writes past its memory where
-# a file is damaged and takes the whole program along, and PLIO_1, which is for masks.
+# Tile compressions. Not HCOMPRESS_1, whose decoder in astropy 8.0 writes past its memory where a
+# file is damaged and crashes the process; nor PLIO_1, which is for masks.
 _TILE_CODES = ("RICE_1", "GZIP_1", "GZIP_2", "NOCOMPRESS")
 
 
@@ -48,11 +48,11 @@ class BadCutout(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """Options of the user about files whose headers lack the information.
+    """Options of the user for files whose headers lack the information.
 
     bands: what becomes g, r and z: three letters, names of bands or numbers of planes from 0
     ("gri", "210"); two: the first, the mean of both, the second; one: the same plane three times;
-    none: the bands g, r, z. unit, zero_point: in place of BUNIT and of the header's zero point.
+    empty: the bands g, r, z. unit, zero_point: override BUNIT and the header's zero point.
     """
 
     bands: str = ""
@@ -62,11 +62,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Frame:
-    """flux: float32 (3, y, x), bands g, r, z, nanomaggies as far as the file says, row 0 at the
-    bottom; header: of the HDU with the pixels (of the first plane where they are apart), with the
-    WCS; survey, release: SURVEY and VERSION, empty where the file does not say; unit: nanomaggy,
-    display, or empty where the file does not say; bands: names of all planes in the file, empty
-    where it does not say; left_out: those that were not used; converted: from another unit."""
+    """Three bands of a file, of any size.
+
+    flux: float32 (3, y, x), bands g, r, z, nanomaggies unless `unit` says otherwise, row 0 at the
+    bottom; header: of the HDU with the pixels (of the first plane where there are several), with
+    the WCS; survey, release: SURVEY and VERSION, empty where missing; unit: nanomaggy, display, or
+    empty where the file gives none; bands: names of all planes in the file, empty where it gives
+    none;
+    left_out: those that were not used; converted: True where flux was converted from another unit.
+    """
 
     flux: NDArray[np.float32]
     header: fits.Header
@@ -82,8 +86,8 @@ class Frame:
 class _Candidate:
     """An image in a file, before its pixels are read: (plane, y, x).
 
-    shown: its shape as the file has it; bands: a name a plane, or none where the file does not
-    say; headers: of the planes, or of all of them.
+    shown: its shape in the file; bands: one name per plane, or empty where the file gives none;
+    headers: one per plane, or one for all planes.
     """
 
     shape: tuple[int, int, int]
@@ -101,10 +105,10 @@ def read_frame(
 ) -> Frame:
     """Return the first frame in a file.
 
-    side: only 3 x side x side pixels will do, bands g, r, z; None: any frame that has the bands
-    that are asked for, in any order, among others or not, and at least SMALLEST pixels on a side.
+    side: only 3 x side x side pixels are accepted, bands g, r, z; None: any frame that has the
+    bands of `reading`, in any order, among others or not, and at least SMALLEST pixels on a side.
     Raises BadCutout with the reason: unreadable, truncated, not an image, not a cutout, wrong
-    shape, wrong bands, unknown unit. Whether the pixels make sense is not looked at.
+    shape, wrong bands, unknown unit. The values of the pixels are not checked.
     """
     return frame_in(_bytes_of(path, most_bytes), side, reading)
 
@@ -114,7 +118,7 @@ def frame_in(
     side: int | None = None,
     reading: Reading = Reading(),
 ) -> Frame:
-    """Return the first frame in the bytes of a FITS file that is not compressed as a whole.
+    """Return the first frame in the bytes of an uncompressed FITS file.
 
     Raises BadCutout as `read_frame` does.
     """
@@ -124,7 +128,10 @@ def frame_in(
 
 
 def read_plane(path: Path, band: str, reading: Reading) -> Frame:
-    """Return the plane of one band, flux (1, y, x): the one that has its name, or the only one."""
+    """Return one band, flux (1, y, x): the plane with its name, or the only plane in the file.
+
+    Raises BadCutout as `read_frame` does.
+    """
     with _opened(_bytes_of(path, MOST_BYTES)) as (hdus, candidates):
         for candidate in candidates:
             if band in candidate.bands:
@@ -138,7 +145,7 @@ def read_plane(path: Path, band: str, reading: Reading) -> Frame:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[tuple[fits.HDUList, list[_Candidate]]]:
-    """The HDUs of a file and the images in it; whatever goes wrong inside becomes BadCutout."""
+    """Yield the HDUs of a file and the images in it; every error inside becomes BadCutout."""
     try:
         check_structure(content)
     except BadStructure as fault:
@@ -168,7 +175,7 @@ def _bytes_of(path: Path, most: int) -> bytes:
 def _frame(
     chosen: _Candidate, planes: list[list[int]], primary: fits.Header, reading: Reading
 ) -> Frame:
-    """The frame whose bands are means of the listed planes of an image."""
+    """Return the frame whose bands are means of the listed planes of an image."""
     pixels = np.asarray(chosen.load())
     if pixels.size != math.prod(chosen.shape):
         raise BadCutout("unreadable: the pixels do not have the shape that the header promises")
@@ -214,10 +221,10 @@ def _frame(
 
 
 def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
-    """Every image in the file that is not the inverse variance, mask or model of one.
+    """Return every image in the file that is not an inverse variance, a mask or a model.
 
     Planes of the same shape (and brick, of which a cutout may touch several) in HDUs of their own
-    that name their bands are one image. most: bytes that tiles may become.
+    that name their bands form one image. most: bytes that tiles may decompress to.
     Raises BadCutout where there is none.
     """
     found: list[_Candidate] = []
@@ -234,7 +241,7 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
         if isinstance(hdu, fits.CompImageHDU):
             _check_tiles(hdu, shape, most)
         shown = " x ".join(map(str, shape))
-        planes = [n for n in shape[:-2] if n != 1] or [1]  # axes of one plane say nothing
+        planes = [n for n in shape[:-2] if n != 1] or [1]  # without axes of length 1
         band = band_of(hdu.header) if planes == [1] else ""
         if band:
             key = (*shape[-2:], str(hdu.header.get("BRICK", "")))
@@ -248,7 +255,7 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
         else:
             others.append(f"{len(shape)} axes, {shown}")
     for (height, width, _), of_band in apart.items():
-        # In the order of the wavelengths as far as names have one; the lonely plane of a band too.
+        # In the order of wavelength where the names have one; a single plane too.
         bands = tuple(sorted(of_band, key=lambda band: (BY_WAVELENGTH.find(band), band)))
         inside = [of_band[band] for band in bands]
         whole = (len(bands), height, width)
@@ -274,7 +281,7 @@ def _is_psf(pixels: NDArray) -> bool:
 
 
 def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...], most: int) -> None:
-    """Refuse decoders that are not safe, and tiles that ask for more memory than an image may."""
+    """Raise BadCutout for unsafe decoders, and for tiles that need more memory than allowed."""
     if hdu.compression_type not in _TILE_CODES:
         raise BadCutout(
             f"unreadable: tiles compressed by {hdu.compression_type}, not by "
@@ -288,7 +295,7 @@ def _stack(hdus: list[fits.ImageHDU]) -> NDArray:
 
 
 def _planes(candidate: _Candidate, wanted: str) -> list[list[int]]:
-    """The planes whose mean is each of g, r, z; [] where the image has not what is wanted."""
+    """Return the planes whose mean is each of g, r, z; [] where the image lacks them."""
     bands, count = candidate.bands, candidate.shape[0]
     if not wanted:
         if not bands:
@@ -313,7 +320,7 @@ def _planes(candidate: _Candidate, wanted: str) -> list[list[int]]:
 def _choose(
     candidates: list[_Candidate], side: int | None, wanted: str
 ) -> tuple[_Candidate, list[list[int]]]:
-    """The first image with the bands that are wanted, and its planes for g, r and z."""
+    """Return the first image with the wanted bands, and its planes for g, r and z."""
     found = ", ".join(dict.fromkeys(candidate.shown for candidate in candidates))
     whole = (len(BANDS), side, side)
     if side and all(candidate.shape != whole for candidate in candidates):

@@ -1,7 +1,7 @@
-"""Bytes of a FITS file, read within a limit, and validated: do they keep what headers promise?
+"""Bytes of a FITS file, read within a size limit, and validation of its structure.
 
-A header that promises two billion axes, or a billion pixels that are not there, costs a reader
-that believes it hours or all memory. Source: FITS Standard 4.0, sections 3 and 4.4.1.
+A header that declares two billion axes, or a billion pixels that are not there, costs a reader
+that trusts it hours or all memory. Source: FITS Standard 4.0, sections 3 and 4.4.1.
 """
 
 import gzip
@@ -12,9 +12,9 @@ import zlib
 from pathlib import Path
 
 BLOCK = 2880  # bytes
-MOST_HDUS = 64  # that are looked at
+MOST_HDUS = 64  # that are read
 
-_SMALL = 2**27  # bytes that any compressed file may become: three bands of 11 megapixels
+_SMALL = 2**27  # bytes that any file may decompress to: three bands of 11 megapixels
 _GZIP = b"\x1f\x8b"
 _CARD = 80
 _MOST_BLOCKS = 200  # of one header: 7,200 cards
@@ -25,13 +25,13 @@ _BITS = {8, 16, 32, 64, -32, -64}
 
 
 class BadStructure(Exception):
-    """A file that does not keep its promises; the message is `kind: detail`."""
+    """A file whose structure contradicts its headers; the message is `kind: detail`."""
 
 
 def read_content(path: Path, most: int) -> bytes:
     """Return the FITS bytes of a file, decompressed where it is a gzip file, at most `most`.
 
-    Raises BadStructure, `unreadable`, `truncated` or `not an image`.
+    Raises BadStructure: `unreadable`, `truncated` or `not an image`.
     """
     try:
         if path.exists() and not path.is_file():
@@ -57,7 +57,10 @@ def read_content(path: Path, most: int) -> bytes:
 
 
 def most_unpacked(size: int, most: int) -> int:
-    """Return the bytes that a compressed file may become: noise packs two to four times."""
+    """Return the largest size in bytes to which a compressed file may decompress.
+
+    Noise compresses two- to fourfold.
+    """
     return min(most, max(_SMALL, 16 * size))
 
 
@@ -68,10 +71,9 @@ def check_size(size: int, most: int) -> None:
 
 
 def check_structure(content: bytes) -> None:
-    """Walk through the headers of a FITS file that begins with SIMPLE.
+    """Raise BadStructure where the headers of a FITS file that begins with SIMPLE are not valid.
 
-    Raises BadStructure, `truncated` where data or a header end early, `unreadable` where the
-    numbers that say how long the data are make no sense.
+    `truncated`: data or a header end early; `unreadable`: the declared sizes are invalid.
     """
     at = 0
     for _ in range(MOST_HDUS):
@@ -85,7 +87,7 @@ def check_structure(content: bytes) -> None:
 
 
 def _header(content: bytes, start: int) -> tuple[dict[str, str], int]:
-    """The cards that count, the first of each keyword, and where the data begin."""
+    """Return the cards of sizes, the first of each keyword, and the offset of the data."""
     cards: dict[str, str] = {}
     for block in range(start, start + _MOST_BLOCKS * BLOCK, BLOCK):
         if block + BLOCK > len(content):
@@ -103,7 +105,7 @@ def _header(content: bytes, start: int) -> tuple[dict[str, str], int]:
 
 
 def _data_bytes(cards: dict[str, str]) -> int:
-    """Length of the data after a header, without padding."""
+    """Return the length of the data after a header, without padding."""
 
     def number(name: str, default: str) -> int:
         return _number(name, cards.get(name, default))
@@ -120,7 +122,7 @@ def _data_bytes(cards: dict[str, str]) -> int:
 
 
 def _number(name: str, text: str) -> int:
-    """The whole number on a card; only BITPIX may be negative."""
+    """Return the integer on a card; only BITPIX may be negative."""
     try:
         value = int(text.partition("/")[0])
     except ValueError:

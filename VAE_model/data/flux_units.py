@@ -1,8 +1,8 @@
-"""Units of flux in FITS headers, converted to nanomaggies per pixel; doubts where none is given.
+"""Conversion of the flux units of FITS headers to nanomaggies, and a check of images without one.
 
 A nanomaggy is the flux of AB magnitude 22.5, 3.631e-6 Jy. BUNIT decides where it is a unit of flux,
-or of flux in a solid angle, which the pixel's size turns into flux; else the header's AB zero
-point, of the image's own numbers: flux = number * 10**(0.4 * (22.5 - zero point)).
+or of surface brightness, which the pixel area converts to flux; else the header's AB zero point
+of the image's own numbers: flux = number * 10**(0.4 * (22.5 - zero point)).
 """
 
 import math
@@ -21,7 +21,7 @@ from VAE_model.surveys import SURVEYS
 
 NANOMAGGY = "nanomaggy"
 DISPLAY = "display"  # BUNIT of 8-bit images and the like, which are not calibrated
-ODD = 100  # times the noise of every survey, or as many times less: then a unit is questioned
+ODD = 100  # factor above or below the noise of every survey at which a unit is questioned
 
 _ZERO_POINTS = (
     "MAGZERO", "MAGZPT", "MAGZP", "MAG_ZP", "MAGZPREF", "ZP", "ZPT", "ZPAB", "ABZP", "ZP_AB",
@@ -53,12 +53,12 @@ _AB = [
     units.def_unit("AB_nanomaggy", 3.631e-6 * units.Jy),
     units.def_unit("AB_maggy", 3631 * units.Jy),
 ]
-# Numbers per nanomaggy of units that a header may have forgotten.
+# Value of a nanomaggy in units that a header may omit.
 _FORGOTTEN = {"maggies": 1e-9, "Jy": 3.631e-6, "mJy": 3.631e-3, "nJy or counts": 3631.0}
 
 
 class UnknownUnit(Exception):
-    """A unit that cannot be turned into nanomaggies; the message is `kind: detail`."""
+    """A unit that cannot be converted to nanomaggies; the message is `kind: detail`."""
 
 
 def conversion(
@@ -68,11 +68,11 @@ def conversion(
     unit: str = "",
     zero_point: float | None = None,
 ) -> tuple[str, float]:
-    """Return the unit of an image and what its numbers are multiplied by to be in that unit.
+    """Return the unit of an image, and the factor that converts its pixels to that unit.
 
-    header, primary: of its HDU and of the file; pixel_scale: gives arcsec per pixel, NaN where
-    there is no WCS; unit, zero_point: by the user, in place of BUNIT and of the header's AB zero
-    point. The unit is NANOMAGGY, or DISPLAY (factor 1), or "" where nothing says: the numbers are
+    header, primary: of its HDU and of the file; pixel_scale: returns arcsec per pixel, NaN where
+    there is no WCS; unit, zero_point: by the user, override BUNIT and the header's AB zero point.
+    The unit is NANOMAGGY, or DISPLAY (factor 1), or "" where none is given: then the pixels are
     taken to be nanomaggies.
     Raises UnknownUnit in one line.
     """
@@ -106,7 +106,7 @@ def conversion(
 def _by_unit(
     text: str, plain: str, headers: Sequence[fits.Header], pixel_scale: Callable[[], float]
 ) -> float:
-    """Nanomaggies per pixel in one of a unit of flux or of surface brightness."""
+    """Return nanomaggies per pixel for one of a unit of flux or of surface brightness."""
     spelled = re.sub(r"\bsq(?:uare)?[ .-]*(arcsec\w*)", r"\1^2", plain.replace(" per ", "/"))
     nanomaggies, of_a_square_arcsec = _parsed(re.sub(r"[A-Za-z]+", _spelled, spelled))
     if np.isnan(nanomaggies):
@@ -130,7 +130,7 @@ def _by_unit(
 
 @lru_cache
 def _parsed(spelled: str) -> tuple[float, bool]:
-    """Nanomaggies in a unit, NaN where it is none of flux, and whether it is per square arcsec."""
+    """Return a unit in nanomaggies and whether it is per square arcsec; NaN for units not of flux."""
     with warnings.catch_warnings(), units.add_enabled_units(_AB):
         warnings.simplefilter("ignore")
         try:
@@ -146,7 +146,7 @@ def _parsed(spelled: str) -> tuple[float, bool]:
 
 
 def _spelled(word: re.Match) -> str:
-    """A word of a unit as astropy spells it, whatever its case."""
+    """Return a word of a unit in astropy's spelling, ignoring case."""
     lower = word[0].lower()
     if lower in _WORDS:
         return _WORDS[lower]
@@ -156,9 +156,9 @@ def _spelled(word: re.Match) -> str:
 
 
 def _by_zero_point(headers: Sequence[fits.Header], rate: bool | None) -> float | None:
-    """Nanomaggies in one count by the header; None where it does not say.
+    """Return the nanomaggies in one count by the header; None where it has no zero point.
 
-    rate: whether the numbers are per second; None: not said. A zero point is of the image's own
+    rate: whether the pixels are per second; None: unknown. A zero point applies to the image's own
     numbers, unless the comment of its card says that it is per second.
     """
     for header in headers:
@@ -193,7 +193,7 @@ def _exposure(headers: Sequence[fits.Header], keyword: str) -> float:
 
 
 def _number(header: fits.Header, keyword: str) -> float:
-    """The number on a card, as text too; NaN where there is none."""
+    """Return the number on a card, also from text; NaN where there is none."""
     number = number_on_card(header, keyword)
     try:
         return number if np.isfinite(number) else float(str(header.get(keyword, "nan")))
@@ -202,9 +202,10 @@ def _number(header: fits.Header, keyword: str) -> float:
 
 
 def noise_ratio(flux: NDArray[np.float32]) -> float:
-    """Noise of an image (3, y, x) taken as nanomaggies over that of the survey nearest to it.
+    """Return the noise of an image (3, y, x), nanomaggies, over that of the survey nearest to it.
 
-    The median over the bands, by the spread of the pixels below the median; NaN without noise.
+    It is the median over the bands, from the deviation of the pixels below the median; NaN without
+    noise.
     """
     logs = []
     for band, plane in enumerate(flux[:, ::2, ::2]):
@@ -218,9 +219,9 @@ def noise_ratio(flux: NDArray[np.float32]) -> float:
 
 
 def doubt(ratios: Sequence[float]) -> str:
-    """Return the question about images that do not state a unit, "" where there is nothing to ask.
+    """Return a warning about images without a unit and with implausible noise, "" for none.
 
-    ratios: `noise_ratio` of each of them.
+    ratios: `noise_ratio` of each image.
     """
     odd = [ratio for ratio in ratios if ratio >= ODD or ratio <= 1 / ODD]
     if not odd:

@@ -2,7 +2,7 @@
 
 Votes are fractions: `{question}_{answer}_fraction`. Source of the tree: Walmsley et al. 2022,
 MNRAS 509, 3966; of the cuts: Xu et al. 2023, MNRAS 526, 6391. The `auto_posteriors` catalogue
-holds a network's predictions of the votes, not votes; `volunteers_5` holds votes.
+holds votes predicted by a network; `volunteers_5` holds votes of volunteers.
 """
 
 from dataclasses import dataclass
@@ -40,27 +40,28 @@ IDENTITY = ["iauname", "ra", "dec"]
 
 
 def fraction(question: str, answer: str) -> str:
-    """Column of the share of volunteers who gave this answer."""
+    """Return the column of the fraction of volunteers who gave this answer."""
     return f"{question}_{answer}_fraction"
 
 
 def asked(question: str) -> str:
-    """Column of the share of volunteers who came as far as this question."""
+    """Return the column of the fraction of volunteers who reached this question."""
     return f"{question}_proportion_volunteers_asked"
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Galaxies whose fractions exceed thresholds: those of `all_of`, and one of `any_of`."""
+    """Thresholds that the fractions exceed: all those in `all_of`, and at least one in `any_of`."""
 
     all_of: tuple[tuple[str, str, float], ...] = ()
     any_of: tuple[tuple[str, str, float], ...] = ()
 
     def columns(self) -> set[str]:
+        """Return the catalogue's columns that the cut reads."""
         return {fraction(q, a) for q, a, _ in self.all_of + self.any_of}
 
     def select(self, catalogue: pd.DataFrame) -> np.ndarray:
-        """Boolean array, one a row of the catalogue. A missing fraction passes no cut."""
+        """Return a boolean mask (N,) of the catalogue's rows; a missing fraction passes no cut."""
         chosen = np.ones(len(catalogue), dtype=bool)
         for question, answer, threshold in self.all_of:
             chosen &= (catalogue[fraction(question, answer)] > threshold).to_numpy(bool)
@@ -90,7 +91,7 @@ CLASSES = {
 
 
 def questions(gate: float = 0.5, answer: float = 0.6) -> dict[str, dict[str, Cut]]:
-    """The seven questions that latents are tested on: question -> answer -> cut.
+    """Return the seven questions that latents are evaluated on: question -> answer -> cut.
 
     gate: fraction that the answers leading to a question must exceed;
     answer: fraction that the answer itself must exceed, so that answers exclude each other.
@@ -118,11 +119,14 @@ def questions(gate: float = 0.5, answer: float = 0.6) -> dict[str, dict[str, Cut
 
 
 def answer_column(question: str) -> str:
-    """Column of a question's answers in classes.parquet: its name, but `merger answer` for the
-    question merger, as the class of that name has the column `merger`."""
+    """Return the column of a question's answers in classes.parquet.
+
+    It has the name of the question, except `merger answer` for the question merger, as the class of
+    that name has the column `merger`.
+    """
     return f"{question} answer" if question in CLASSES else question
 
 
 def columns_needed(cuts: list[Cut]) -> list[str]:
-    """The catalogue's columns that the cuts and the identity of a galaxy need, sorted."""
+    """Return the catalogue's columns that the cuts and the identity of a galaxy need, sorted."""
     return IDENTITY + sorted(set().union(*(cut.columns() for cut in cuts)))

@@ -1,14 +1,14 @@
-"""The kind of image that a FITS header states in words: a galaxy's, or a mask, a weight, a PSF.
+"""Classification of FITS HDUs by the words of their headers: images, masks, weights or PSFs.
 
 IMAGETYP, EXTNAME and their relatives are free text ('IMAGE', 'object', 'Light Frame', 'SCI', 'dome
-flat', 'INVVAR'). So every text is that of an image unless one of its words says that it is none.
+flat', 'INVVAR'). An HDU counts as an image unless one of these words says otherwise.
 """
 
 import re
 
 from astropy.io import fits
 
-# Of the file as a whole too: a camera's primary header says what the extensions hold.
+# Valid for the whole file too: a camera's primary header describes the extensions.
 _TYPES = ("IMAGETYP", "IMTYPE", "IMGTYPE", "OBSTYPE", "FRAMETYP")
 _NAMES = ("EXTNAME", "HDUCLAS2", "DES_EXT")
 
@@ -19,7 +19,7 @@ _WORDS = (
     "weight|wht|wgt|wt|"
     # masks
     "mask|maskbits|msk|bits|bitmask|dq|quality|flag|flg|bpm|seg|segm|segmentation|expmap|"
-    # models and what is left of them
+    # models and residuals
     "model|resid|residual|psf|prf|chi|chi2|chisq|"
     # depths and exposures
     "depth|nexp|nobs|exptime|expwt|coverage|cov|ctx|con|"
@@ -27,7 +27,7 @@ _WORDS = (
     "bias|dark|flat|zero|background|bkg"
 )
 _AFTER = "map|image|img|frame|field|plane|size"
-# 'bias subtracted', 'psf-matched', 'inverse variance weighted': words about an image after all.
+# 'bias subtracted', 'psf-matched', 'inverse variance weighted' describe an image.
 _DONE = (
     "subtracted|corrected|fielded|matched|homogeni[sz]ed|convolved|deconvolved|weighted|removed|"
     "reduced|divided|applied|calibrated|cleaned|free|energy"
@@ -41,10 +41,10 @@ _INNOCENT = re.compile(r"\d+[ _-]?bits|(?:high|good|best|science)[ _-]quality")
 
 
 def no_image(header: fits.Header, primary: fits.Header | None = None) -> str:
-    """Return the words of a header that say that its pixels are no image, as "'INVVAR' (EXTNAME)".
+    """Return the header text that marks the pixels as no image, as "'INVVAR' (EXTNAME)".
 
-    primary: the file's first header where that HDU has no pixels, which speaks for all the others
-    that are silent. Returns "" where nothing says so.
+    primary: the file's first header where that HDU has no pixels; it applies to every HDU whose own
+    header does not state a type. Returns "" for an image.
     """
     for keyword in (*_TYPES, *_NAMES):
         text = _text(header, keyword)

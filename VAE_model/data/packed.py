@@ -1,9 +1,9 @@
-"""The packed copy of a list of images: one file of pixels instead of a file an image.
+"""The packed copy of a list of images: one file of pixels instead of one file per image.
 
-Built once from the list (train.txt, or one side of the pairs), in parallel, and checked against it
-each time it is opened: same paths in the same order, each file with the size and time it had, or
-else with the content it had. Only what changed is packed anew, behind what is there. What is asked
-of every image once (its position, its noise, its defects) is asked on the way and kept.
+It is built in parallel from the list (train.txt, or one side of the pairs), and validated against
+it each time it is opened: the same paths in the same order, and each file with the same size and
+time, or else the same content. Only changed images are packed again, appended to the file. What
+is measured once per image (position, noise, defects) is measured during packing and stored.
 """
 
 import hashlib
@@ -30,13 +30,18 @@ from VAE_model.tables.labels import given_split
 
 @dataclass(frozen=True)
 class Packed:
-    """folder: where it lies; images: (N, 3, 256, 256), nanomaggies, read as float32;
-    index: a row an image in the list's order: path, iauname, ra, dec, survey, release, display,
+    """The packed images and the table that describes them.
+
+    folder: of the copy; images: (N, 3, 256, 256), nanomaggies, read as float32;
+    index: one row per image in the list's order: path, iauname, ra, dec, survey, release, display,
     given (the split by a table that came with the images, or empty), split, split_by (the rule of
-    splits.py that gave it), noise_g, noise_r, noise_z (sky sigma, nanomaggies), flag_* (defects.py)
-    and what SURROUNDINGS names (segmentation.py), all three of the image before it is moved,
-    looked_by (a hash of the code that found them: another one packs anew), size, time and SHA-256
-    of the file, and where its pixels lie: slot in `file`, first and number of its exceptions."""
+    splits.py that assigned it), noise_g, noise_r, noise_z (sky sigma, nanomaggies), flag_*
+    (defects.py) and the columns SURROUNDINGS (segmentation.py), all three measured before the image
+    is shifted, looked_by (a hash of the code that measured them: other code packs again), size,
+    time
+    and SHA-256 of the file, and the place of its pixels: slot in `file`, first and number of its
+    exceptions.
+    """
 
     images: RowFile
     index: pd.DataFrame
@@ -44,10 +49,11 @@ class Packed:
 
     @classmethod
     def of(cls, run: Run, workers: int = 0, pixels: Pixels | None = None) -> "Packed":
-        """The packed copy of train.txt, made or brought up to date where it is not.
+        """Return the packed copy of train.txt, built or updated where necessary.
 
-        pixels: float32, or float16 for half the size and at most a tenth of the sky noise more;
-        None: as it is, float32 where there is none yet.
+        pixels: float32, or float16 for half the size and errors of at most a tenth of the sky
+        noise;
+        None: the type of the existing copy, else float32.
         """
         paths = read_train_txt(run)
         listed = pd.DataFrame({"path": paths, "given": given_split(run, paths)})
@@ -63,11 +69,11 @@ class Packed:
         workers: int = 0,
         pixels: Pixels | None = None,
     ) -> "Packed":
-        """The packed copy, in `folder`, of the images that the file `source` lists.
+        """Return the packed copy, in `folder`, of the images that the file `source` lists.
 
-        listed: the column path; where it has shift_x and shift_y, each image is moved by whole
-        pixels to the right and up; what comes in at the edge is zero, which is empty sky. Where it
-        has given, that is the split of those images for which it is not empty.
+        listed: the column path; shift_x and shift_y, if present, move each image by whole pixels to
+        the right and up, with zeros (empty sky) at the edge; given, if present, sets the split of
+        the images for which it is not empty.
         """
         listed = listed if "given" in listed else listed.assign(given="")
         listed = _stat(run, listed.assign(**_unmoved(listed)), source)
@@ -105,23 +111,23 @@ class Packed:
         return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
 
     def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of a split: `train`, `validation` or `test`."""
+        """Return the rows of a split: `train`, `validation` or `test`."""
         return np.flatnonzero((self.index["split"] == split).to_numpy())
 
     @property
     def split_by(self) -> str:
-        """The rule that divides the galaxies (splits.RULES); empty where a table divides all."""
+        """The rule that assigns the splits (splits.RULES); empty where a table assigns all."""
         return str(self.index["split_by"].iloc[0])
 
     def sides(self) -> str:
-        """The numbers of images on each side and the rule that divides them, in one line."""
+        """Return the number of images in each split and the rule that assigns them, in one line."""
         count = self.index["split"].value_counts()
         numbers = ", ".join(f"{side} {count.get(side, 0):,}" for side in SHARES)
         return f"{numbers} (by {self.split_by or 'the table'})"
 
     @property
     def flags(self) -> pd.DataFrame:
-        """The flag_* columns, a row an image."""
+        """The flag_* columns, one row per image."""
         return self.index[list(FLAGS)].astype(bool)
 
     @property
@@ -132,18 +138,21 @@ class Packed:
 
     @property
     def surroundings(self) -> pd.DataFrame:
-        """Flux of the galaxy, neighbours and sky (segmentation.SURROUNDINGS), a row an image."""
+        """The columns segmentation.SURROUNDINGS (galaxy, sources, sky), one row per image."""
         return self.index[list(SURROUNDINGS)]
 
     @property
     def given(self) -> str:
-        """A hash of the split that a table gave; empty where none did."""
+        """A hash of the split assigned by a table; empty without one."""
         given = self.index["given"]
         return hashlib.sha256("\n".join(given).encode()).hexdigest() if given.any() else ""
 
 
 def read_train_txt(run: Run) -> list[str]:
-    """The paths in train.txt. Raises Problem where it is missing, empty or names a file twice."""
+    """Return the paths in train.txt.
+
+    Raises Problem where it is missing, empty or names a file twice.
+    """
     shown = run.show(run.train_txt)
     if not run.train_txt.exists():
         raise Problem(f"{shown} is missing: run {run.made_by(run.train_txt)}")
@@ -151,7 +160,7 @@ def read_train_txt(run: Run) -> list[str]:
         lines = run.train_txt.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise Problem(
-            f"{shown} is no UTF-8 text: delete it and run python make_datatxt.py"
+            f"{shown} is not UTF-8 text: delete it and run python make_datatxt.py"
         ) from None
     names = [line for line in lines if line.strip()]
     if bad := next((name for name in names if "\0" in name), ""):
@@ -165,9 +174,9 @@ def read_train_txt(run: Run) -> list[str]:
 
 
 def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
-    """The list with the size in bytes and the time of each file.
+    """Return the list with the size in bytes and the modification time of each file.
 
-    Raises Problem where one has gone.
+    Raises Problem where a file is missing.
     """
     try:
         stats = [os.stat(run.folder / name) for name in listed["path"]]
@@ -180,7 +189,7 @@ def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
     for name, found in zip(listed["path"], stats, strict=True):
         if not stat.S_ISREG(found.st_mode):
             raise Problem(
-                f"{run.show(source)} names {name}, which is no file: "
+                f"{run.show(source)} names {name}, which is not a file: "
                 f"delete {source.name} and run {run.made_by(source)}"
             )
     return listed.assign(

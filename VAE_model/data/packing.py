@@ -1,6 +1,6 @@
-"""Packing images: the pixels of many files into one, and an index that says what is where.
+"""Packing: the pixels of many images in one file, and an index with the place of each.
 
-What packed.py asks for where a copy is missing or no longer agrees with its list.
+packed.py calls it where a copy is missing or differs from its list.
 """
 
 import os
@@ -26,7 +26,7 @@ from VAE_model.preparation.defects import FLAGS, defect_flags
 from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.preparation.segmentation import SURROUNDINGS, surroundings
 
-STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # unchanged: the same pixels
+STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # where unchanged, so are the pixels
 INDEX = "index.parquet"
 LOOKED_BY = code_version(
     *(
@@ -45,9 +45,9 @@ LOOKED_BY = code_version(
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)
 _FACTS = ("ra", "dec", "survey", "release", "display", *_NOISE, *FLAGS, *SURROUNDINGS)
-_PLACE = ("slot", "bright_at", "bright", "file")  # where the pixels lie
-_SAVED_EVERY = 8192  # images, after which a killed packing goes on
-_NOISE_SHARE = 0.1  # of the sky noise, that float16 may change a pixel by
+_PLACE = ("slot", "bright_at", "bright", "file")  # place of the pixels
+_SAVED_EVERY = 8192  # images, between checkpoints of an interrupted packing
+_NOISE_SHARE = 0.1  # of the sky noise: the largest error of a pixel in float16
 
 Pixels = Literal["float32", "float16"]
 
@@ -61,13 +61,13 @@ def pack(
     workers: int,
     pixels: Pixels,
 ) -> None:
-    """Add what is new in the list to the file of pixels in `folder`, then say so in the index.
+    """Append new images in the list to the file of pixels in `folder`, then update the index.
 
-    source: the file that lists the images; known: the index of the copy that is there, if any.
+    source: the file that lists the images; known: the index of the existing copy, if any.
 
-    What the index names is never written over, and the index is replaced whole: a packing that is
-    killed leaves the copy before it, or that and a part of the new, and the next one goes on there.
-    The file begins anew where more than half of it would be pixels that no list names any more.
+    Pixels that the index names are never overwritten, and the index is replaced atomically, so an
+    interrupted packing leaves a valid copy and the next one resumes it. A new file begins where
+    more than half of the pixels would be unused.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = _known(run, listed, known, workers)
@@ -96,7 +96,7 @@ def pack(
             for path, fact in zip(rows["path"], facts, strict=True):
                 if "reason" in fact:
                     raise Problem(
-                        f"{run.show(source)} names {path}, which is no good image "
+                        f"{run.show(source)} names {path}, which is not a usable image "
                         f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
                     )
                 found = fact.pop("exceptions")
@@ -108,16 +108,16 @@ def pack(
             for stream in (exceptions, file):
                 stream.flush()
                 os.fsync(stream.fileno())
-            if first + _SAVED_EVERY < len(jobs):  # to go on from, were it killed
+            if first + _SAVED_EVERY < len(jobs):  # to resume from
                 _write_index(folder, pd.concat([done, *others]))
     _write_index(folder, done.sort_index())
-    for path in folder.iterdir():  # older files of pixels, and what networks prepared of them
+    for path in folder.iterdir():  # older files of pixels, and inputs prepared from them
         if path.name not in (INDEX, name, f"{name}.exceptions") and not path.name.startswith("."):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
-    """An image (3, y, x) moved by whole pixels to the right and up, zero where nothing is known."""
+    """Return an image (3, y, x) shifted by whole pixels to the right and up, padded with zeros."""
     if not x and not y:
         return flux
     height, width = flux.shape[1:]
@@ -133,8 +133,10 @@ def _row_bytes(name: str) -> int:
 
 
 def _next_name(folder: Path, pixels: Pixels) -> str:
-    """A name for a new file of pixels, where those that no index names have made room: a packing
-    that ended early, on a full disk for one, has left them."""
+    """Return a name for a new file of pixels, and delete files that no index names.
+
+    An interrupted packing, on a full disk for example, leaves such files.
+    """
     try:
         named = set(read_parquet(folder / INDEX, ["file"])["file"])
     except Problem:
@@ -156,6 +158,7 @@ def _write_index(folder: Path, index: pd.DataFrame) -> None:
 
 
 def with_split(index: pd.DataFrame) -> pd.DataFrame:
+    """Return the index with the columns split and split_by, from ra, dec, path and given."""
     names, given = index["path"].tolist(), index["given"].tolist()
     sides, rule = splits.assign_by_rule(index["ra"], index["dec"], names, given)
     return index.assign(split=sides, split_by=rule)
@@ -164,17 +167,17 @@ def with_split(index: pd.DataFrame) -> pd.DataFrame:
 def _known(
     run: Run, listed: pd.DataFrame, known: pd.DataFrame | None, workers: int
 ) -> pd.DataFrame:
-    """The rows of the list whose pixels are packed already, with what is known of them.
+    """Return the rows of the list whose pixels are already packed, with their measurements.
 
-    A file with the size and time that it had is taken to be the same; of any other the content
-    decides, wherever it lies now.
+    A file with unchanged size and time is taken to be the same; any other is compared by content,
+    whatever its path.
     """
     facts = ["sha256", "looked_by", *_FACTS, *_PLACE]
     if known is None:
         return pd.DataFrame(columns=[*listed.columns, *facts])
     same = listed.reset_index().merge(known[[*STAT, *facts]], how="inner", on=list(STAT))
     rest = listed[~listed.index.isin(same["index"])]
-    rest = rest[rest["bytes"].isin(known["bytes"])]  # of another length, of another content
+    rest = rest[rest["bytes"].isin(known["bytes"])]  # files of another length differ
     files = [run.folder / path for path in rest["path"]]
     hashes = list(parallel.each(sha256, files, workers, "comparing changed images"))
     contents = known.drop_duplicates(list(_CONTENT))[["shift_x", "shift_y", *facts]]
@@ -189,7 +192,7 @@ def _known(
 def _pack_one(job: tuple[Path, int, Path, tuple[int, int]]) -> dict:
     target, slot, path, move = job
     try:
-        cutout = read_cutout(path)  # first, as it looks at the size before it reads
+        cutout = read_cutout(path)  # first, as it checks the size before it reads
         content = sha256(path)
         noise = sky_noise(cutout.flux, cutout.display)
     except (BadCutout, OSError) as refusal:

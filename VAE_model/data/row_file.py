@@ -1,9 +1,9 @@
 """Arrays of one shape in one file, read row by row without mapping the file into memory.
 
-The pages of a mapped file count to the memory of the process, until the whole set is in it; reads
-at an offset (pread) leave them to the system's cache, which any program may reclaim. float16 rows
-may have *exceptions*: the few values that float16 does not hold precisely enough, in float32, in a
-file of their own.
+The pages of a mapped file count towards the memory of the process, until the whole set is in it;
+reads at an offset (pread) use the system's cache, which any program may reclaim. float16 rows may
+have *exceptions*: the few values that float16 does not represent precisely enough, in float32, in
+a separate file.
 """
 
 import os
@@ -25,7 +25,7 @@ class RowFile:
 
     path: rows of `dtype` one after the other; row: shape of one; slots: (N,), place of each row in
     the file; exceptions: file of EXCEPTION records, and (N, 2) the first record of each row and
-    their number.
+    their number. Raises Problem where the file is shorter than a row's place.
     """
 
     path: Path
@@ -39,10 +39,12 @@ class RowFile:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array, (N, *row)."""
         return (len(self), *self.row)
 
     @property
     def row_bytes(self) -> int:
+        """Bytes of one row in the file."""
         return int(np.prod(self.row)) * np.dtype(self.dtype).itemsize
 
     def __getitem__(self, key: int | slice | ArrayLike) -> NDArray[np.float32]:
@@ -68,7 +70,7 @@ class RowFile:
                 self._patch(int(rows[place]), into[place])
 
     def prefetch(self, rows: NDArray[np.int64]) -> None:
-        """Ask the system to fetch these rows ahead, consecutive ones as one."""
+        """Advise the system to read these rows ahead, consecutive ones as one request."""
         if not hasattr(os, "posix_fadvise"):
             return
         slots = np.unique(self.slots[rows])
@@ -116,11 +118,11 @@ class RowFile:
 def halved(
     flux: NDArray[np.float32], tolerance: NDArray[np.float32]
 ) -> tuple[NDArray[np.float16], NDArray]:
-    """Return flux (bands, y, x) in float16, and as exceptions every pixel that this changes by more
-    than `tolerance` (bands,).
+    """Return flux (bands, y, x) in float16, and the exceptions.
 
-    float16 has eleven bits: a pixel of the sky (0.003 nanomaggies) keeps an error of a millionth,
-    one of 2 a thousandth, a star's core of 1,000 one of 0.25; beyond 65,504 it overflows.
+    These are the pixels that float16 changes by more than `tolerance` (bands,). float16 has eleven
+    bits: a sky pixel (0.003 nanomaggies) has an error of a millionth, one of 2 a thousandth, a
+    star's core of 1,000 an error of 0.25; beyond 65,504 it overflows.
     """
     with np.errstate(over="ignore"):
         half = flux.astype(np.float16)

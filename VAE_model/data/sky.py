@@ -16,7 +16,7 @@ _POSITION_IN_NAME = re.compile(r"(\d{1,3}\.\d+)_([+-]?\d{1,2}\.\d+)")
 
 
 def iauname(ra: float, dec: float) -> str:
-    """IAU name of a position in degrees, truncated as the convention asks: J112953.88-000427.4."""
+    """Return the IAU name of a position in degrees, truncated: J112953.88-000427.4."""
     hours = int(np.floor(round((ra % 360.0) / 15.0 * 3600e2, 4)))  # units of 0.01 s
     tenths = int(np.floor(round(abs(dec) * 36000.0, 4)))  # units of 0.1 arcsec
     h, m, s = hours // 360000, hours // 6000 % 60, hours % 6000
@@ -28,24 +28,24 @@ def iauname(ra: float, dec: float) -> str:
 
 
 def position_of_name(path: Path | str) -> tuple[float, float]:
-    """RA and Dec in degrees from a file name like 154.7709_46.4537.fits; NaN where it has none."""
+    """Return RA and Dec in degrees from a file name like 154.7709_46.4537.fits; NaN without one."""
     found = _POSITION_IN_NAME.search(Path(path).name)
     return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
 
 
 def unit_vectors(ra: ArrayLike, dec: ArrayLike) -> NDArray[np.float64]:
-    """Positions in degrees as (N, 3) unit vectors, in which nearest neighbours are exact."""
+    """Return positions in degrees as unit vectors (N, 3), in which nearest neighbours are exact."""
     ra, dec = np.radians(np.asarray(ra, float)), np.radians(np.asarray(dec, float))
     return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=-1)
 
 
 def chord(arcsec: float) -> float:
-    """Length of the chord between unit vectors that are `arcsec` apart."""
+    """Return the length of the chord between unit vectors that are `arcsec` apart."""
     return float(2 * np.sin(np.radians(arcsec / 3600) / 2))
 
 
 def separation(chords: ArrayLike) -> NDArray[np.float64]:
-    """Angle in arcsec from the chord between unit vectors."""
+    """Return the angle in arcsec from the chord between unit vectors."""
     half = np.clip(np.asarray(chords, float) / 2, 0, 1)
     return np.degrees(2 * np.arcsin(half)) * 3600
 
@@ -53,13 +53,13 @@ def separation(chords: ArrayLike) -> NDArray[np.float64]:
 def cross_match(
     ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike, radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """One-to-one match of two lists of positions in degrees, within `radius` arcsec.
+    """Return the one-to-one match of two lists of positions in degrees, within `radius` arcsec.
 
-    A pair matches where each is the other's nearest, which on a sphere takes care of cos(dec)
-    and of the wrap at RA 0. Returns the indices into the first and the second list and the
-    separations in arcsec, ordered by the first index. Positions that are NaN match nothing.
-    The sky is worked through in bands of declination of a million positions, so that memory
-    beyond the lists themselves does not grow with their length.
+    A pair matches where each is the other's nearest, on the sphere, so cos(dec) and the wrap at RA
+    0 need no care. Returns the indices into the first and the second list and the separations in
+    arcsec, ordered by the first index. Positions that are NaN match nothing. The sky is processed
+    in bands of declination of a million positions, so memory beyond the lists themselves is
+    constant.
     """
     first, second = (np.atleast_1d(np.asarray(part, float)) for part in ((ra1, dec1), (ra2, dec2)))
     order1, order2 = _by_declination(*first), _by_declination(*second)
@@ -68,7 +68,7 @@ def cross_match(
     found = [(np.empty(0, int), np.empty(0, int), np.empty(0))]
     for start in range(0, len(order1), _BAND):
         own = heights1[start : start + _BAND]
-        # Who may be the nearest, and who may be nearer to that one than the band's own is.
+        # Candidates for the nearest, and positions that may be nearer to those candidates.
         partners = slice(*np.searchsorted(heights2, [own[0] - reach, own[-1] + reach]))
         rivals = slice(*np.searchsorted(heights1, [own[0] - 2 * reach, own[-1] + 2 * reach]))
         rows1, rows2 = order1[rivals], order2[partners]
@@ -88,7 +88,7 @@ def cross_match(
 
 
 def _by_declination(ra: NDArray, dec: NDArray) -> NDArray[np.int64]:
-    """The known positions of a list, from south to north."""
+    """Return the indices of the finite positions of a list, from south to north."""
     known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
     return known[np.argsort(dec[known], kind="stable")]
 
@@ -96,8 +96,8 @@ def _by_declination(ra: NDArray, dec: NDArray) -> NDArray[np.int64]:
 def _nearest(
     among: NDArray[np.float64], of: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Chord and index of the nearest within `radius` arcsec; index len(among) where none is."""
-    # A hair wider than the radius: the tree's bound is exclusive.
+    """Return chord and index of the nearest within `radius` arcsec; index len(among) for none."""
+    # Slightly wider than the radius: the tree's bound is exclusive.
     bound = chord(radius) * (1 + 1e-12)
     distance, index = cKDTree(among).query(of, distance_upper_bound=bound, workers=-1)
     return distance, np.where(distance <= chord(radius), index, len(among))
@@ -106,8 +106,11 @@ def _nearest(
 def nearest_position(
     ra1: ArrayLike, dec1: ArrayLike, ra2: ArrayLike, dec2: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Separation in arcsec (infinite where there is none) and index of the nearest of the second
-    list, for each position of the first; degrees. Several may have the same nearest."""
+    """Return separation and index of the nearest position of the second list to each of the first.
+
+    Positions are in degrees, separations in arcsec, infinite where there is none. Several positions
+    may have the same nearest.
+    """
     first, second = unit_vectors(ra1, dec1), unit_vectors(ra2, dec2)
     known1, known2 = np.isfinite(first).all(axis=1), np.isfinite(second).all(axis=1)
     distance, index = np.full(len(first), np.inf), np.full(len(first), -1)
@@ -118,7 +121,7 @@ def nearest_position(
 
 
 def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.int64]:
-    """All pairs (i < j) of positions in one list within `radius` arcsec: (P, 2), sorted."""
+    """Return all pairs (i < j) of positions in one list within `radius` arcsec: (P, 2), sorted."""
     vectors = unit_vectors(ra, dec).reshape(-1, 3)
     rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     if not len(rows):
@@ -129,18 +132,21 @@ def close_pairs(ra: ArrayLike, dec: ArrayLike, radius: float) -> NDArray[np.int6
 
 
 def sexagesimal(ra: float, dec: float) -> str:
-    """A position in degrees as people read it: 11:29:53.88 -00:04:27.4."""
+    """Return a position in degrees in sexagesimal form: 11:29:53.88 -00:04:27.4."""
     hours = Angle(ra, units.deg).to_string(unit=units.hour, sep=":", precision=2, pad=True)
     degrees = Angle(dec, units.deg).to_string(sep=":", precision=1, pad=True, alwayssign=True)
     return f"{hours} {degrees}"
 
 
 def viewer_url(ra: float, dec: float, survey: str) -> str:
-    """The Legacy Surveys' sky viewer at a position, in the layer of the survey, else DECaLS'."""
+    """Return the address of the Legacy Surveys' sky viewer at a position, in the survey's layer.
+
+    Unknown surveys get the layer of DECaLS.
+    """
     return viewer_of(survey).format(ra=f"{ra:.5f}", dec=f"{dec:.5f}")
 
 
 def viewer_of(survey: str) -> str:
-    """The viewer's address, with {ra} and {dec} where these go."""
+    """Return the viewer's address, with the placeholders {ra} and {dec}."""
     layer = SURVEYS.get(survey, DECALS).layer
     return "https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}&layer=" + layer + "&zoom=16"

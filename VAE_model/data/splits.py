@@ -1,17 +1,17 @@
-"""Train, validation or test: decided by where on the sky a galaxy is.
+"""Splits by sky position: train, validation and test.
 
-The sky is divided into cells of a quarter of a degree and each cell goes to one side as a whole,
-by a hash of its number. So the same galaxy in two surveys, or twice in one, is on one side, and
-neighbours whose cutouts overlap are too. Nothing is random: the same galaxy is on the same side in
-every run and on every machine. Where a table that came with the images gives a split, its word
-goes before the sky's.
+The sky is divided into cells of a quarter of a degree, and a hash of the cell's number assigns
+each cell to one split. So images of the same galaxy, in one survey or two, are in one split, and
+so are galaxies whose cutouts overlap. Nothing is random: a galaxy is in the same split in every
+run and on every machine. A split in a table that came with the images takes precedence.
 
-Images of a small field lie in few such cells, and a side could be empty. Where any side would have
-less than a third of its share, the cells are smaller (225 arcsec, more than a cutout); where that
-does not do, each galaxy is by itself; and where its hash does not do either (few galaxies), the
-galaxies are ranked by their hash and cut by the shares. From FEWEST images on, no side is empty.
-The order of the list does not matter. Adding images to such a list may change the rule, and with
-it the side of a galaxy; a list that is wide enough for the cells of a quarter of a degree keeps it.
+Images of a small field lie in few such cells, and a split could be empty. Where any split would
+have less than a third of its share, the cells are smaller (225 arcsec, more than a cutout); if
+that is not enough, each galaxy is assigned by itself; and if its hash is not enough either (few
+galaxies), the galaxies are ranked by their hash and cut by the shares. From FEWEST images on, no
+split is empty. The order of the list does not matter. Adding images to such a list may change the
+rule, and with it the split of a galaxy; a list that is wide enough for the cells of a quarter of a
+degree keeps it.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ from VAE_model.data.sky import close_pairs
 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 CELL = 0.25  # degrees
-FEWEST = 10  # images from which every side has some; below, a hash alone decides
+FEWEST = 10  # images from which no split is empty; below, a hash alone decides
 SAME = 1.0  # arcsec: images nearer to each other show the same galaxy
 
-_ENOUGH = 1 / 3  # of its share, that a side must have
+_ENOUGH = 1 / 3  # of its share, that a split must have
 RULES = (
     "cells of 0.25 degrees",
     "cells of 225 arcsec, as larger ones would leave a side without its share",
@@ -45,9 +45,9 @@ def assign(
     """Return the split of each galaxy: `train`, `validation` or `test`.
 
     ra, dec: degrees, (N,); where they are NaN (images without a position) the name decides.
-    given: the split by a table, (N,), empty where it has none for an image; what it gives is kept,
-    but for an eighth of what is given to train where nothing is given to validation. An image
-    without one goes where its cell's images were given to, test before validation before train.
+    given: the split by a table, (N,), empty where it has none for an image; it is kept, except that
+    an eighth of train becomes validation where the table gives no validation. An image without one
+    gets the split given to other images of its cell, test before validation before train.
     """
     return assign_by_rule(ra, dec, names, given)[0]
 
@@ -55,11 +55,13 @@ def assign(
 def assign_by_rule(
     ra: ArrayLike, dec: ArrayLike, names: list[str], given: Sequence[str] = ()
 ) -> tuple[NDArray[np.str_], str]:
-    """Return the same, and the rule that divides those for which no table does: one of RULES, or
-    BY_NAME."""
+    """Return the splits (N,) as `assign` does, and the rule that decides those not given.
+
+    The rule is one of RULES, or BY_NAME.
+    """
     key_of, rule = _keys(ra, dec, names), ""
     sides = np.array(list(given) or [""] * len(names), dtype="<U10")
-    by_table = sides.astype(bool).any()  # which may give a side as little as it likes
+    by_table = sides.astype(bool).any()  # a table may make a split as small as it likes
     enough = None if len(names) < FEWEST else 0.0 if by_table else _ENOUGH
     train = sides == "train"
     if train.any() and "validation" not in sides:
@@ -79,10 +81,10 @@ def _divide(
     shares: dict[str, float],
     enough: float | None,
 ) -> tuple[NDArray[np.str_], str]:
-    """Return the sides of galaxies, and the first rule that leaves none empty, nor below `enough`
-    of its share; None: the first rule, whatever it gives.
+    """Return the splits of galaxies, and the first rule that leaves none empty or too small.
 
-    sides: those that are given, (N,), empty where not; key_of: by _keys.
+    sides: those that are given, (N,), empty where not; key_of: by _keys; enough: fraction of its
+    share that a split must have; None: the first rule, whatever it gives.
     """
     least = {side: (enough or 0) * share / sum(shares.values()) for side, share in shares.items()}
     for level, rule in enumerate(RULES[:-1]):
@@ -100,7 +102,7 @@ def _divide(
 
 
 def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str_]:
-    """Return the sides, and for those without one that of the others with their key."""
+    """Return the splits; a galaxy without one gets that of the others with the same key."""
     if not sides.astype(bool).any():
         return sides.copy()
     order = list(SHARES)
@@ -113,12 +115,12 @@ def _joined(sides: NDArray[np.str_], key: NDArray[np.object_]) -> NDArray[np.str
 
 
 def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.str_]:
-    """Return the sides of galaxies by the rank of their hash, so that each side has its share."""
+    """Return the splits of galaxies by the rank of their hash, so that each split has its share."""
     galaxy, place_of, images = np.unique(key.astype(str), return_inverse=True, return_counts=True)
     draw = np.array([_draw(name) for name in galaxy])
     ranked, place = np.lexsort((draw, images)), 0
     *smaller, largest = sorted(shares, key=lambda side: shares[side])
-    of_galaxy = np.full(len(galaxy), largest, dtype="<U10")  # with those of several images
+    of_galaxy = np.full(len(galaxy), largest, dtype="<U10")  # incl. galaxies of several images
     for side in smaller:
         number = max(1, round(len(galaxy) * shares[side] / sum(shares.values())))
         number = min(number, max(0, len(galaxy) - place - 1))
@@ -128,16 +130,18 @@ def _ranked(key: NDArray[np.object_], shares: dict[str, float]) -> NDArray[np.st
 
 
 def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> Callable[[int], NDArray[np.object_]]:
-    """Return the keys that decide the side of each galaxy, (N,), by rule: the number of its cell
-    (0), of its small cell (1), its position (2); without a position its name. Images of the same
-    galaxy have the position of one."""
+    """Return the keys that decide the split of each galaxy, (N,), by rule.
+
+    Rule 0: the number of its cell; 1: of its small cell; 2: its position; without a position, its
+    name. Images of the same galaxy have the position of one.
+    """
     east: NDArray[np.float64] = np.array(ra, float, ndmin=1)
     north: NDArray[np.float64] = np.array(dec, float, ndmin=1)
     pairs = close_pairs(east, north, SAME)
     if len(pairs):
         graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(east), len(east)))
         galaxy = connected_components(graph, directed=False)[1]
-        order = np.lexsort((east, north, galaxy))  # the southernmost stands for all
+        order = np.lexsort((east, north, galaxy))  # the southernmost represents all
         first = order[np.unique(galaxy[order], return_index=True)[1]][galaxy]
         east, north = east[first], north[first]
     known = np.isfinite(east) & np.isfinite(north)
@@ -155,7 +159,7 @@ def _keys(ra: ArrayLike, dec: ArrayLike, names: list[str]) -> Callable[[int], ND
 
 
 def _cell(ra: float, dec: float, size: float) -> str:
-    """The number of the cell of `size` degrees in which a position is."""
+    """Return the number of the cell of `size` degrees that contains a position."""
     band = int(np.floor(dec / size))
     width = np.cos(np.radians((band + 0.5) * size)) / size
     return f"{band},{int(np.floor((ra % 360.0) * width))}"

@@ -1,1 +1,1 @@
-"""Latents of images, and how well they reconstruct the image."""
+"""Latents of images, and the quality of their reconstructions."""

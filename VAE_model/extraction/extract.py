@@ -1,4 +1,4 @@
-"""Latents of packed images, and how well they reconstruct the images."""
+"""Latents of packed images, and the quality of their reconstructions."""
 
 import numpy as np
 import pandas as pd
@@ -26,16 +26,16 @@ def extract(
     rows: NDArray[np.int64] | None = None,
     survey: str = "",
 ) -> pd.DataFrame:
-    """Return one row per image, in the order of `rows` (None: all images), with the columns
+    """Return one row per image, in the order of `rows` (None: all images).
 
     mu_*, logvar_*: mean and log-variance of each latent's posterior;
     residual: mean squared error of the network's target, in its units;
     reduced_chi2, ssim: of the central 34 arcsec of the image, with contaminants;
-    and, if the network takes the pose out of the image, image_angle (degrees from +x towards +y, of
+    and, if the network removes the pose from the image, image_angle (degrees from +x towards +y, of
     the major axis), centre_x, centre_y (from the middle of the image) and rms_radius (arcsec),
     axis_ratio (b/a), masked_fraction.
 
-    survey: of all images whose headers do not say.
+    survey: of all images, overriding their headers; empty: by the headers.
     """
     rows = np.arange(len(packed.images)) if rows is None else rows
     prepared = PreparedInputs(packed, model.network, model.stretch, model.device)

@@ -43,11 +43,11 @@ def read_means(
 
 
 def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
-    """Return the standard deviation of each latent's posterior, (latents,), averaged over galaxies;
-    1 if the table has no variances.
+    """Return the standard deviation of each latent's posterior, (latents,), averaged over galaxies.
 
-    The prior gives every latent the same variance, but the images do not determine all equally
-    well. In units of the posterior's width, informative latents vary more than others.
+    It is 1 if the table has no variances. The prior gives every latent the same variance, but the
+    images do not constrain all equally well. In units of the posterior's width, informative latents
+    vary more than others.
     """
     names = sorted(name for name in table if name.startswith("logvar_"))
     if not names:

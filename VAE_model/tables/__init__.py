@@ -1,1 +1,1 @@
-"""Tables of others and of our own: reading, normalising, joining, labels."""
+"""Tables of any origin: reading, normalising, joining, labels."""

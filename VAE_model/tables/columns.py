@@ -1,16 +1,16 @@
-"""Columns in plain types: one rule for every table that is read, whatever wrote it.
+"""Columns in plain types: one rule for every table that is read, whatever program wrote it.
 
 | in the file | in the table |
 |---|---|
 | name: a number, a tuple, in spaces, quotes, after a byte order mark | text, stripped |
 | index of pandas, dask or R without a name | dropped; one with a name is a column |
 | dictionary, category, run-end encoded, extension type | the values |
-| bytes | text (UTF-8, else Latin-1), without the spaces and zeros at the end |
-| nullable whole numbers | float64, or text where float64 would lose digits |
-| nullable truth values | text: True, False |
+| bytes | text (UTF-8, else Latin-1), without trailing spaces and zeros |
+| nullable integers | float64, or text where float64 would lose digits |
+| nullable booleans | text: True, False |
 | decimal | float64 |
 | dates and times | text (ISO 8601) |
-| list, struct, map, bytes that are no text | left out, and named |
+| list, struct, map, bytes that are not text | left out, and named |
 """
 
 import json
@@ -27,27 +27,27 @@ import pyarrow.compute as pc
 
 from VAE_model.pipeline.problem import Problem
 
-# What stands for a missing number; in a column that holds words, these are words.
+# Words for a missing number; in a column of text they are ordinary words.
 MISSING = {
     "", "na", "n/a", "nan", "null", "nil", "none", "<na>", "-", "--", "---", "...", "…",
     "masked", "missing", "\\n",
     "#n/a", "#na", "#num!", "#div/0!", "#value!", "#name?", "#ref!", "#null!",
 }  # fmt: skip
 
-_EXACT = 2**53  # whole numbers up to which float64 holds them all
+_EXACT = 2**53  # up to which float64 represents every integer
 _INDEX = re.compile(r"__(index_level_\d+|null_dask_index)__")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # a hyphen is _x002d_ to Excel's XML
 
 
-Choose = Callable[[list[str]], list[str]]  # of the columns of a file, those to read
+Choose = Callable[[list[str]], list[str]]  # from the columns of a file to those to read
 
 
 @dataclass
 class Raw:
-    """Columns in plain types, as the file has them: numbers in text are text still.
+    """Columns in plain types, as in the file: numbers in text are not converted yet.
 
     units: of the columns that have one; texts: columns whose type is text; left_out: columns with
-    more than one value in a cell; notes: what is to be said of the file.
+    more than one value per cell; notes: remarks on the file to print.
     """
 
     table: pd.DataFrame
@@ -67,14 +67,14 @@ def plain_name(name: object) -> str:
 
 
 def name_key(name: str) -> str:
-    """Return what two spellings of a column's name share: iauname, IAU_NAME; a-b, a_b, A.b."""
+    """Return the common part of spellings of a column's name: iauname, IAU_NAME; a-b, a_b, A.b."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def find_column(name: str, present: Iterable[str], path: Path) -> str | None:
-    """Return the column of that name, else the one that is spelled otherwise; None without one.
+    """Return the column of that name, else the one with another spelling of it; None without one.
 
-    Raises Problem where several are.
+    Raises Problem where several match.
     """
     present = list(present)
     if name in present:
@@ -86,7 +86,7 @@ def find_column(name: str, present: Iterable[str], path: Path) -> str | None:
 
 
 def is_nested(kind: pa.DataType) -> bool:
-    """Return whether a column of this type holds more than one value in a cell."""
+    """Return whether a column of this type holds more than one value per cell."""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         kind = kind.value_type
     if isinstance(kind, pa.BaseExtensionType):
@@ -95,10 +95,10 @@ def is_nested(kind: pa.DataType) -> bool:
 
 
 def plain_names(schema: pa.Schema) -> list[tuple[str, str]]:
-    """Return of each column of a file its name in the table, and its name in the file.
+    """Return, for each column of a file, its name in the table and its name in the file.
 
-    Named indices are columns, those without a name are none; a named index that is a range stands
-    in the notes of pandas only, and has "" as its name in the file.
+    A named index is a column, an index without a name is not; a named index that is a range appears
+    only in the metadata of pandas, and its name in the file is "".
     """
     notes = _pandas_notes(schema)
     several = len(notes["column_indexes"]) > 1
@@ -111,11 +111,11 @@ def plain_names(schema: pa.Schema) -> list[tuple[str, str]]:
 
 
 def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns of an Arrow table in plain types, rows counted from 0, and the names of
-    those that are left out, as a cell of theirs holds more than one value, or bytes.
+    """Return the columns of an Arrow table in plain types, and the names of those left out.
 
+    Rows count from 0. Left out are columns with more than one value, or binary data, in a cell.
     path: of the file, for the error. attrs: as pandas wrote them.
-    Raises Problem where two columns share a name, and differ.
+    Raises Problem where two columns share a name and differ.
     """
     notes = _pandas_notes(table.schema)
     arrays: dict[str, pa.ChunkedArray] = {}
@@ -141,7 +141,7 @@ def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def masked(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of astropy with missing cells where its columns `name.mask` say so."""
+    """Return a table of astropy with cells missing where its columns `name.mask` are True."""
     for name in [name for name in table if f"{name}.mask" in table]:
         hidden = table.pop(f"{name}.mask").astype(str) == "True"
         table[name] = table[name].mask(hidden)
@@ -149,7 +149,7 @@ def masked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pandas_notes(schema: pa.Schema) -> dict:
-    """Return what pandas noted in a file; empty where it noted nothing that can be used."""
+    """Return the metadata that pandas wrote to a file; empty where it is missing or unusable."""
     notes: dict = {"index_columns": [], "column_indexes": [], "attributes": {}}
     metadata = schema.metadata or {}
     for key, content in ((b"pandas", None), (b"PANDAS_ATTRS", "attributes")):
@@ -181,7 +181,7 @@ def _level_name(name: str) -> str:
 
 
 def _plain_array(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return a column in a type that pandas has a plain one for; None where there is none."""
+    """Return a column in a type with a plain equivalent in pandas; None where there is none."""
     types, kind = pa.types, column.type
     if is_nested(kind):
         return None
@@ -228,14 +228,14 @@ def is_text(column: pd.Series) -> bool:
 
 
 def typed(column: pd.Series) -> pd.Series:
-    """Return a column of text as numbers or truth values where every cell is one; else as text,
-    without the spaces around it.
+    """Return a column of text as numbers or booleans where every cell is one; else as stripped text.
 
-    Only an empty cell is missing. Of a column in which all other cells are numbers (or truth
-    values), the usual words for missing (MISSING: NA, null, nan, -- and so on) are missing too;
-    in a column that holds any other word they are words: a bulge of the class None is one.
-    Whole numbers that begin with 0 (000123), or have more digits than float64 keeps where cells
-    are missing, are names, and stay text.
+    Only an empty cell is missing. In a column in which all other cells are numbers (or booleans),
+    the usual words for missing (MISSING: NA, null, nan, -- and so on) are missing too; in a column
+    that
+    holds any other word they are words: a bulge of the class None is one. Integers that begin with
+    0 (000123), or have more digits than float64 keeps where cells are missing, are names, and stay
+    text.
     """
     text = column.fillna("").astype(str).str.strip()
     if text.str.contains("−", regex=False).any():
@@ -263,7 +263,7 @@ def typed(column: pd.Series) -> pd.Series:
 
 
 def as_text(value: object) -> str | None:
-    """Return a cell as text: 1 and 1.0 are the same; None where there is nothing."""
+    """Return a cell as text: 1 and 1.0 are the same; None where it is missing."""
     if pd.isna(value):
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -272,10 +272,10 @@ def as_text(value: object) -> str | None:
 
 
 def as_numbers(column: pd.Series) -> pd.Series:
-    """Return a plain column as numbers, truth values as 1 and 0; float32 stays float32 (as float64
-    a fraction of 0.6 would exceed the threshold 0.6).
+    """Return a plain column as numbers, booleans as 1 and 0.
 
-    Raises ValueError, naming the first cell that is no number.
+    float32 stays float32 (as float64 a fraction of 0.6 would exceed the threshold 0.6).
+    Raises ValueError, naming the first cell that is not a number.
     """
     made = typed(column) if is_text(column) else column
     if is_text(made):

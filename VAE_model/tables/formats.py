@@ -1,6 +1,6 @@
-"""Files of tables as their columns in plain types: text, FITS, VOTable, parquet, Arrow, IPAC.
+"""Readers of table files to columns in plain types: text, FITS, VOTable, parquet, Arrow, IPAC.
 
-The format is told by what a file begins with; only text needs the ending of a table of text.
+The first bytes of the file determine the format; only text needs a known file name ending.
 """
 
 import io
@@ -33,9 +33,9 @@ _KINDS = {".fits": "FITS", ".fit": "FITS", ".parquet": "parquet", ".pq": "parque
 )
 
 _SMALL = 2**29  # bytes that any gzip file may unpack to
-_MOST_PACKED = 50  # times smaller a larger one may be than what it unpacks to
+_MOST_PACKED = 50  # largest compression ratio of larger files
 
-# What files begin with that hold tables, and are not read.
+# First bytes of files that hold tables but are not supported.
 _REFUSED = {
     b"PK\x03\x04": "a spreadsheet, or another archive",
     b"\xd0\xcf\x11\xe0": "a spreadsheet",
@@ -48,9 +48,9 @@ _REFUSED = {
 
 
 def read_raw(path: Path, choose: Choose) -> Raw:
-    """Return the columns of a file that `choose` takes, in plain types.
+    """Return the columns of a file that `choose` selects, in plain types.
 
-    Raises Problem where the file is of no kind that is read, and the errors of the readers.
+    Raises Problem where the format is not supported, and the errors of the readers.
     """
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     if is_gzip(path):
@@ -59,7 +59,7 @@ def read_raw(path: Path, choose: Choose) -> Raw:
         head = stream.read(4096)
     for magic, what in _REFUSED.items():
         if head.startswith(magic):
-            raise Problem(f"{path} is {what}: save the table as CSV, and give that")
+            raise Problem(f"{path} is {what}: save the table as CSV, and use that file")
     if head.startswith(b"PAR1"):
         return _parquet(path, choose)
     if head.startswith(b"SIMPLE  ="):
@@ -75,7 +75,8 @@ def read_raw(path: Path, choose: Choose) -> Raw:
             raise Problem(f"{path} ends in {shown}: a table ends in {' '.join(ENDINGS)}")
         begins = head[:20].decode("utf-8", "replace")
         raise Problem(
-            f"{path} is no {_KINDS.get(ending, 'Arrow')} table: it begins with {begins!r}"
+            f"{path} is not a table in {_KINDS.get(ending, 'Arrow')} format: it begins with "
+            f"{begins!r}"
         )
     if head.lstrip().startswith((b"\\", b"|")):
         return _astropy(_bars(path), path, choose)
@@ -83,7 +84,7 @@ def read_raw(path: Path, choose: Choose) -> Raw:
 
 
 def _check_unpacked(path: Path) -> None:
-    """Raise Problem where a small gzip file holds gigabytes, before memory is asked for them."""
+    """Raise Problem where a small gzip file holds gigabytes, before memory is allocated for them."""
     size, most = 0, max(_SMALL, _MOST_PACKED * path.stat().st_size)
     with open_unpacked(path) as stream:
         while block := stream.read(2**20):
@@ -117,8 +118,11 @@ def _parquet(path: Path, choose: Choose) -> Raw:
 
 
 def _units(schema: pa.Schema) -> dict[str, str]:
-    """Return the units of columns: of each field's notes, else of astropy's, else of a VOTable in
-    the file's notes (VOParquet)."""
+    """Return the units of columns.
+
+    They come from each field's metadata, else from astropy's, else from a VOTable in the file's
+    metadata (VOParquet).
+    """
     found: dict[str, str] = {}
     metadata = schema.metadata or {}
     try:
@@ -130,7 +134,7 @@ def _units(schema: pa.Schema) -> dict[str, str]:
         if yaml := metadata.get(b"table_meta_yaml"):
             said = get_header_from_yaml(yaml.decode("utf-8").splitlines())
             found |= {c["name"]: str(c["unit"]) for c in said["datatype"] if c.get("unit")}
-    except Exception as error:  # notes of others, of any form
+    except Exception as error:  # metadata of any form
         print(f"  the file's notes on units cannot be read ({type(error).__name__})")
     for part in schema:
         for key in (b"unit", b"units"):
@@ -208,7 +212,7 @@ def _astropy(table: Table, path: Path, choose: Choose) -> Raw:
 
 
 def _bars(path: Path) -> Table:
-    """Return a table of text between bars, as IPAC writes it, or as people read it."""
+    """Return a table of text between bars, in IPAC or fixed-width format."""
     try:
         return Table.read(path, format="ascii.ipac")
     except ValueError:
@@ -216,7 +220,7 @@ def _bars(path: Path) -> Table:
 
 
 def _array(column: Column) -> pa.Array | None:
-    """Return a column of astropy as an array of Arrow; None where a cell has several values."""
+    """Return a column of astropy as an Arrow array; None where a cell has several values."""
     if isinstance(column, Time):
         column = column.isot
     if getattr(column, "ndim", 0) != 1:

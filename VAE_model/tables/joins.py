@@ -1,5 +1,7 @@
-"""Joins of tables by the values of a column, never by the order of rows: kept and dropped rows are
-printed, and a value that stands twice is refused."""
+"""Joins of tables by the values of a column, never by the order of rows.
+
+The numbers of kept and dropped rows are printed, and duplicate values are refused.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +23,13 @@ def join_rows(
     required: str = "",
     mend: str = "",
 ) -> NDArray[np.int64]:
-    """Return the row of the right table that each row of the left one belongs to, -1 for none.
+    """Return the row of the right table that matches each row of the left one, -1 for none.
 
-    left, right: the values of the column `key` in both, (N,) and (M,); names: of the two tables, as
-    messages show them; required: what to do about a left row without a right one, where none may be
-    missing; mend: what to do about a value that stands twice in the right table.
-    Prints how many rows were kept and how many were dropped. Raises Problem where a value stands
-    twice in the right table, or a required one is missing.
+    left, right: the values of the column `key` in both, (N,) and (M,); names: of the two tables,
+    for messages; required: the remedy where a left row has no right one, if every row must have
+    one; mend: the remedy where the right table has a value twice. Prints how many rows were kept
+    and how many were dropped. Raises Problem where a value occurs twice in the right table, or a
+    required one is missing.
     """
     index, wanted = pd.Index(np.asarray(right, object)), np.asarray(left, object)
     check_unique(index, names[1], key, mend or f"make {names[1]} again")
@@ -50,17 +52,18 @@ def image_rows(
 ) -> NDArray[np.int64]:
     """Return the rows of images, by their paths (N,), among the packed images of train.txt.
 
-    source: the table that names them; mend: what to do where train.txt lacks one, a Problem.
+    source: the table that names them; mend: the remedy in the Problem raised where train.txt lacks
+    one.
     """
     names = run.show(source), run.show(run.train_txt)
     return join_rows(paths, packed.index["path"], names, required=mend)
 
 
 def check_unique(values: Sequence | pd.Index, name: str, key: str, mend: str) -> None:
-    """Raise Problem where a value of the column `key` stands in two rows of the table `name`."""
+    """Raise Problem where a value of the column `key` occurs in two rows of the table `name`."""
     index = pd.Index(values)
     twice = index[index.duplicated()]
     if len(twice):
         raise Problem(
-            f"{name} has {len(twice):,} rows too many for one {key} (first: {twice[0]}): {mend}"
+            f"{name} has {len(twice):,} rows with a duplicate {key} (first: {twice[0]}): {mend}"
         )

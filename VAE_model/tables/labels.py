@@ -1,6 +1,6 @@
 """Labels of imported images, from the table that came with them: answers, and a split.
 
-labels.parquet knows an image by its path, so that images without a position have labels too.
+labels.parquet identifies an image by its path, so images without a position have labels too.
 """
 
 from collections.abc import Sequence
@@ -16,33 +16,35 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.tables.columns import as_text
 
-SPLIT = "split"  # the column that says on which side an image is
-MOST_ANSWERS = 20  # different values of a column, above which it is a measurement and no label
+SPLIT = "split"  # the column with the split of an image
+MOST_ANSWERS = 20  # distinct values above which a column is a measurement and not a label
 _NO_LABELS = ("path", "iauname", "ra", "dec", "pixel_scale", "enlarged", SPLIT)
 
 
 def columns_of(run: Run) -> list[str]:
-    """The columns of labels.parquet that may be labels; none where there is no such table."""
+    """Return the columns of labels.parquet that may be labels; none without such a table."""
     if not run.labels.exists():
         return []
     return [name for name in parquet_columns(run.labels) if name not in _NO_LABELS]
 
 
 def questions_in(run: Run) -> list[str]:
-    """Those of the columns whose values are answers to a question: from 2 to MOST_ANSWERS."""
+    """Return the columns whose values are answers to a question: from 2 to MOST_ANSWERS of them."""
     table = read_parquet(run.labels, columns_of(run)) if run.labels.exists() else pd.DataFrame()
     return [name for name in table if 2 <= table[name].nunique() <= MOST_ANSWERS]
 
 
 def split_source(run: Run) -> list[Path]:
-    """labels.parquet where it gives a split, which is then an input of what is made by the split;
-    else nothing."""
+    """Return [labels.parquet] where it gives a split, else [].
+
+    It is then an input of the stages that use the split.
+    """
     there = run.labels.exists() and run.labels.stat().st_size
     return [run.labels] if there and SPLIT in parquet_columns(run.labels) else []
 
 
 def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
-    """The split of each image, (N,), as the table gives it; empty where it gives none.
+    """Return the split of each image, (N,), in the table; empty where it gives none.
 
     Raises Problem where the column holds another word than train, validation and test.
     """
@@ -61,10 +63,11 @@ def given_split(run: Run, paths: Sequence[str]) -> NDArray[np.str_]:
 def read_answers(
     run: Run, columns: Sequence[str], paths: Sequence[str]
 ) -> tuple[dict[str, list[str]], pd.DataFrame]:
-    """The answers that each column holds, sorted, and what it says of each image: a row a path,
-    a column a question, text, null where an image has no label.
+    """Return the sorted answers of each column, and the answer of each image.
 
-    Raises Problem where a column is missing, or its values are not answers to a question.
+    The answers of the images have one row per path and one column per question, text, null where an
+    image has no label. Raises Problem where a column is missing, or its values are not answers to a
+    question.
     """
     shown, there = run.show(run.labels), columns_of(run)
     for name in columns:
@@ -90,12 +93,14 @@ def read_answers(
 
 
 def _by_path(run: Run, columns: list[str], paths: Sequence[str]) -> pd.DataFrame:
-    """Return columns of labels.parquet by path. Raises Problem where none of its rows is about one
-    of the images."""
+    """Return columns of labels.parquet by path.
+
+    Raises Problem where none of its rows belongs to one of the images.
+    """
     table = read_parquet(run.labels, ["path", *columns]).set_index("path")
     if len(table) and not table.index.isin(paths).any():
         raise Problem(
-            f"no row of {run.show(run.labels)} matches an image: it is about "
+            f"no row of {run.show(run.labels)} matches an image: it names "
             f"{table.index[0]}, and {run.show(run.train_txt)} lists {next(iter(paths), 'none')}: "
             f"delete it, or run {run.made_by(run.labels)} again"
         )

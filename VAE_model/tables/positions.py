@@ -1,4 +1,4 @@
-"""Positions in a table: which columns they are, and their angles in degrees by their units."""
+"""Positions in a table: identification of their columns, and conversion to degrees."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from VAE_model.pipeline.problem import Problem
 from VAE_model.tables.columns import is_text, name_key
 
-# Names of right ascension and declination as surveys and programs spell them, in the spelling of
-# name_key, and the unit that the name says.
+# Names of right ascension and declination in surveys and programs, in the spelling of name_key,
+# and the unit that the name implies.
 PAIRS = (
     ("ra", "dec", ""), ("raj2000", "dej2000", ""), ("raj2000", "decj2000", ""), ("ra", "de", ""),
     ("ra", "decl", ""), ("ra", "declination", ""), ("rightascension", "declination", ""),
@@ -25,7 +25,7 @@ PAIRS = (
     ("rarad", "decrad", "rad"), ("raradians", "decradians", "rad"),
 )  # fmt: skip
 _LIMITS = {"ra": (-360, 360), "dec": (-90, 90)}
-_MANY = 20  # positions from which on it is asked whether they are degrees
+_MANY = 20  # positions from which their range is compared with that of other units
 _SAME = 2 / 3600  # degrees within which two pairs of columns are the same positions
 
 _NAMES = {
@@ -44,10 +44,10 @@ _ANGLE = re.compile(
 
 
 def position_pairs(names: Iterable[str], path: Path) -> list[tuple[str, str, str]]:
-    """Return the pairs of columns that may be the position, and the unit that their names say.
+    """Return the pairs of columns that may be the position, and the unit that their names imply.
 
-    Columns named ra and dec are the only ones. Of names with a prefix (t.ra, coord.dec) the last
-    part counts where no other fits. Raises Problem where only one of ra and dec is there.
+    Columns named ra and dec take precedence. Of names with a prefix (t.ra, coord.dec) the last part
+    counts where no other name matches. Raises Problem where only one of ra and dec is present.
     """
     names = list(names)
     for key_of in (name_key, lambda name: name_key(name.rsplit(".", 1)[-1])):
@@ -76,11 +76,11 @@ def position_pairs(names: Iterable[str], path: Path) -> list[tuple[str, str, str
 
 
 def with_positions(table: pd.DataFrame, said: Mapping[str, str], path: Path) -> pd.DataFrame:
-    """Return the table with its position as ra (0 to 360) and dec, degrees, in place of the columns
-    that held it; the same table where it has none.
+    """Return the table with its position as ra (0 to 360) and dec, degrees.
 
-    said: units of columns. Prints what was taken, converted or is doubtful. Raises Problem where a
-    unit is no angle, or a cell no position.
+    They replace the columns that held the position; a table without one stays the same.
+    said: units of columns. Prints what was renamed, converted or is doubtful. Raises Problem where
+    a unit is not an angle, or a cell is not a position.
     """
     pairs = position_pairs(table.columns, path)
     if not pairs:
@@ -108,7 +108,7 @@ def with_positions(table: pd.DataFrame, said: Mapping[str, str], path: Path) -> 
 def _degrees(
     table: pd.DataFrame, pair: tuple[str, str, str], said: Mapping[str, str], path: Path
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
-    """Return ra and dec of each row in degrees, NaN where there is none, and remarks."""
+    """Return ra and dec of each row in degrees, NaN where missing, and remarks."""
     names = dict(zip(("ra", "dec"), pair[:2], strict=True))
     given = {which: said.get(name, "").strip() or pair[2] for which, name in names.items()}
     values, notes, unit = {}, [], {}
@@ -166,8 +166,10 @@ def _numbers(column: pd.Series, which: str, path: Path) -> NDArray[np.float64]:
 
 
 def _sexagesimal(column: pd.Series) -> NDArray[np.float64] | None:
-    """Return text like 11:29:53.88 as hours or degrees, NaN where empty; None where a cell is none
-    of that form."""
+    """Return text like 11:29:53.88 as hours or degrees, NaN where empty.
+
+    None where a cell has another form.
+    """
     if not is_text(column) or column.isna().all():
         return None
     parts = column.dropna().str.strip().str.extract(f"^{_ANGLE.pattern}$")
@@ -181,7 +183,7 @@ def _sexagesimal(column: pd.Series) -> NDArray[np.float64] | None:
 
 
 def _unit_of(said: str, name: str, path: Path) -> str:
-    """Return the name of a unit of angle as astropy has it; "" where none is said."""
+    """Return astropy's name of a unit of angle; "" where none is given."""
     if not said or said.lower() in ("unitless", "dimensionless", "none", "--", "-"):
         return ""
     low = said.lower().strip("[]() \"'")
@@ -198,11 +200,11 @@ def _unit_of(said: str, name: str, path: Path) -> str:
         words = [word for word in re.findall(r"[a-z°]+", low) if word in _UNITS]
         if len(words) == 1 and not re.search(r"[/^*]", low):  # deg (J2000)
             return _UNITS[words[0]]
-    raise Problem(f"{path}: {name} has the unit {said!r}, which is no angle: give it in deg")
+    raise Problem(f"{path}: {name} has the unit {said!r}, which is not an angle: give it in deg")
 
 
 def _doubts(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> list[str]:
-    """Return what positions without a unit look like, where they do not look like degrees."""
+    """Return a remark where positions without a unit look like radians or hours."""
     known = np.isfinite(ra) & np.isfinite(dec)
     ra, dec = ra[known], dec[known]
     if len(ra) < _MANY:

@@ -1,7 +1,7 @@
-"""Tables that somebody brings along: of any format, in plain types, with positions in degrees.
+"""Reading of tables of any format, in plain types, with positions in degrees.
 
-One rule for all: names as text, rows counted from 0, types as in columns.py, angles by their units
-(table_positions.py), missing only where a cell is empty (columns.typed).
+The same rules for all: names as text, rows counted from 0, types as in columns.py, angles
+converted from their units (positions.py), missing only where a cell is empty (columns.typed).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ from VAE_model.tables.columns import find_column, is_text, name_key, typed
 from VAE_model.tables.formats import read_raw
 from VAE_model.tables.positions import position_pairs, with_positions
 
-# Columns that may name an image's file, the likeliest first. They are text even where all cells
+# Columns that may name an image's file, the likeliest first. They stay text even where all cells
 # look like numbers: 000123 is not 123.
 FILE_NAMES = (
     "file", "filename", "path", "filepath", "name", "iauname", "image", "imagename", "imagefile",
     "imagepath", "id", "objid", "objectid", "galaxyid", "imageid", "dr7objid",
 )  # fmt: skip
-_OUR_NAMES = ("iauname", "split")  # what other spellings of them become
+_OUR_NAMES = ("iauname", "split")  # other spellings of these are renamed
 _POSITION = ("ra", "dec")
 _MISTAKABLE = {"none", "na", "n/a", "nan", "null"}
 
@@ -28,14 +28,14 @@ _MISTAKABLE = {"none", "na", "n/a", "nan", "null"}
 def read_table(
     path: Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return a table of CSV and its kin, FITS, VOTable, ECSV, IPAC, parquet or Arrow, its format by
-    its content, with rows counted from 0 and columns of numbers, truth values or text.
+    """Return a table from text (CSV and similar), FITS, VOTable, ECSV, IPAC, parquet or Arrow.
 
-    columns: only these; optional: and of these what there is; neither: all. Spellings that differ
-    in case, hyphens, underscores, dots and spaces are one name, and become the one asked for.
+    The content determines the format. Rows count from 0, columns are numbers, booleans or text.
+    columns: only these; optional: read these where present; neither: all. Spellings that differ in
+    case, hyphens, underscores, dots and spaces are one name, and become the requested one.
     The position, whatever its columns are called, becomes ra (0 to 360) and dec in degrees.
-    Prints what was taken for what, and what was left out. Raises Problem where there is no such
-    table, a column is missing or ambiguous, or a position is none.
+    Prints what was renamed and what was left out. Raises Problem where the table is missing, a
+    column is missing or ambiguous, or a position is invalid.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,7 +57,7 @@ def read_table(
         raise
     except Exception as error:  # many formats, each with errors of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Problem(f"{path} is no readable table ({lines[0]}): save it anew") from None
+        raise Problem(f"{path} is not a readable table ({lines[0]}): save it again") from None
     if not len(raw.table):
         raise Problem(f"{path} has no rows: nothing to take from it")
     table = raw.table
@@ -87,13 +87,13 @@ def read_table(
 
 
 def _renamed(table: pd.DataFrame, names: Iterable[str], path: Path) -> pd.DataFrame:
-    """Return the table with these names for the columns that are spelled otherwise."""
+    """Return the table with these names for the columns that have another spelling of them."""
     found = {find_column(name, table, path): name for name in names}
     return table.rename(columns={old: new for old, new in found.items() if old is not None})
 
 
 def _say_words(table: pd.DataFrame, path: Path) -> None:
-    """Print which words are kept as answers that elsewhere may stand for a missing value."""
+    """Print which words are kept as answers although they may elsewhere mean a missing value."""
     for name in table:
         if is_text(table[name]) and name_key(name) not in FILE_NAMES:
             words = table[name][table[name].str.casefold().isin(_MISTAKABLE)]

@@ -1,4 +1,4 @@
-"""Tables of text: CSV and its kin, ECSV, as spreadsheets, R, TOPCAT, VizieR and Gaia write them."""
+"""Readers of text tables: CSV and similar, ECSV, as written by spreadsheets, R, TOPCAT and VizieR."""
 
 import codecs
 import csv
@@ -19,14 +19,17 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.tables.columns import Choose, Raw, masked, plain_name
 
 _BLOCK = 100_000  # rows that are read at a time
-_SAMPLE = 50  # lines of a text that its separator is told by
+_SAMPLE = 50  # lines from which the separator is determined
 _UNNAMED = re.compile(r"(Unnamed: ?\d+)?")
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """The layout of a table of text: lines before the first row of data, separator, names of the
-    columns, cells of the first row, and whether other rows have fewer."""
+    """The layout of a text table.
+
+    Lines before the first row of data, separator, names of the columns, cells of the first row, and
+    whether other rows have fewer.
+    """
 
     skip: int
     separator: str
@@ -39,22 +42,22 @@ class _Layout:
 
 
 def is_gzip(path: Path) -> bool:
-    """Return whether a file begins as gzip does."""
+    """Return whether a file has the gzip signature."""
     with open(path, "rb") as stream:
         return stream.read(2) == b"\x1f\x8b"
 
 
 def open_unpacked(path: Path) -> IO[bytes]:
-    """Open a file to read its bytes, those inside where it is gzip."""
+    """Open a file for reading bytes, decompressed where it is gzip."""
     return gzip.open(path) if is_gzip(path) else open(path, "rb")  # type: ignore[return-value]
 
 
 def read_text(path: Path, choose: Choose, spaces: bool) -> Raw:
-    """Return the columns of a table of text that `choose` takes, as text.
+    """Return the columns of a text table that `choose` selects, as text.
 
     spaces: they may separate cells. Columns without a name that are empty or numbered are dropped,
-    and empty rows at the end. Raises Problem where a row is longer than the first, or two columns
-    of one name differ.
+    and so are empty rows at the end. Raises Problem where a row is longer than the first, or two
+    columns of one name differ.
     """
     encoding = _encoding(path)
     with open_unpacked(path) as stream, io.TextIOWrapper(stream, encoding, newline="") as lines:
@@ -127,14 +130,14 @@ def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None)
             if not found:
                 raise
             raise Problem(
-                f"{path} is no readable table (line {int(found[2]) + layout.skip} has {found[3]} "
-                f"cells, the first row {found[1]}): quote the cells that hold a separator"
+                f"{path} is not a readable table (line {int(found[2]) + layout.skip} has "
+                f"{found[3]} cells, the first row {found[1]}): quote the cells that hold a separator"
             ) from None
     return pd.concat(kept, ignore_index=True).fillna("")
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding of a text: by its byte order mark, UTF-8, or what Windows writes."""
+    """Return the encoding of a text: by its byte order mark, else UTF-8, else Windows-1252 or Latin-1."""
     with open_unpacked(path) as stream:
         head = stream.read(4096)
         for mark, name in (
@@ -147,7 +150,7 @@ def _encoding(path: Path) -> str:
         if b"\0" in head:
             odd, even = head[1::2].count(0), head[::2].count(0)
             if max(odd, even) < len(head) / 4:
-                raise Problem(f"{path} is no readable table (it holds bytes that are no text)")
+                raise Problem(f"{path} is not a readable table (it holds binary data)")
             return "utf-16-le" if odd > even else "utf-16-be"
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
@@ -230,7 +233,7 @@ def _records(lines: list[str], separator: str) -> Iterator[tuple[list[str], int]
 
 
 def _separator(sample: list[str], spaces: bool) -> str:
-    """Return the separator that cuts the lines into as many cells as their first, and most."""
+    """Return the separator that cuts all lines into the same number of cells, and the most of them."""
     best, most = ",", (False, 1)
     for separator in (",", ";", "\t", "|", *([" "] if spaces else [])):
         counts = [len(cells) for cells, _ in _records(sample, separator)]
