@@ -52,7 +52,8 @@ class Config:
 class Verdict:
     """The result of reading one file: a position, a survey, the share of pixels that are zero
     (to a hundredth), the noise in terms of a survey's where the file states no unit (NaN where it
-    does) and whether the sky is cut off, or the reason of its refusal."""
+    does) and whether the sky is cut off, or the reason of its refusal.
+    """
 
     ra: float = float("nan")
     dec: float = float("nan")

@@ -26,13 +26,15 @@ class Residual(nn.Module):
 
 def double_resolution(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
     """Return a 1x1 convolution and a pixel shuffle: twice the resolution without the checkerboard
-    pattern of a transposed convolution."""
+    pattern of a transposed convolution.
+    """
     return nn.Conv2d(channels, 4 * out, 1), nn.PixelShuffle(2)
 
 
 def zero_initialised(layer: nn.Module) -> nn.Module:
     """Set all parameters of a layer to zero, so that a branch that ends in it adds nothing at the
-    beginning of training; return the layer."""
+    beginning of training; return the layer.
+    """
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -67,7 +69,8 @@ class FusedUpsampling(nn.Sequential):
 
 def _upsample_fourfold(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Map (N, in, y, x) to (N, out, 4 y, 4 x). weight: (in, out, 3, 3), of a transposed convolution
-    with stride 2, padding 1 and output padding 1 after nearest-neighbour upsampling."""
+    with stride 2, padding 1 and output padding 1 after nearest-neighbour upsampling.
+    """
     shifted = [functional.pad(weight, (x, 2 - x, y, 2 - y)) for y in (0, 2) for x in (0, 2)]
     kernel = torch.stack(shifted).sum(dim=0).contiguous(memory_format=torch.channels_last)
     if bias is None or inputs.device.type != "cpu" or not torch.is_grad_enabled():
@@ -78,7 +81,8 @@ def _upsample_fourfold(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> T
 
 class _FourfoldOnCPU(torch.autograd.Function):
     """The transposed convolution with the gradient of its bias as a plain sum: on a CPU torch's own
-    takes longer than the rest of the backward pass (3.2 of 3.5 ms per image in bf16)."""
+    takes longer than the rest of the backward pass (3.2 of 3.5 ms per image in bf16).
+    """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:

@@ -44,12 +44,14 @@ class VAE(nn.Module, ABC):
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose | None]:
         """Return the encoder's input, (N, ...), of stretched images (N, 3, 256, 256), and the pose
-        of each galaxy, if the network takes it out of the image."""
+        of each galaxy, if the network takes it out of the image.
+        """
         return images, None
 
     def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
         """Initialise from data: prepared training images, (N, ...), and the first M of them at
-        lower signal-to-noise (preparation/degradation.py), (M, ...). By default do nothing."""
+        lower signal-to-noise (preparation/degradation.py), (M, ...). By default do nothing.
+        """
 
     def target(self, inputs: Tensor) -> Tensor:
         """Return what the decoder must reconstruct, (N, D)."""
@@ -258,7 +260,8 @@ class StructuredVAE(VAE):
 
     def _set_scales(self, inputs: Tensor, degraded: Tensor | None) -> None:
         """Keep the variance of each pixel; standardise each feature, compress its tails and weight
-        it by its reproducibility; then give image and structure vector their shares."""
+        it by its reproducibility; then give image and structure vector their shares.
+        """
         self.input_mean.copy_(inputs.mean(dim=0))
         image, features = self._split(inputs - self.input_mean)
         self.feature_std.copy_(features.std(dim=0).clamp_min(1e-3 * features.std().clamp_min(1e-6)))
@@ -276,7 +279,8 @@ class StructuredVAE(VAE):
 
     def _set_linear_maps(self, target: Tensor) -> None:
         """Set the linear encoder and decoder from targets (N, D). Latents beyond the rank of the
-        sample, or of clusters that do not vary, are left to the networks."""
+        sample, or of clusters that do not vary, are left to the networks.
+        """
         count, size = target.shape
         rank = min(self.num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)

@@ -134,7 +134,8 @@ def read_questions(
     config: Config, run: Run, table: pd.DataFrame
 ) -> tuple[dict[str, list[str]], pd.DataFrame, str]:
     """Return the answers of each question, the answer of each galaxy (a row per galaxy in the
-    table's order, a column per question), and the origin of the labels."""
+    table's order, a column per question), and the origin of the labels.
+    """
     if config.label:
         answers, labels = read_answers(run, config.label, table["path"].tolist())
         return answers, labels, f"by the table that the images came with ({run.labels.name})"
@@ -239,7 +240,8 @@ def evaluate(
     asked: list[Question],
 ) -> dict[str, Any]:
     """Fit forests on the features and on principal components, and score them: the questions, the
-    mean over those with a score, and the calibration, as plain values."""
+    mean over those with a score, and the calibration, as plain values.
+    """
     questions = [question for question in asked if not question.too_few]
     if not questions:
         content = [unscored(question) for question in asked]

@@ -41,7 +41,8 @@ def why_dropped(
     dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
 ) -> tuple[Counter[str], Counter[str]]:
     """Why galaxies of the classes have no image: counts of what happened, and among the refused
-    images counts of the reasons of their refusal."""
+    images counts of the reasons of their refusal.
+    """
     taken = nearest_position(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
     refused = np.zeros(len(dropped), bool)
     reasons: Counter[str] = Counter()

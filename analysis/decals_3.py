@@ -68,7 +68,8 @@ def add_legend(
     place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
 ) -> None:
     """Add a legend with the marker (the class's own unless one is given) and the number of each
-    class, to the right unless `where` places it."""
+    class, to the right unless `where` places it.
+    """
     entries = []
     for name, style in CLASS_STYLES.items():
         if count := int(np.count_nonzero(classes == name)):

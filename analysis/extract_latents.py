@@ -54,7 +54,8 @@ class Config:
 
 def own_rows(count: int, batch_size: int) -> NDArray[np.int64]:
     """Return the rows of this process: whole batches, so that the number of processes changes no
-    latent."""
+    latent.
+    """
     starts = np.array_split(np.arange(0, count, batch_size), distributed.world_size())
     own = starts[distributed.rank()]
     return np.arange(own[0], min(own[-1] + batch_size, count)) if len(own) else np.empty(0, int)

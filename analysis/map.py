@@ -128,7 +128,8 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
 
 def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
     """Return the map's galaxies (iauname, path, x, y, class, ra, dec, answers) and the origin of
-    the votes. Raises Problem where the class latents lack a galaxy."""
+    the votes. Raises Problem where the class latents lack a galaxy.
+    """
     places, source = read_parquet(run.map(number)), run.class_latents(number)
     present = parquet_columns(source)
     answers = [answer_column(q) for q in questions() if answer_column(q) in present]

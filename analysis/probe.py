@@ -88,7 +88,8 @@ class Config:
 
 def in_use(encoded: Encoded, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Return a row per latent, the largest KL first, over some rows of the table: latent, kl (mean,
-    nats), variance of the mean, active, sigma of the posterior (root mean square)."""
+    nats), variance of the mean, active, sigma of the posterior (root mean square).
+    """
     means, log_variances = encoded.means[rows], encoded.log_variances[rows]
     kl = kl_divergence(torch.from_numpy(means), torch.from_numpy(log_variances)).numpy()
     variance = means.astype(np.float64).var(axis=0)

@@ -79,7 +79,8 @@ def opening(outputs: RunOutputs) -> list[Block]:
 
 def section(chapter: Chapter, outputs: RunOutputs, widest: int) -> dict[str, Any]:
     """Return what the page shows of a chapter: its scripts and their seconds, the pages that they
-    wrote, tables, figures, constants."""
+    wrote, tables, figures, constants.
+    """
     records = chapter.outputs(outputs)
     content = {"title": chapter.title, "sentence": chapter.sentence, "command": chapter.command}
     if not records:

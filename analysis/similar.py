@@ -69,7 +69,8 @@ def find(
     latents: NDArray[np.float32], good: NDArray[np.bool_], queries: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return rows and distances of the nearest good galaxies, each (len(queries), count), without
-    the query galaxy itself."""
+    the query galaxy itself.
+    """
     rows = np.flatnonzero(good)
     places, distances = nearest(latents[rows], latents[queries], count + 1)
     found = rows[places]

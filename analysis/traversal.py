@@ -54,7 +54,8 @@ class Config:
 @dataclass(frozen=True)
 class Distribution:
     """Latents of the training galaxies: mean and KL divergence of each, (d,), and their covariance,
-    (d, d); has_pose: whether the network takes the pose out of the image."""
+    (d, d); has_pose: whether the network takes the pose out of the image.
+    """
 
     mean: NDArray[np.float32]
     covariance: NDArray[np.float32]
@@ -94,7 +95,8 @@ def traverse(
     latents: Distribution, chosen: NDArray[np.int64], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return latents, (len(chosen) * len(steps), d): the mean plus `steps` standard deviations of
-    one latent after the other, with the conditional mean of the others."""
+    one latent after the other, with the conditional mean of the others.
+    """
     std = np.maximum(latents.std[chosen], 1e-12)
     slope = latents.covariance[chosen] / std[:, None]
     values = latents.mean + steps[:, None] * slope[:, None, :]
@@ -103,7 +105,8 @@ def traverse(
 
 def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:
     """Measure the magnitude in r, g-r, and the half-light radius in r (arcsec) within APERTURE of
-    the middle of an image (3, y, x) in nanomaggies; NaN where there is no light."""
+    the middle of an image (3, y, x) in nanomaggies; NaN where there is no light.
+    """
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     radius = np.hypot(x, y) * PIXEL_SCALE
     order = np.argsort(radius, axis=None)

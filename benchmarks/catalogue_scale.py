@@ -55,7 +55,8 @@ class Config:
 
 def fractions(rows: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return the columns of the votes: fractions that sum to one, concentrations (rows, DRAWS), and
-    shares of volunteers asked. Most volunteers agree, as in the real catalogue."""
+    shares of volunteers asked. Most volunteers agree, as in the real catalogue.
+    """
     columns: dict[str, np.ndarray] = {}
     for question, answers in galaxy_zoo.TREE.items():
         drawn = rng.gamma(0.3, size=(rows, len(answers))) + 1e-9
@@ -111,7 +112,8 @@ def write_catalogue(run: Run, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 def write_images(run: Run, config: Config, ra: np.ndarray, dec: np.ndarray) -> None:
     """Write train.txt, the empty files that it lists, and their packed copy: positions, and a
-    sparse file of pixels that takes no disk space."""
+    sparse file of pixels that takes no disk space.
+    """
     rng = np.random.default_rng(config.seed + 1)
     order = rng.permutation(config.rows)
     ra, dec = ra[order], dec[order]

@@ -24,7 +24,8 @@ from VAE_model.training.device import autocast, choose_device
 @dataclass(frozen=True)
 class Work:
     """Work per image: flops (multiply-adds count twice), and bytes that the operations read and
-    write, each operand counted once per operation."""
+    write, each operand counted once per operation.
+    """
 
     flops: float
     bytes: float

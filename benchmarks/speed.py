@@ -169,7 +169,8 @@ def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
 
 def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
     """Compare extraction from images to a written table: latents, error and SSIM, and in ours the
-    defect flags, which are in the packed copy."""
+    defect flags, which are in the packed copy.
+    """
     rows = np.arange(min(config.extracted, len(packed.images)))
     model = TrainedVAE.load(run.folder / "bf16" / "best.safetensors", 40, precision="auto")
     network = reference.Network(40).to(model.device).eval()

@@ -273,7 +273,9 @@ def report(config: Config, run: Run, galaxies: pd.DataFrame, before: int) -> dic
             print(f"  {words} {count:,}: {reason}")
     shown = run.show(run.manifest)
     if not counts[GOOD]:
-        raise Problem(f"none of {len(asked):,} cutouts could be downloaded: {manifest['reason'].iloc[0]}")
+        raise Problem(
+            f"none of {len(asked):,} cutouts could be downloaded: {manifest['reason'].iloc[0]}"
+        )
     if counts[FAILED]:
         print(f"  the same command repeats the {counts[FAILED]:,} that failed; see {shown}")
     if counts[MISSING]:

@@ -52,7 +52,8 @@ class Block(NamedTuple):
 
     def includes(self, following: "Block") -> bool:
         """Return whether the next layer belongs to this block: it is its first with parameters,
-        keeps the shape, or has no parameters and does not enlarge the image."""
+        keeps the shape, or has no parameters and does not enlarge the image.
+        """
         shrinks = not following.parameters and math.prod(following.shape) <= math.prod(self.shape)
         return not self.parameters or following.shape == self.shape or shrinks
 
@@ -69,7 +70,8 @@ Branches = dict[tuple[str, str], list[Block]]
 
 def branches(network: models.VAE) -> Branches:
     """Return the blocks that an image passes in each child of the network, by part (encode or
-    decode) and name of the child, in the order in which they run."""
+    decode) and name of the child, in the order in which they run.
+    """
     found: Branches = {}
     part = "encode"
 
@@ -125,7 +127,8 @@ def in_words(layer: nn.Module) -> tuple[str, ...]:
 
 def draw(network: models.VAE, name: str) -> Figure:
     """Draw a row of blocks for each branch: as high as the root of the image's side, as wide as
-    that of its channels; below each its shape, its layers and its number of parameters."""
+    that of its channels; below each its shape, its layers and its number of parameters.
+    """
     rows = branches(network)
     total = sum(parameter.numel() for parameter in network.parameters())
     width, height = 2.2 + _COLUMN * max(map(len, rows.values())), 0.8 + _ROW * len(rows)

@@ -76,7 +76,8 @@ def methods_there(run: Run) -> list[str]:
 
 def read_labels(run: Run, num_var: int, paths: pd.Series) -> tuple[pd.DataFrame, str]:
     """Return the answers to the seven questions of each pair, by the first survey's image, and
-    their origin; null for all where the latents have not been matched to a catalogue."""
+    their origin; null for all where the latents have not been matched to a catalogue.
+    """
     source = run.class_latents(num_var)
     columns = {galaxy_zoo.answer_column(name): name for name in galaxy_zoo.questions()}
     if not source.exists():
@@ -101,7 +102,8 @@ def read_labels(run: Run, num_var: int, paths: pd.Series) -> tuple[pd.DataFrame,
 
 def kept(after: NDArray, before: NDArray, deviation: NDArray) -> dict[str, float]:
     """Return the effect of adaptation on the first survey's own latents: median distance in units
-    of the standard deviation, and median correlation over the latents."""
+    of the standard deviation, and median correlation over the latents.
+    """
     distance = np.sqrt((((after - before) / deviation) ** 2).mean(axis=1))
     pairs = zip(after.T, before.T, strict=True)
     correlation = [np.corrcoef(a, b)[0, 1] if a.std() * b.std() else 0.0 for a, b in pairs]

@@ -77,7 +77,7 @@ def read_cutout(path: Path) -> Cutout:
 
 
 def check_flux(flux: NDArray[np.float32]) -> None:
-    """Raise BadCutout where pixels are not finite, a flux is implausible, or a band has no signal."""
+    """Raise BadCutout if pixels are not finite, a flux is implausible, or a band has no signal."""
     with np.errstate(invalid="ignore", over="ignore"):
         lowest, highest = flux.min(axis=(1, 2)), flux.max(axis=(1, 2))
     if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):

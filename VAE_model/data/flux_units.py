@@ -130,7 +130,7 @@ def _by_unit(
 
 @lru_cache
 def _parsed(spelled: str) -> tuple[float, bool]:
-    """Return a unit in nanomaggies and whether it is per square arcsec; NaN for units not of flux."""
+    """Return a unit in nanomaggies and if it is per square arcsec; NaN for units not of flux."""
     with warnings.catch_warnings(), units.add_enabled_units(_AB):
         warnings.simplefilter("ignore")
         try:

@@ -44,7 +44,8 @@ class Transient(Exception):
     wait: seconds that the service asks for, None where it does not say;
     everyone: whether it asks the other connections too; refused: the service is there, but fails
     on this very request (HTTP 500); tries: how often it was asked, refusals: how often in a row
-    it refused at last."""
+    it refused at last.
+    """
 
     tries = refusals = 0
 
@@ -61,7 +62,8 @@ class Transient(Exception):
 
 class Permanent(Exception):
     """An answer that another try would not better; the message is `kind: detail`;
-    tries: how often it was asked."""
+    tries: how often it was asked.
+    """
 
     tries = 0
 
@@ -74,7 +76,8 @@ class Stopped(Exception):
 class Manners:
     """tries: of one request, the first among them; backoff: seconds, doubled with each try;
     time_limit: seconds for one whole answer; longest_wait: seconds of Retry-After that are
-    waited for, beyond which the download ends; contact: address or page of who asks."""
+    waited for, beyond which the download ends; contact: address or page of who asks.
+    """
 
     tries: int = 6
     backoff: float = 1.0
@@ -94,7 +97,8 @@ class Gate:
 
     def __init__(self, memory: Path | None = None) -> None:
         """memory: a file that keeps that time, so that a killed run's successor waits for it too
-        (seconds since 1970, since another process has another monotonic clock)."""
+        (seconds since 1970, since another process has another monotonic clock).
+        """
         self.problem: BaseException | None = None
         self._stopped = threading.Event()
         self._lock = threading.Lock()

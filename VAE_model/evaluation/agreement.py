@@ -75,7 +75,8 @@ def _classify_survey(
     one: NDArray[np.float64], two: NDArray[np.float64], seed: int
 ) -> NDArray[np.float64]:
     """Scores (2, N) of the better of two classifiers, cross-validated with both images of a galaxy
-    in one fold, so that no galaxy is recognised."""
+    in one fold, so that no galaxy is recognised.
+    """
     count = len(one)
     folds = min(_FOLDS, count)
     if folds < 2:
@@ -106,7 +107,8 @@ def _weighted_auc(score: NDArray[np.float64], weights: NDArray[np.float64]) -> N
 
 def intervals(found: Agreement, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Estimate]:
     """Return the measures with 95 % intervals of resampled galaxies: median distance, recall at 1
-    and 10, and the AUC. (The discrepancy has none: it is a property of the two samples.)"""
+    and 10, and the AUC. (The discrepancy has none: it is a property of the two samples.)
+    """
     measures = {
         "distance": lambda weights: weighted_median(found.distance, weights),
         "recall_at_1": lambda weights: weights @ (found.rank < 1) / len(found.rank),

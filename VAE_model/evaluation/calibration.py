@@ -56,7 +56,8 @@ def correct_for_shares(
     probability: NDArray[np.float64], shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return probabilities (M, K) for answers that have `shares` (K,), from probabilities that hold
-    for equally common answers (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4)."""
+    for equally common answers (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4).
+    """
     weighted = probability * shares
     total = weighted.sum(axis=1, keepdims=True)
     return np.where(total > 0, weighted / np.maximum(total, 1e-12), shares)
@@ -64,7 +65,8 @@ def correct_for_shares(
 
 def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str, Forecast]:
     """Return three forecasts of one question: the forest's, the forest's at the shares of the
-    training galaxies, and the base rate, which is these shares for every galaxy."""
+    training galaxies, and the base rate, which is these shares for every galaxy.
+    """
     counts = np.bincount(question.train_codes, minlength=len(question.answers))
     shares = counts / counts.sum()
     kinds = {
@@ -77,7 +79,8 @@ def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str,
 
 def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDArray[np.float64]:
     """Return the expected calibration error: the difference between mean confidence and share of
-    correct answers in each bin, weighted by its number. confidence: (M,); correct: (..., M)."""
+    correct answers in each bin, weighted by its number. confidence: (M,); correct: (..., M).
+    """
     inside = _bins(confidence)[:, None] == np.arange(BINS)
     return np.abs((correct - confidence) @ inside).sum(axis=-1) / len(confidence)
 
@@ -140,7 +143,8 @@ def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _binned(forecast: Forecast) -> list[dict[str, float]]:
     """Each bin that holds a galaxy: n, mean confidence, accuracy (the share of correct answers)
-    and its binomial 95 % interval (Clopper & Pearson 1934)."""
+    and its binomial 95 % interval (Clopper & Pearson 1934).
+    """
     place, lines = _bins(forecast.confidence), []
     for number in np.unique(place):
         inside = place == number

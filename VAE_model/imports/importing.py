@@ -33,7 +33,8 @@ _IAU_NAME = re.compile(
 class Job:
     """One image: from where to where, how (a mode of resample.py), and its position in
     degrees by the table that came with it, NaN without; reading: what the user says of the files;
-    planes: (band, file) where each band has a file of its own, the first being `source`."""
+    planes: (band, file) where each band has a file of its own, the first being `source`.
+    """
 
     source: Path
     target: Path
@@ -53,7 +54,8 @@ class Outcome:
     of the cutout, NaN unknown; enlarged: pixels of the cutout per pixel of the original; left_out:
     bands that were not used; grey: all bands are the same; unnamed: the file does not name its
     bands; converted: from another unit of flux; noise_ratio: see flux_units, of images without a
-    unit, NaN with one."""
+    unit, NaN with one.
+    """
 
     ra: float = float("nan")
     dec: float = float("nan")

@@ -123,7 +123,8 @@ def parquet_columns(path: Path) -> list[str]:
 
 def _check_promises(path: Path, columns: list[str] | None) -> None:
     """Raise Problem where a small file promises a table of more than a gigabyte (RLE and zstd can
-    hold 10^9 equal rows in a few kilobytes), before memory is asked for it."""
+    hold 10^9 equal rows in a few kilobytes), before memory is asked for it.
+    """
     promised = pq.read_metadata(utf8(path))
     size, width = path.stat().st_size, len(columns) if columns else promised.num_columns
     cells = 8 * promised.num_rows * width

@@ -89,7 +89,8 @@ def _standard(values: NDArray[np.floating], long: NDArray[np.bool_]) -> NDArray[
 
 def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, int, int]]:
     """Band, angle and offset of the most significant lines of each band: some of all lines, which
-    may lie side by side, and those that exceed their neighbours."""
+    may lie side by side, and those that exceed their neighbours.
+    """
     found = []
     for band in range(significance.shape[2]):
         plane = significance[..., band]
@@ -126,7 +127,8 @@ def _above(
     parts: NDArray[np.floating],
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Return how far parts of a line stand out of both sides, how much these differ, and how far
-    what is two bins from the line stands out."""
+    what is two bins from the line stands out.
+    """
     left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
     right = parts[:, _REACH + 3 : _REACH + 6].mean(axis=1)
     sides = (left + right) / 2
@@ -179,7 +181,8 @@ def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.fl
 
 def _parts(strip: NDArray[np.floating]) -> NDArray[np.floating]:
     """Medians of the parts of a strip along its length: (_SEGMENTS, 2 * _REACH + 1); beyond the
-    frame, what is next to it in the frame."""
+    frame, what is next to it in the frame.
+    """
     ends = np.linspace(0, len(strip), _SEGMENTS + 1).astype(int)
     parts = np.empty((_SEGMENTS, strip.shape[1]), strip.dtype)
     at = np.arange(strip.shape[1])

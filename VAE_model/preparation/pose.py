@@ -83,7 +83,8 @@ def measure(images: Tensor, masked_fraction: Tensor | None = None) -> Pose:
 
 def to_frame(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
     """Return images in the galaxy's frame, (N, bands, size, size), which reaches `half_width` from
-    the centre. Bilinear; images finer than the frame are averaged down first, against aliasing."""
+    the centre. Bilinear; images finer than the frame are averaged down first, against aliasing.
+    """
     finest = 2 * float(torch.as_tensor(half_width).max()) / size
     while images.shape[-1] * finest / 2 >= 2:
         images = F.avg_pool2d(images, 2)

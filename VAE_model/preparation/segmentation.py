@@ -43,7 +43,8 @@ SURROUNDINGS = {  # column: what it is
 class Sources:
     """galaxy, others: whose light a pixel is, each bool (y, x); neither where it is sky;
     centre: x, y of the galaxy, pixels, None where no source is in the middle;
-    count: sources beside the galaxy."""
+    count: sources beside the galaxy.
+    """
 
     galaxy: NDArray[np.bool_]
     others: NDArray[np.bool_]
@@ -53,7 +54,8 @@ class Sources:
 
 def sources(light: NDArray[np.float32], least: float) -> Sources:
     """The sources of an image (y, x), stretched and averaged over the bands; least: what sigma of
-    the sky they stand out of, if its own is less."""
+    the sky they stand out of, if its own is less.
+    """
     light = np.ascontiguousarray(light, np.float32)
     sky = np.median(light)
     noise = max(spread(light), least)
@@ -143,7 +145,8 @@ def _unevenness(
     stretched: NDArray[np.float32], sky: NDArray[np.bool_], galaxy: NDArray[np.bool_]
 ) -> float:
     """Scatter of the sky's mean in blocks of the image, in the band where it is largest, over the
-    galaxy's light (of a pixel's worth, where there is less or no galaxy)."""
+    galaxy's light (of a pixel's worth, where there is less or no galaxy).
+    """
     at_y, at_x = np.nonzero(sky)
     block = at_y // _BLOCK * SIDE + at_x // _BLOCK
     count = np.bincount(block)

@@ -88,7 +88,8 @@ def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
 
 def records(content: Content) -> list[Content]:
     """Return a record per question and one for the mean: balanced accuracy of PCA, of the latents
-    and their difference, and macro F1."""
+    and their difference, and macro F1.
+    """
     rows: list[Content] = []
     for of in content["questions"]:
         row = {
@@ -238,7 +239,8 @@ def _panels(
     count: int, side: float, path: Path, share: bool = False
 ) -> tuple[Figure, Iterator[Axes]] | None:
     """A figure with `count` square panels in rows of four; where there are none, an empty one is
-    saved and None returned."""
+    saved and None returned.
+    """
     if not count:
         figure = new_figure(4, 2)
         figure.text(0.5, 0.5, "no question has enough galaxies", ha="center")

@@ -31,7 +31,8 @@ SCRIPT = Path(__file__).with_suffix(".js")
 @dataclass(frozen=True)
 class Answer:
     """The look of a group of galaxies: its label, colour and marker (o, s, D or ^); none: the
-    galaxies have no answer, and are drawn small and below the others."""
+    galaxies have no answer, and are drawn small and below the others.
+    """
 
     label: str
     colour: str
@@ -51,7 +52,8 @@ class Scheme:
 @dataclass(frozen=True)
 class Vote:
     """The votes on one question: its answers, the code of the leading one and its share in per
-    cent, (N,) each; the share is -1 where the question was not reached."""
+    cent, (N,) each; the share is -1 where the question was not reached.
+    """
 
     question: str
     answers: list[str]
@@ -84,7 +86,8 @@ class Galaxies:
 
 def sheet_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
     """Return an order of the galaxies, (N,), along a Morton curve: galaxies that are close on the
-    map share a sheet."""
+    map share a sheet.
+    """
     low, span = places.min(axis=0), max(float(np.ptp(places, axis=0).max()), 1e-12)
     cells = np.minimum((places - low) / span * 256, 255).astype(np.int64)
     code = np.zeros(len(places), np.int64)

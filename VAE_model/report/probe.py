@@ -106,7 +106,8 @@ def _latents(content: dict[str, Any]) -> Table:
 
 def draw_probe(content: dict[str, Any], path: Path) -> None:
     """Draw, a row per latent: its KL, R^2 of each quantity from it alone (above from all together),
-    and the standard deviation between exposures over sigma."""
+    and the standard deviation between exposures over sigma.
+    """
     quantities, latents = content["quantities"], content["latents"]
     order = [line["latent"] for line in latents]
     single = np.array(

@@ -247,7 +247,8 @@ def mcnemar_table(result: Content, method: str) -> Table:
 
 def draw_comparison(result: Content, path: Path) -> None:
     """Draw, a row per method: the score of a forest in either survey, the AUC of a classifier of
-    the survey, and the distance between a galaxy's two latents."""
+    the survey, and the distance between a galaxy's two latents.
+    """
     methods = list(result["methods"])
     first, second = surveys_of(result)
     figure = new_figure(12.5, 2.0 + 0.42 * len(methods), layout="constrained")

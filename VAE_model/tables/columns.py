@@ -228,7 +228,7 @@ def is_text(column: pd.Series) -> bool:
 
 
 def typed(column: pd.Series) -> pd.Series:
-    """Return a column of text as numbers or booleans where every cell is one; else as stripped text.
+    """Return a text column as numbers or booleans if every cell is one, else as stripped text.
 
     Only an empty cell is missing. In a column in which all other cells are numbers (or booleans),
     the usual words for missing (MISSING: NA, null, nan, -- and so on) are missing too; in a column

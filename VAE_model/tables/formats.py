@@ -84,7 +84,7 @@ def read_raw(path: Path, choose: Choose) -> Raw:
 
 
 def _check_unpacked(path: Path) -> None:
-    """Raise Problem where a small gzip file holds gigabytes, before memory is allocated for them."""
+    """Raise Problem if a small gzip file holds gigabytes, before memory is allocated for them."""
     size, most = 0, max(_SMALL, _MOST_PACKED * path.stat().st_size)
     with open_unpacked(path) as stream:
         while block := stream.read(2**20):

@@ -1,4 +1,4 @@
-"""Readers of text tables: CSV and similar, ECSV, as written by spreadsheets, R, TOPCAT and VizieR."""
+"""Readers of text tables (CSV and similar, ECSV) of spreadsheets, R, TOPCAT and VizieR."""
 
 import codecs
 import csv
@@ -131,13 +131,13 @@ def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None)
                 raise
             raise Problem(
                 f"{path} is not a readable table (line {int(found[2]) + layout.skip} has "
-                f"{found[3]} cells, the first row {found[1]}): quote the cells that hold a separator"
+                f"{found[3]} cells, the first row {found[1]}): quote the cells with a separator"
             ) from None
     return pd.concat(kept, ignore_index=True).fillna("")
 
 
 def _encoding(path: Path) -> str:
-    """Return the encoding of a text: by its byte order mark, else UTF-8, else Windows-1252 or Latin-1."""
+    """Return the encoding of a text: from its byte order mark, else UTF-8, else a Windows one."""
     with open_unpacked(path) as stream:
         head = stream.read(4096)
         for mark, name in (
@@ -233,7 +233,7 @@ def _records(lines: list[str], separator: str) -> Iterator[tuple[list[str], int]
 
 
 def _separator(sample: list[str], spaces: bool) -> str:
-    """Return the separator that cuts all lines into the same number of cells, and the most of them."""
+    """Return the separator that splits all lines into equally many cells, and the most of them."""
     best, most = ",", (False, 1)
     for separator in (",", ";", "\t", "|", *([" "] if spaces else [])):
         counts = [len(cells) for cells, _ in _records(sample, separator)]

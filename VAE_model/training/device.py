@@ -16,7 +16,8 @@ Precision = Literal["auto", "float32", "bf16"]
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of a name; `auto`: the GPU if there is one, else the CPU. Under torchrun
-    each process has its own GPU."""
+    each process has its own GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and distributed.world_size() > 1:
@@ -26,7 +27,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """Compile a function for a GPU if torch's compiler has its back end there (triton), else return
-    it as it is: on a CPU the compiler needs a C++ toolchain, which few users have."""
+    it as it is: on a CPU the compiler needs a C++ toolchain, which few users have.
+    """
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return function
     return torch.compile(function)
@@ -63,7 +65,8 @@ def microbatch_size(
     network: VAE, device: torch.device, precision: Precision, batch_size: int
 ) -> int:
     """Return how many images are computed at a time: what the network asks for on a CPU, else the
-    whole batch."""
+    whole batch.
+    """
     size = None
     if device.type == "cpu":
         size = network.microbatch_size(compute_dtype(device, precision, network))

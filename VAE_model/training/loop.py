@@ -110,7 +110,8 @@ class Trainer:
 
     def run(self, label: str = "") -> dict[str, Any]:
         """Train to the last epoch, from where an interrupted run stopped; return the log of the
-        best epoch. Raises Problem if training diverges; the last good state stays on disk."""
+        best epoch. Raises Problem if training diverges; the last good state stays on disk.
+        """
         if not self._resume():
             self.task.initialise()
         distributed.broadcast([*self.task.network.state_dict().values(), *self.parameters])
@@ -161,7 +162,8 @@ class Trainer:
     def _combine_gradients(self, terms: Tensor) -> Tensor:
         """Sum gradients and terms over the processes and clip the gradients; return whether they
         are finite, a boolean on the device. If not they become zero, so that the step is skipped
-        without waiting for the device."""
+        without waiting for the device.
+        """
         for parameter in self.parameters:
             if parameter.grad is None:  # this process has no image of the batch
                 parameter.grad = torch.zeros_like(parameter)
@@ -177,7 +179,8 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
         """Return the mean loss and terms of the validation images (one draw each, always the same),
-        and the number of active latents (Burda et al. 2016)."""
+        and the number of active latents (Burda et al. 2016).
+        """
         task = self.task
         task.network.eval()
         torch.manual_seed(_seed(self.settings.seed, 0))
@@ -224,7 +227,8 @@ class Trainer:
 
     def _save(self, record: dict[str, Any]) -> None:
         """Save the best model before the state to resume from: killed between the two, the epoch is
-        repeated and both come out the same; the other way round, a best model could be lost."""
+        repeated and both come out the same; the other way round, a best model could be lost.
+        """
         if distributed.rank():
             return
         task = self.task
@@ -293,12 +297,14 @@ class Task(ABC):
     @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches in the order of `rows`: the number of rows, and this process's share of
-        the batch in parts that are computed one after the other."""
+        the batch in parts that are computed one after the other.
+        """
 
     @abstractmethod
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
-        images, and the posterior means, (N, num_var)."""
+        images, and the posterior means, (N, num_var).
+        """
 
     @abstractmethod
     def check_inputs(self) -> None:
@@ -353,7 +359,8 @@ class ImageTask(Task):
     @torch.no_grad()
     def initialise(self) -> None:
         """Initialise network and loss from training images: a few thousand prepared inputs, or one
-        batch of whole images."""
+        batch of whole images.
+        """
         size = self.settings.batch_size
         count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
         rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])

@@ -80,7 +80,8 @@ class TrainedVAE:
         self, flux: Tensor, surveys: Sequence[str] = ()
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return mean, log-variance and the reconstruction from the mean: flux on the sky,
-        nanomaggies, of the shape of `flux` (N, 3, 256, 256)."""
+        nanomaggies, of the shape of `flux` (N, 3, 256, 256).
+        """
         inputs, where = self._prepare(flux)
         mean, log_variance = self.encode_inputs(inputs, surveys)
         return mean, log_variance, self.decode(mean, where)

@@ -50,7 +50,8 @@ _STEP = 0.1  # of the way from a galaxy to another, for the second derivative of
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSettings(LoopSettings):
     """Everything that determines an adapted model's weights, apart from pairs and starting model:
-    method, the weights of its terms, and the loop's hyperparameters."""
+    method, the weights of its terms, and the loop's hyperparameters.
+    """
 
     method: str
     pair: float
@@ -85,7 +86,8 @@ class PairTask(Task):
         settings: AdaptationSettings, num_var: int, device: torch.device,
     ) -> None:  # fmt: skip
         """both: the two surveys' images; base: model file to start from; data: hash of the
-        pairs."""
+        pairs.
+        """
         usable, split = pairs["usable"].to_numpy(bool), pairs["split"].to_numpy(object)
         train_rows, validation_rows = (
             np.flatnonzero(usable & (split == name)) for name in ("train", "validation")
@@ -112,7 +114,8 @@ class PairTask(Task):
     @torch.no_grad()
     def _measure_initial(self) -> None:
         """Measure the starting model: the latents of the first survey's images, their standard
-        deviations, and the stiffness."""
+        deviations, and the stiffness.
+        """
         for rows in (self.validation_rows, self.train_rows):
             for numbers, first, _ in self._pairs(rows):
                 self.initial[numbers] = self.network.encode(first)[0].float()

@@ -47,7 +47,8 @@ def standardise(
     source: NDArray[np.floating], target: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the matrix (d, d) and offset (d,) of the map x -> matrix x + offset that gives each
-    latent of `source` (N, d) the mean and standard deviation of `target` (M, d)."""
+    latent of `source` (N, d) the mean and standard deviation of `target` (M, d).
+    """
     scale = target.std(axis=0) / np.maximum(source.std(axis=0), 1e-6)
     return np.diag(scale).astype(float), target.mean(axis=0) - scale * source.mean(axis=0)
 

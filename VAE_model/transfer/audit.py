@@ -22,7 +22,8 @@ HEADER = ("ra", "dec", "release", "reason")
 
 def check(job: tuple[Path, str]) -> tuple[float, float, str, str]:
     """Return HEADER of one cutout of the survey `other`: position (degrees), release, and the
-    reason why it makes no pair, or an empty string."""
+    reason why it makes no pair, or an empty string.
+    """
     path, other = job
     try:
         cutout = read_cutout(path)

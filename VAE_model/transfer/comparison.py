@@ -72,7 +72,8 @@ def predict_all(
 
 def share_closed(scores: Scores[Key], after: Key, before: Key, home: Key) -> Estimate | None:
     """Return the share of the gap home - before that `after` closes; None where the interval of
-    the gap reaches zero, for then no gap is shown."""
+    the gap reaches zero, for then no gap is shown.
+    """
     gap = scores.of_draws(home) - scores.of_draws(before)
     if Estimate.of(gap).low <= 0:
         return None

@@ -36,7 +36,8 @@ def encode_pairs(
     pairs: pd.DataFrame, both: tuple[SurveyImages, SurveyImages], model: TrainedVAE, batch_size: int
 ) -> pd.DataFrame:
     """Return the table of latents: the first survey's, then the second's, each in the pairs'
-    order."""
+    order.
+    """
     parts = []
     for side in both:
         identity = pairs.assign(survey=side.survey, path=side.paths)[_IDENTITY]

@@ -26,7 +26,8 @@ COLUMNS = [
 @dataclass(frozen=True)
 class SurveyImages:
     """One survey's images of the pairs: survey; packed images; paths and rows of each pair in them,
-    (N,)."""
+    (N,).
+    """
 
     survey: str
     packed: Packed

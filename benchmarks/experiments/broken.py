@@ -51,7 +51,8 @@ def rank_table(
     scores: dict[str, NDArray], broken: NDArray[np.bool_], n_bootstrap: int = 1000
 ) -> Table:
     """Return a row per score: area under the ROC curve with its 95 % interval of resampled images,
-    on the half on which nothing was chosen, and precision among the highest ranked."""
+    on the half on which nothing was chosen, and precision among the highest ranked.
+    """
     own = np.random.default_rng(0).permutation(len(broken)) >= len(broken) // 2
     n, rows = int(own.sum()), []
     for name, score in scores.items():

@@ -239,7 +239,8 @@ def features_of(config: Config, task: Task, variant: str, seed: int) -> NDArray[
 def rotated(config: Config, task: Task) -> str:
     """Return the distance that the default network's latents of 100 galaxies move when their images
     are rotated (cubic interpolation, exactly by quarter turns), over the median distance between
-    two of the galaxies, in words."""
+    two of the galaxies, in words.
+    """
     model = train(config, task, "structured", config.seeds[0])
     rows = np.random.default_rng(0).choice(task.rows, min(100, len(task.rows)), replace=False)
     flux = task.packed.images[rows]
@@ -288,7 +289,8 @@ def predictions(config: Config, task: Task, features: NDArray, seed: int) -> dic
 
 def same_label(task: Task, features: NDArray) -> tuple[float, float]:
     """Return the share of the 10 nearest labelled galaxies outside the test split with the label of
-    the test galaxy, and the share expected by chance: means over galaxies and questions."""
+    the test galaxy, and the share expected by chance: means over galaxies and questions.
+    """
     shares, chances = [], []
     for q in task.questions:
         known, asked = (features[rows].astype(np.float32) for rows in (q.train, q.test))

@@ -493,7 +493,9 @@ def test_a_service_that_cannot_be_reached_is_one_clear_line(run, tmp_path):
     table = write_positions(tmp_path, 3)
     done = run_script("data/download.py", run, "--table", str(table), "--tries", "2", "--service",
                       "http://127.0.0.1:9/fits-cutout", *QUICK)  # fmt: skip
-    assert "none of 3 cutouts could be downloaded: connection: Connection refused" in says_one_line(done)
+    assert "none of 3 cutouts could be downloaded: connection: Connection refused" in says_one_line(
+        done
+    )
     done = run_script("data/download.py", run, "--zenodo", "http://127.0.0.1:9", "--tries", "2",
                       *QUICK)  # fmt: skip
     assert "http://127.0.0.1:9 does not give" in says_one_line(done)

@@ -80,7 +80,8 @@ def relative_moves(
 ) -> dict[str, Estimate]:
     """Return the median distance between latents (N, d) and those of the changed images, (N, d),
     over the median distance between two of the N galaxies, by the name of the change; 95 %
-    intervals of resampled galaxies."""
+    intervals of resampled galaxies.
+    """
     steps = {name: np.linalg.norm(other - latents, axis=1) for name, other in moved.items()}
     apart = cdist(latents, latents)
 
