@@ -123,7 +123,7 @@ def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
 def _cross_fit(
     train: NDArray[np.int64], others: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(rows to fit, rows to score): each training row scored by a fit without it."""
+    """Yield rows to fit and rows to score: each training row is scored by a fit without it."""
     fold = np.random.default_rng(_SEED).permutation(len(train)) % _FOLDS
     for number in range(_FOLDS):
         yield train[fold != number], train[fold == number]
@@ -131,7 +131,7 @@ def _cross_fit(
 
 
 def _fit_cloud(latents: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
-    """Centre and inverse covariance, shrunk and trimmed."""
+    """Return centre and inverse covariance, shrunk and trimmed."""
     latents = np.asarray(latents, np.float64)
     fit = LedoitWolf().fit(latents)
     kept = round(len(latents) * (1 - _TRIM))
@@ -148,7 +148,7 @@ def _distance(latents: NDArray, centre: NDArray, precision: NDArray) -> NDArray[
 
 
 def _at_most(rows: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """All rows, or a seeded sample of them."""
+    """Return all rows, or a seeded sample of `number` of them."""
     if len(rows) <= number:
         return rows
     return np.sort(np.random.default_rng(_SEED).choice(rows, number, replace=False))

@@ -77,7 +77,7 @@ def _of_block(
 def _measured(
     latents: NDArray, queries: NDArray, where: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` nearest of the candidates `where` (Q, K), measured in float64."""
+    """Return the `count` nearest of the candidates `where` (Q, K), measured in float64."""
     where = np.sort(where, axis=1)
     apart = latents[where].astype(np.float64) - queries[:, None]
     distances = np.sqrt(np.square(apart).sum(axis=2))
@@ -88,7 +88,7 @@ def _measured(
 def _searched(
     latents: NDArray, query: NDArray, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` nearest of all latents, measured in float64."""
+    """Return the `count` nearest of all latents, measured in float64."""
     blocks = range(0, len(latents), _BLOCK)
     squares = np.concatenate(
         [

@@ -34,6 +34,7 @@ class Chapter:
 
     @property
     def scripts(self) -> tuple[str, ...]:
+        """The scripts of its stages."""
         return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
 
     @property
@@ -56,7 +57,7 @@ class Chapter:
 
 
 def _blocks(name: str) -> Callable[[RunOutputs], list[Block]]:
-    """The function that chapters.toml names: module.function; of no name, one without blocks."""
+    """Return the function that chapters.toml names as module.function; no name means no blocks."""
     if not name:
         return lambda _: []
     module, function = name.split(".")

@@ -87,8 +87,9 @@ def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
 
 
 def records(content: Content) -> list[Content]:
-    """Return a record per question and one for the mean: balanced accuracy of PCA, of the latents
-    and their difference, and macro F1.
+    """Return a record per question and one for the mean.
+
+    Balanced accuracy of PCA, of the latents and their difference, and macro F1.
     """
     rows: list[Content] = []
     for of in content["questions"]:
@@ -238,8 +239,9 @@ def dimension_blocks(outputs: RunOutputs) -> list[Block]:
 def _panels(
     count: int, side: float, path: Path, share: bool = False
 ) -> tuple[Figure, Iterator[Axes]] | None:
-    """A figure with `count` square panels in rows of four; where there are none, an empty one is
-    saved and None returned.
+    """Return a figure with `count` square panels in rows of four.
+
+    Where there are none, an empty figure is saved and None returned.
     """
     if not count:
         figure = new_figure(4, 2)

@@ -30,8 +30,9 @@ SCRIPT = Path(__file__).with_suffix(".js")
 
 @dataclass(frozen=True)
 class Answer:
-    """The look of a group of galaxies: its label, colour and marker (o, s, D or ^); none: the
-    galaxies have no answer, and are drawn small and below the others.
+    """The label, colour and marker (o, s, D or ^) of a group of galaxies.
+
+    none: the galaxies have no answer, and are drawn small and below the others.
     """
 
     label: str
@@ -51,8 +52,10 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Vote:
-    """The votes on one question: its answers, the code of the leading one and its share in per
-    cent, (N,) each; the share is -1 where the question was not reached.
+    """The votes on one question.
+
+    leads: code of the leading answer, (N,); share: of the votes for it in per cent, (N,), -1 where
+    the question was not reached.
     """
 
     question: str
@@ -85,8 +88,9 @@ class Galaxies:
 
 
 def sheet_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return an order of the galaxies, (N,), along a Morton curve: galaxies that are close on the
-    map share a sheet.
+    """Return an order of the galaxies, (N,), along a Morton curve.
+
+    Galaxies that are close on the map then share a sheet.
     """
     low, span = places.min(axis=0), max(float(np.ptp(places, axis=0).max()), 1e-12)
     cells = np.minimum((places - low) / span * 256, 255).astype(np.int64)

@@ -105,8 +105,10 @@ def _latents(content: dict[str, Any]) -> Table:
 
 
 def draw_probe(content: dict[str, Any], path: Path) -> None:
-    """Draw, a row per latent: its KL, R^2 of each quantity from it alone (above from all together),
-    and the standard deviation between exposures over sigma.
+    """Draw KL, R^2 and calibration, one row per latent.
+
+    R^2 is of each quantity from the latent alone, at the top from all latents together; the
+    calibration is the standard deviation between exposures over the posterior's sigma.
     """
     quantities, latents = content["quantities"], content["latents"]
     order = [line["latent"] for line in latents]

@@ -105,6 +105,7 @@ def number(value: object) -> str:
 
 
 def percent(share: float) -> str:
+    """Return a share as a percentage without decimals."""
     return f"{100 * share:.0f}\u00a0%"
 
 

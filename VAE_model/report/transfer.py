@@ -25,6 +25,7 @@ estimate = Estimate.read
 
 
 def label_of(method: str) -> str:
+    """Return the name of a method in tables and figures."""
     return "before" if method == BEFORE else method
 
 
@@ -118,7 +119,7 @@ def question_records(result: Content) -> list[Content]:
 
 
 def _counted(result: Content) -> list[tuple[Content, tuple[str, int, int]]]:
-    """The questions with a score: their name, and their training and test galaxies."""
+    """Return the questions with a score, each with its name and numbers of galaxies."""
     return [
         (q, (q["question"], *(sum(q[n][a] for a in q["answers"]) for n in ("n_train", "n_test"))))
         for q in result["questions"]
@@ -127,7 +128,7 @@ def _counted(result: Content) -> list[tuple[Content, tuple[str, int, int]]]:
 
 
 def _named(route: str, result: Content) -> str:
-    """first to second -> decals_to_bassmzls."""
+    """Return `first to second` as decals_to_bassmzls."""
     names = dict(zip(("first", "second"), result["surveys"], strict=True))
     return "_".join(names.get(part, part) for part in route.split(" "))
 
@@ -246,8 +247,10 @@ def mcnemar_table(result: Content, method: str) -> Table:
 
 
 def draw_comparison(result: Content, path: Path) -> None:
-    """Draw, a row per method: the score of a forest in either survey, the AUC of a classifier of
-    the survey, and the distance between a galaxy's two latents.
+    """Draw the comparison, one row per method.
+
+    The score of a forest in either survey, the AUC of a classifier of the survey, and the distance
+    between a galaxy's two latents.
     """
     methods = list(result["methods"])
     first, second = surveys_of(result)
@@ -289,7 +292,7 @@ def _bar(axes: Axes, values: dict[str, float], y: float, colour: str, marker: st
 
 
 def _mark(axes: Axes, x: float, words: str) -> None:
-    """A dashed vertical line with a word to its right."""
+    """Draw a dashed vertical line with a word to its right."""
     axes.axvline(x, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(words, (x, 0.02), (4, 0), ("data", "axes fraction"), "offset points", fontsize=9,
                   rotation=90, ha="left", color="#666666")  # fmt: skip
