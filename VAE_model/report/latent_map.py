@@ -8,7 +8,6 @@ text. The page's content security policy forbids every request, and every script
 
 import base64
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
+from VAE_model.report.figures import jpeg
 from VAE_model.report.page import render
 
 TILE = 80  # pixels on a side of a thumbnail
@@ -110,16 +109,10 @@ def sheets(thumbnails: Iterator[NDArray[np.uint8]]) -> Iterator[str]:
         canvas[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE] = tile
         place += 1
         if place == TILES**2:
-            yield _jpeg(canvas)
+            yield jpeg(canvas, QUALITY)
             canvas[:], place = 0, 0
     if place:
-        yield _jpeg(canvas[: -(-place // TILES) * TILE])
-
-
-def _jpeg(canvas: NDArray[np.uint8]) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(canvas).save(stream, "JPEG", quality=QUALITY)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+        yield jpeg(canvas[: -(-place // TILES) * TILE], QUALITY)
 
 
 def map_page(title: str, lead: str, galaxies: Galaxies, thumbnails: Iterator[NDArray]) -> str:
