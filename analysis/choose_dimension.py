@@ -137,13 +137,9 @@ def main(config: Config) -> None:
     run = Run(config.run)
     tables = [path for path in (run.classes, run.matches) if path.exists()]
     outputs = [run.dimensions(), run.dimensions("csv"), run.figure("dimensions.png")]
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[run.train_txt, run.model(config.like), *tables],
-        outputs=[*outputs, *(run.dimension_model(n) for n in config.num_var)],
-    )
+    outputs += [run.dimension_model(number) for number in config.num_var]
+    inputs = [run.train_txt, run.model(config.like), *tables]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
