@@ -149,10 +149,9 @@ def main(config: Config) -> None:
     try:
         like = Settings(**{**base, "softening": tuple(base["softening"])})
     except (TypeError, KeyError):
-        raise Problem(
-            f"{run.show(run.model(config.like))} was trained by another version: delete it and "
-            "run python Galaxy_VAE_n.py"
-        ) from None
+        again = "delete it and run python Galaxy_VAE_n.py"
+        what = f"{run.show(run.model(config.like))} was trained by another version"
+        raise Problem(f"{what}: {again}") from None
     packed = Packed.of(run, config.workers)
     labels = read_labels(run, packed)
     device = choose_device(config.device)

@@ -129,9 +129,8 @@ def read_questions(
     lacking = [name for name in columns if name not in table]
     if lacking:
         path = run.class_latents(config.num_var)
-        raise Problem(
-            f"{run.show(path)} has no column {', '.join(lacking)}: run {run.made_by(path)}"
-        )
+        what = f"has no column {', '.join(lacking)}"
+        raise Problem(f"{run.show(path)} {what}: run {run.made_by(path)}")
     labels = table[list(columns)].rename(columns=columns)
     return answers, labels, table.attrs.get("labels") or "of unknown origin"
 
@@ -149,10 +148,8 @@ def read_components(
     rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
-        raise Problem(
-            f"{run.show(path)} has another split than {run.show(run.packed)}: delete it and run "
-            "the stages from Galaxy_VAE_n.py on again"
-        )
+        remedy = "delete it and run the stages from Galaxy_VAE_n.py on again"
+        raise Problem(f"{run.show(path)} has another split than {run.show(run.packed)}: {remedy}")
     return pixel_components(
         packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,
         config.seed, Stretch.of(packed.index["display"]),

@@ -164,9 +164,8 @@ def main(config: Config) -> None:
     test = encoded.some("test", config.galaxies, config.seed)
     chosen = encoded.some("test", config.changed, config.seed)
     if min(len(chosen), len(encoded.some("train", MIN_GALAXIES, 0))) < MIN_GALAXIES:
-        raise Problem(
-            f"fewer than {MIN_GALAXIES} good images in the train or the test split: add images"
-        )
+        few = f"fewer than {MIN_GALAXIES} good images in the train or the test split"
+        raise Problem(f"{few}: add images")
     table = in_use(encoded, test)
     if not table["active"].any():
         raise Problem(f"{run.show(weights)} has no active latent: it has learned nothing yet")
