@@ -110,11 +110,10 @@ class Run:
         return self.model(num_var, method).with_name(name)
 
     def made_by(self, path: Path) -> str:
-        """Return the command that makes `path`."""
-        from VAE_model.pipeline import stages  # which names its files by a Run
+        """Return the command that makes `path`, with the constants it was made with before."""
+        from VAE_model.pipeline import provenance  # which names its files by a Run
 
-        inside = path.relative_to(self.folder) if path.is_relative_to(self.folder) else path
-        return stages.made_by(inside.as_posix(), self.folder)
+        return provenance.command_for(path, self)
 
     def show(self, path: Path) -> str:
         """Return `path` as a person types it: from the root of the repository if it lies there."""
