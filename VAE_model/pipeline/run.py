@@ -115,6 +115,10 @@ class Run:
 
         return provenance.command_for(path, self)
 
+    def remade_by(self, path: Path) -> str:
+        """Return the command that makes `path` again, whatever is there."""
+        return ", or ".join(f"{one} --again" for one in self.made_by(path).split(", or "))
+
     def show(self, path: Path) -> str:
         """Return `path` as a person types it: from the root of the repository if it lies there."""
         return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
