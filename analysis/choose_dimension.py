@@ -38,6 +38,8 @@ from VAE_model.training.model_file import TrainedVAE
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: tuple[int, ...] = (5, 10, 20, 40)
@@ -131,16 +133,13 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     tables = [path for path in (run.classes, run.matches) if path.exists()]
     outputs = [run.dimensions(), run.dimensions("csv"), run.figure("dimensions.png")]
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[run.train_txt, run.model(config.like), *tables],
-        outputs=[*outputs, *(run.dimension_model(n) for n in config.num_var)],
-    )
+    outputs += [run.dimension_model(number) for number in config.num_var]
+    inputs = [run.train_txt, run.model(config.like), *tables]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()

@@ -27,34 +27,16 @@ from tqdm import tqdm
 
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
+from VAE_model.evaluation import classification
 from VAE_model.evaluation.calibration import calibration, mean_error
-from VAE_model.evaluation.classification import (
-    METRICS,
-    Question,
-    Scores,
-    probabilities,
-    set_question,
-)
+from VAE_model.evaluation.classification import Question, Scores
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.report.classification import (
-    LATENTS,
-    MAIN,
-    PCA,
-    compared,
-    draw_calibration,
-    draw_confusion,
-    draw_scores,
-    estimate,
-    markdown,
-    records,
-    scored,
-    unscored,
-    verdict,
-)
+from VAE_model.report import classification as shown
+from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows
 from VAE_model.tables.labels import questions_in, read_answers
@@ -62,6 +44,8 @@ from VAE_model.tables.labels import questions_in, read_answers
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -111,30 +95,31 @@ def latents_of(config: Config, run: Run) -> Path:
 def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Return the galaxies and their features (N, d)."""
     path = latents_of(config, run)
-    shown = run.show(path)
+    name = run.show(path)
     table = read_parquet(path)
-    lacking = [name for name in ("path", "split") if name not in table]
+    lacking = [column for column in ("path", "split") if column not in table]
     if lacking:
-        raise Problem(f"{shown} has no column {', '.join(lacking)}: run {run.made_by(path)}")
+        raise Problem(f"{name} has no column {', '.join(lacking)}: run {run.made_by(path)}")
     if config.drop_flagged:
         flags = [name for name in table if name.startswith("flag_")]
         flagged = table[flags].any(axis=1)
         print(f"  dropped {int(flagged.sum()):,} of {len(table):,} galaxies: flagged images")
         table = table[~flagged].reset_index(drop=True)
-    names = [name for name in table if name.startswith(config.features)]
+    names = [column for column in table if column.startswith(config.features)]
     if not names:
-        raise Problem(f"{shown} has no column that begins with {config.features!r}: see features")
+        raise Problem(f"{name} has no column that begins with {config.features!r}: see features")
     features = table[names].to_numpy(np.float32)
     if not np.isfinite(features).all():
-        raise Problem(f"{shown} holds features that are not finite: extract the latents anew")
+        raise Problem(f"{name} holds features that are not finite: extract the latents again")
     return table, features
 
 
 def read_questions(
     config: Config, run: Run, table: pd.DataFrame
 ) -> tuple[dict[str, list[str]], pd.DataFrame, str]:
-    """Return the answers of each question, the answer of each galaxy (a row per galaxy in the
-    table's order, a column per question), and the origin of the labels.
+    """Return the answers of each question, the answer of each galaxy, and the origin of the labels.
+
+    The second has one row per galaxy in the table's order and one column per question.
     """
     if config.label:
         answers, labels = read_answers(run, config.label, table["path"].tolist())
@@ -169,34 +154,23 @@ def read_components(
             "the stages from Galaxy_VAE_n.py on again"
         )
     return pixel_components(
-        packed.images,
-        packed.rows("train"),
-        rows,
-        dimension,
-        config.pca_side,
-        config.pca_images,
-        config.seed,
-        Stretch.of(packed.index["display"]),
-    )
+        packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,
+        config.seed, Stretch.of(packed.index["display"]),
+    )  # fmt: skip
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     json_path, csv_path, md_path = (run.classification(number, e) for e in ("json", "csv", "md"))
     figures = {
-        run.figure(f"{name}_{number}.png"): draw
-        for name, draw in (
-            ("classification", draw_scores), ("confusion", draw_confusion),
-            ("reliability", draw_calibration),
-        )
-    }  # fmt: skip
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])],
-        outputs=[json_path, csv_path, md_path, *figures],
-    )
+        run.figure(f"classification_{number}.png"): shown.draw_scores,
+        run.figure(f"confusion_{number}.png"): shown.draw_confusion,
+        run.figure(f"reliability_{number}.png"): shown.draw_calibration,
+    }
+    inputs = [latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])]
+    outputs = [json_path, csv_path, md_path, *figures]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
@@ -208,7 +182,7 @@ def main(config: Config) -> None:
     some = labelled.notna().any(axis=1)
     print(f"  {int(some.sum()):,} of {len(table):,} images have an answer")
     asked = [
-        set_question(
+        classification.set_question(
             name, of, labelled[name], table["split"],
             min_answer=config.min_answer, min_test=config.min_test,
         )
@@ -224,8 +198,8 @@ def main(config: Config) -> None:
         "bootstrap samples."
     )
     write_json(json_path, content)
-    write_csv(csv_path, records(content))
-    write_text(md_path, markdown(content, words))
+    write_csv(csv_path, shown.records(content))
+    write_text(md_path, shown.markdown(content, words))
     for path, draw in figures.items():
         draw(content, path)
     report(content)
@@ -239,46 +213,47 @@ def evaluate(
     features: NDArray[np.float32],
     asked: list[Question],
 ) -> dict[str, Any]:
-    """Fit forests on the features and on principal components, and score them: the questions, the
-    mean over those with a score, and the calibration, as plain values.
+    """Fit forests on the features and on principal components, and score them.
+
+    Returns the questions, the mean over those with a score, and the calibration as plain values.
     """
     questions = [question for question in asked if not question.too_few]
     if not questions:
-        content = [unscored(question) for question in asked]
+        content = [shown.unscored(question) for question in asked]
         return {"questions": content, "mean_of": [], "mean": None, "calibration": {}}
     sets = {PCA: read_components(config, run, table, features.shape[1]), LATENTS: features}
     probability: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sets}
     for question in tqdm(questions, desc="growing forests", unit="question"):
         for name, x in sets.items():
-            probability[name].append(probabilities(question, x, config.seeds, config.trees))
+            p = classification.probabilities(question, x, config.seeds, config.trees)
+            probability[name].append(p)
     predicted = {name: [p.argmax(axis=1) for p in of] for name, of in probability.items()}
     scores = {
         metric.__name__: Scores.of(questions, predicted, metric, config.n_bootstrap, config.seed)
-        for metric in METRICS
+        for metric in classification.METRICS
     }
     place = {question.name: number for number, question in enumerate(questions)}
     difference = scores[MAIN].difference(LATENTS, PCA)
+    trusted = calibration(questions, probability[LATENTS], config.n_bootstrap, config.seed)
     return {
         "questions": [
-            scored(scores, place[question.name]) if question.name in place else unscored(question)
-            for question in asked
+            shown.scored(scores, place[q.name]) if q.name in place else shown.unscored(q)
+            for q in asked
         ],
         "mean_of": list(place),
-        "mean": compared(scores[MAIN]) | {"verdict": verdict(difference)},
-        "calibration": calibration(
-            questions, probability[LATENTS], config.n_bootstrap, config.seed
-        ),
+        "mean": shown.compared(scores[MAIN]) | {"verdict": shown.verdict(difference)},
+        "calibration": trusted,
     }
 
 
 def report(content: dict[str, Any]) -> None:
     """Print the main numbers."""
-    for row in records(content):
+    for row in shown.records(content):
         scores = f"PCA {row[PCA]}, latents {row[LATENTS]}, " if PCA in row else ""
         print(f"  {row['question']}: {scores}{row['verdict']}")
     for kind, of in next(iter(content["calibration"].values()), {}).items():
         print(f"  probabilities, {kind}: calibration error {mean_error(of):.3f} (mean of the "
-              f"questions), Brier score {estimate(of['brier'])}")  # fmt: skip
+              f"questions), Brier score {shown.estimate(of['brier'])}")  # fmt: skip
 
 
 if __name__ == "__main__":

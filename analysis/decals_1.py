@@ -4,9 +4,9 @@ The cuts are the table in VAE_model/data/galaxy_zoo.py: classes may overlap, ans
 exclude each other.
 
 Reads:  catalogue.parquet, or, where images were imported with its columns, labels.parquet
-Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, a boolean
-        column a class, a text column a question by galaxy_zoo.answer_column),
-        result/class_<name>.fits (one a class, with the fractions it is cut on, for TOPCAT)
+Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, one boolean
+        column per class, one text column per question, named by galaxy_zoo.answer_column),
+        result/class_<name>.fits (one per class, with the fractions it is cut on, for TOPCAT)
 
 Example: python analysis/decals_1.py --min-volunteers-asked 0.5 --drop-wrong-size
 """
@@ -18,15 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.data.galaxy_zoo import (
-    CLASSES,
-    IDENTITY,
-    Cut,
-    answer_column,
-    asked,
-    columns_needed,
-    questions,
-)
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.galaxy_zoo import CLASSES, IDENTITY, Cut, answer_column, asked
 from VAE_model.pipeline.files import atomic, read_parquet, utf8, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -39,6 +32,8 @@ _WRONG_SIZE = "wrong_size_warning"
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     gate: float = 0.5
@@ -57,7 +52,7 @@ class Config:
 
 
 def catalogue_of(run: Run, columns: list[str]) -> Path:
-    """The table with the fractions: the catalogue, or the labels of imported images that have them.
+    """Return the table with the fractions: the catalogue, or the labels of imported images.
 
     Raises Problem where there are labels only, and others.
     """
@@ -65,11 +60,11 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
         return run.catalogue
     lacking = [name for name in columns if not find_column(name, (*IDENTITY, *there), run.labels)]
     if lacking:
-        asked = " ".join(questions_in(run))
-        labels = f", or ask the labels themselves with python analysis/classify.py --label {asked}"
+        names = " ".join(questions_in(run))
+        labels = f", or ask the labels themselves with python analysis/classify.py --label {names}"
         raise Problem(
             f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
-            f"{lacking[0]}: bring a Galaxy Zoo catalogue{labels if asked else ''}"
+            f"{lacking[0]}: bring a Galaxy Zoo catalogue{labels if names else ''}"
         )
     return run.labels
 
@@ -89,8 +84,8 @@ def describe_labels(config: Config, run: Run, path: Path) -> str:
 
 
 def columns_read(config: Config, cuts: list[Cut]) -> list[str]:
-    """The columns of the catalogue that the cuts and the gates of the constants need."""
-    columns = columns_needed(cuts)
+    """Return the columns of the catalogue that the cuts and the gates of the constants need."""
+    columns = galaxy_zoo.columns_needed(cuts)
     if config.min_volunteers_asked > 0:
         columns += sorted({asked(question) for cut in cuts for question in _questions_of(cut)})
     if config.drop_wrong_size:
@@ -109,22 +104,21 @@ def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
         try:
             catalogue[name] = as_numbers(catalogue[name])
         except ValueError as error:
-            raise Problem(
-                f"{run.show(path)}: column {name} does not hold numbers ({error})"
-            ) from None
+            what = f"column {name} does not hold numbers ({error})"
+            raise Problem(f"{run.show(path)}: {what}") from None
         # A missing fraction passes no cut.
         wrong = catalogue[name].notna() & ~catalogue[name].between(0, 1)
         if name != _WRONG_SIZE and wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise Problem(
                 f"{run.show(path)}: {name} in row {row + 1} is {catalogue[name].iloc[row]:g}, "
-                "beyond 0 to 1: make it anew, or correct it"
+                "outside 0 to 1: correct it, or make the table again"
             )
     return catalogue
 
 
 def select(catalogue: pd.DataFrame, cut: Cut, config: Config) -> np.ndarray:
-    """Boolean array (N,): the galaxies that pass a cut and the gates of the constants."""
+    """Return where galaxies pass a cut and the gates of the constants: boolean (N,)."""
     chosen = cut.select(catalogue)
     if config.min_volunteers_asked > 0:
         for question in _questions_of(cut):
@@ -139,7 +133,7 @@ def _questions_of(cut: Cut) -> set[str]:
 
 
 def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Config) -> pd.Series:
-    """The answer of each galaxy to one question: text, null where it has none or more than one."""
+    """Return the answer of each galaxy to one question: text, null for none or more than one."""
     passed = pd.DataFrame({name: select(catalogue, cut, config) for name, cut in answers.items()})
     answer = pd.Series(pd.NA, index=catalogue.index, dtype="string")
     for name in answers:
@@ -148,7 +142,7 @@ def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Confi
 
 
 def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> None:
-    """One class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
+    """Write one class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
     from astropy.table import Table  # after VAE_model, which finds a home that astropy needs
 
     table = Table.from_pandas(galaxies)
@@ -163,30 +157,26 @@ def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> N
         table.write(temporary, format="fits", overwrite=True)
 
 
-def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut]]) -> None:
+def print_counts(classes: pd.DataFrame, questions: dict[str, dict[str, Cut]]) -> None:
     """Print the number of galaxies in each class, in each two of them, and with each answer."""
     members = classes[list(CLASSES)].to_numpy(int)
-    overlap = pd.DataFrame(
-        members.T @ members, index=list(CLASSES), columns=[str(i + 1) for i in range(len(CLASSES))]
-    )
-    overlap.index = [f"{i + 1} {name}" for i, name in enumerate(CLASSES)]
+    names = {f"{i + 1} {name}": str(i + 1) for i, name in enumerate(CLASSES)}
+    overlap = pd.DataFrame(members.T @ members, index=list(names), columns=list(names.values()))
     print("  galaxies in each class (diagonal) and in each two of them:")
     print("   ", overlap.to_string().replace("\n", "\n    "))
-    for name, answers in asked_questions.items():
+    for name, answers in questions.items():
         counts = classes[answer_column(name)].value_counts()
         shown = ", ".join(f"{answer} {counts.get(answer, 0):,}" for answer in answers)
         print(f"  {name}: {shown}")
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     tables = {name: run.class_table(name) for name in CLASSES}
     outputs = [run.classes, *tables.values()]
-    asked_questions = questions(config.gate, config.answer)
-    cuts = [
-        *CLASSES.values(),
-        *(c for answers in asked_questions.values() for c in answers.values()),
-    ]
+    questions = galaxy_zoo.questions(config.gate, config.answer)
+    cuts = [*CLASSES.values(), *(cut for of in questions.values() for cut in of.values())]
     columns = columns_read(config, cuts)
     path = catalogue_of(run, columns)
     if path.exists():
@@ -205,12 +195,12 @@ def main(config: Config) -> None:
     classes = catalogue[IDENTITY].copy()
     for name, cut in CLASSES.items():
         classes[name] = select(catalogue, cut, config)
-    for name, answers in asked_questions.items():
+    for name, answers in questions.items():
         classes[answer_column(name)] = take_answers(catalogue, answers, config)
     for name, table in tables.items():
         columns = [*IDENTITY, *sorted(CLASSES[name].columns())]
         write_class(table, name, catalogue.loc[classes[name], columns], labels)
-    answered = classes[[answer_column(name) for name in asked_questions]].notna().any(axis=1)
+    answered = classes[[answer_column(name) for name in questions]].notna().any(axis=1)
     kept = classes[list(CLASSES)].any(axis=1) | answered
     classes = classes[kept].reset_index(drop=True)
     classes.attrs["labels"] = labels
@@ -218,16 +208,11 @@ def main(config: Config) -> None:
     print(f"  kept {len(classes):,} of {len(catalogue):,} galaxies: in a class or with an answer")
     if classes.empty:
         raise Problem(f"{run.show(path)}: no galaxy passes a cut: lower the thresholds")
-    print_counts(classes, asked_questions)
+    print_counts(classes, questions)
     write_parquet(run.classes, classes)
-    stage.finish(
-        labels=labels,
-        galaxies=len(classes),
-        classes={name: int(classes[name].sum()) for name in CLASSES},
-        answers={
-            name: classes[answer_column(name)].value_counts().to_dict() for name in asked_questions
-        },
-    )
+    counts = {name: int(classes[name].sum()) for name in CLASSES}
+    answers = {name: classes[answer_column(name)].value_counts().to_dict() for name in questions}
+    stage.finish(labels=labels, galaxies=len(classes), classes=counts, answers=answers)
 
 
 if __name__ == "__main__":

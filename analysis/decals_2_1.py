@@ -29,19 +29,22 @@ from VAE_model.report.figures import INDIGO, ROSE, new_figure, save_figure
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     radius: float = 1.0
     """Farthest that an image's centre may lie from the catalogue's position (arcsec)."""
     workers: int = 0
-    """Processes that pack images where that is not done yet; 0: one a core."""
+    """Processes that pack images where that is not done yet; 0: one per core."""
 
 
 def why_dropped(
     dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
-) -> tuple[Counter[str], Counter[str]]:
-    """Why galaxies of the classes have no image: counts of what happened, and among the refused
-    images counts of the reasons of their refusal.
+) -> tuple[dict[str, int], Counter[str]]:
+    """Return counts of the reasons why galaxies of the classes have no image.
+
+    The second holds the reasons of refusal, of galaxies whose image was refused.
     """
     taken = nearest_position(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
     refused = np.zeros(len(dropped), bool)
@@ -53,17 +56,16 @@ def why_dropped(
         distance, row = nearest_position(dropped["ra"], dropped["dec"], ra, dec)
         refused = (distance <= radius + 0.3) & ~taken
         reasons.update(rejected["reason"].iloc[row[refused]].str.split(":").str[0])
-    what = Counter(
-        {
-            "its image was refused (rejected.csv)": int(refused.sum()),
-            "its image is nearer to another galaxy": int(taken.sum()),
-            f"no image within {radius:g} arcsec": int((~taken & ~refused).sum()),
-        }
-    )
+    what = {
+        "its image was refused (rejected.csv)": int(refused.sum()),
+        "its image is nearer to another galaxy": int(taken.sum()),
+        f"no image within {radius:g} arcsec": int((~taken & ~refused).sum()),
+    }
     return what, reasons
 
 
 def draw_separations(separations: NDArray[np.float64], radius: float, path: Path) -> None:
+    """Draw a histogram of the separations of galaxies and images, in arcsec."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.hist(separations, bins=np.linspace(0, radius, 51).tolist(), color=INDIGO)
@@ -78,6 +80,7 @@ def draw_separations(separations: NDArray[np.float64], radius: float, path: Path
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     inputs = [run.classes, run.train_txt, *([run.rejected] if run.rejected.exists() else [])]
     figure = run.figure("separations.png")
@@ -129,7 +132,7 @@ def main(config: Config) -> None:
     print(f"  separation: median {median:.3f}, largest {separations.max():.3f} arcsec")
     draw_separations(separations, config.radius, figure)
     write_parquet(run.matches, matches)
-    stage.finish(matched=len(matches), dropped=dict(what), refused=dict(reasons), median=median)
+    stage.finish(matched=len(matches), dropped=what, refused=dict(reasons), median=median)
 
 
 if __name__ == "__main__":

@@ -27,14 +27,8 @@ from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report.figures import (
-    CLASS_STYLES,
-    NO_CLASS,
-    new_figure,
-    packed_thumbnail,
-    save_figure,
-    shown_class,
-)
+from VAE_model.report import figures
+from VAE_model.report.figures import CLASS_STYLES, NO_CLASS, new_figure
 from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
 from VAE_model.tables.joins import image_rows
 
@@ -46,6 +40,8 @@ TILE = 72  # pixels to a side of a thumbnail on the map, its frame included
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -67,17 +63,17 @@ class Config:
 def add_legend(
     place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
 ) -> None:
-    """Add a legend with the marker (the class's own unless one is given) and the number of each
-    class, to the right unless `where` places it.
+    """Add a legend with the marker and the number of each class.
+
+    marker: of all classes; empty: each its own. where: the place; none: to the right.
     """
     entries = []
     for name, style in CLASS_STYLES.items():
         if count := int(np.count_nonzero(classes == name)):
             label = f"{style.label}  ({count:,})"
-            shape = marker or style.marker
             entries.append(
-                Line2D([], [], linestyle="", marker=shape, markersize=9, label=label,
-                       markerfacecolor=style.colour, markeredgecolor="white")
+                Line2D([], [], linestyle="", marker=marker or style.marker, markersize=9,
+                       label=label, color=style.colour, markeredgecolor="white")
             )  # fmt: skip
     where = where or {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     place.legend(
@@ -135,6 +131,7 @@ def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], component
 
 
 def component_name(number: int, shares: NDArray) -> str:
+    """Return the label of a principal component, with its share of the variance."""
     return f"PC {number + 1}  ({shares[number]:.0%} of variance)"
 
 
@@ -203,7 +200,7 @@ def thumbnail_map(
         colour = to_rgb(CLASS_STYLES[str(classes[galaxy])].colour)
         tile = canvas[line * TILE : (line + 1) * TILE, column * TILE : (column + 1) * TILE]
         tile[1:-1, 1:-1] = np.round(255 * np.array(colour))
-        tile[4:-4, 4:-4] = packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
+        tile[4:-4, 4:-4] = figures.packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
     figure = new_figure(14.5, 11, layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
@@ -219,13 +216,13 @@ def thumbnail_map(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     number = config.num_var
     source = run.class_latents(number)
-    figures = [
-        run.figure(f"{name}_{number}.png") for name in ("pca_pairs", "map", "map_thumbnails")
-    ]
-    outputs = [*figures, run.map(number)]
+    names = ("pca_pairs", "map", "map_thumbnails")
+    paths = [run.figure(f"{name}_{number}.png") for name in names]
+    outputs = [*paths, run.map(number)]
     stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=outputs)
     if stage.is_up_to_date():
         return
@@ -240,7 +237,7 @@ def main(config: Config) -> None:
     packed = Packed.of(run)
     again = f"delete it and run {run.made_by(source)}"
     rows = image_rows(run, packed, table["path"], source, again)
-    total, classes = len(table), shown_class(table)
+    total, classes = len(table), figures.shown_class(table)
     if total > config.most:
         sample = np.random.default_rng(config.seed).choice(total, config.most, replace=False)
         sample.sort()
@@ -249,14 +246,14 @@ def main(config: Config) -> None:
             table.iloc[sample], latents[sample], classes[sample], rows[sample]
         )  # fmt: skip
     components = min(config.components, number, len(latents))
-    save_figure(pair_plot(latents, classes, components), figures[0])
+    figures.save_figure(pair_plot(latents, classes, components), paths[0])
     print(f"  t-SNE of {len(latents):,} galaxies", flush=True)
     perplexity = min(config.perplexity, (len(latents) - 1) / 3)
     places = TSNE(
         perplexity=perplexity, init="pca" if number > 1 else "random", random_state=config.seed
     ).fit_transform(latents)
-    save_figure(class_map(places, classes, number, total), figures[1])
-    save_figure(thumbnail_map(places, classes, packed, rows, config), figures[2])
+    figures.save_figure(class_map(places, classes, number, total), paths[1])
+    figures.save_figure(thumbnail_map(places, classes, packed, rows, config), paths[2])
     of_map = table[["iauname", "path"]].assign(x=places[:, 0], y=places[:, 1])
     of_map["class"] = classes
     write_parquet(run.map(number), of_map)

@@ -32,6 +32,8 @@ from VAE_model.training.model_file import TrainedVAE
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -53,8 +55,9 @@ class Config:
 
 
 def own_rows(count: int, batch_size: int) -> NDArray[np.int64]:
-    """Return the rows of this process: whole batches, so that the number of processes changes no
-    latent.
+    """Return the rows of this process.
+
+    They are whole batches, so that the number of processes changes no latent.
     """
     starts = np.array_split(np.arange(0, count, batch_size), distributed.world_size())
     own = starts[distributed.rank()]
@@ -77,15 +80,11 @@ def merged(run: Run, table: pd.DataFrame, num_var: int) -> pd.DataFrame | None:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     weights = ROOT / config.model if config.model else run.model(config.num_var)
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[run.train_txt, weights, *split_source(run)],
-        outputs=[run.latents(config.num_var)],
-    )
+    inputs, target = [run.train_txt, weights, *split_source(run)], run.latents(config.num_var)
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[target])
     if stage.is_up_to_date():
         return
     stage.begin()
@@ -107,14 +106,11 @@ def main(config: Config) -> None:
     table = merged(run, pd.concat([own, latents, around, flags], axis=1), config.num_var)
     if table is None:
         return stage.finish()
-    write_parquet(run.latents(config.num_var), table)
+    write_parquet(target, table)
     flagged = int(table.filter(regex="^flag_").any(axis=1).sum())
     print(f"  {len(table):,} images, {flagged:,} flagged, median SSIM {table['ssim'].median():.3f}")
-    stage.finish(
-        images=len(table),
-        flagged=flagged,
-        median_reduced_chi2=float(table["reduced_chi2"].median()),
-    )
+    chi2 = float(table["reduced_chi2"].median())
+    stage.finish(images=len(table), flagged=flagged, median_reduced_chi2=chi2)
 
 
 if __name__ == "__main__":

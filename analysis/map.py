@@ -13,6 +13,7 @@ Example: python analysis/map.py --num-var 40
 """
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,10 @@ from VAE_model.data.sky import viewer_of
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report.figures import (
-    CLASS_STYLES,
-    CYAN,
-    GREEN,
-    INDIGO,
-    NO_CLASS,
-    ROSE,
-    SAND,
-    packed_thumbnail,
-)
+from VAE_model.report import figures
+from VAE_model.report.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND
 from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page, sheet_order
+from VAE_model.report.tables import prose
 from VAE_model.surveys import label_of
 from VAE_model.tables.columns import as_numbers
 from VAE_model.tables.joins import image_rows, join_rows
@@ -47,6 +41,8 @@ LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -73,13 +69,11 @@ def schemes(table: pd.DataFrame) -> list[Scheme]:
     }
     found = [scheme("class", table["class"], classes, CLASS_STYLES[NO_CLASS].label)]
     for question, answers in questions().items():
-        if answer_column(question) in table:
+        if (column := answer_column(question)) in table:
             looks = {a: Answer(a, *look) for a, look in zip(answers, LOOKS, strict=False)}
-            found.append(scheme(question, table[answer_column(question)], looks))
-    surveys = {
-        name: Answer(label_of(name), *LOOKS[number % len(LOOKS)])
-        for number, name in enumerate(sorted(set(table["survey"])))
-    }
+            found.append(scheme(question, table[column], looks))
+    names = sorted(set(table["survey"]))
+    surveys = {n: Answer(label_of(n), *look) for n, look in zip(names, cycle(LOOKS), strict=False)}
     return [*found, scheme("survey", table["survey"], surveys)]
 
 
@@ -127,8 +121,10 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
 
 
 def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
-    """Return the map's galaxies (iauname, path, x, y, class, ra, dec, answers) and the origin of
-    the votes. Raises Problem where the class latents lack a galaxy.
+    """Return the galaxies of the map, and the origin of the votes.
+
+    Columns: iauname, path, x, y, class, ra, dec, and the answers. Raises Problem where the class
+    latents lack a galaxy.
     """
     places, source = read_parquet(run.map(number)), run.class_latents(number)
     present = parquet_columns(source)
@@ -145,6 +141,7 @@ def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     inputs = [run.map(number), run.class_latents(number), run.train_txt]
     inputs += [run.catalogue] if run.catalogue.exists() else []
@@ -173,14 +170,10 @@ def main(config: Config) -> None:
         labels=labels,
         simulated=run.truth.exists(),
     )
-    lead = (
-        f"{len(table):,} galaxies by {number} latent variables (t-SNE): galaxies that are close "
-        "look alike to the network; large distances and the axes have no meaning. Images "
-        f"{config.crop * PIXEL_SCALE:.0f} arcsec a side."
-    )
-    title = "Map of the latent space"
-    tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
-    page = map_page(title, lead, galaxies, tiles)
+    side = config.crop * PIXEL_SCALE
+    lead = prose("map_page", galaxies=len(table), dimension=number, side=side)
+    tiles = (figures.packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
+    page = map_page("Map of the latent space", lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size
     print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")

@@ -48,7 +48,7 @@ from VAE_model.training.losses import kl_divergence
 
 ACTIVE = 0.01  # least variance of the mean of an active latent (Burda et al. 2016, section 5)
 MIN_GALAXIES = 5  # of each split, for a quantity
-EXPOSURES = {  # kinds of exposures.py: their names
+EXPOSURES = {
     "noise": "another exposure, same conditions",
     "night": "another exposure, another night",
 }
@@ -56,6 +56,8 @@ EXPOSURES = {  # kinds of exposures.py: their names
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -87,8 +89,10 @@ class Config:
 
 
 def in_use(encoded: Encoded, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return a row per latent, the largest KL first, over some rows of the table: latent, kl (mean,
-    nats), variance of the mean, active, sigma of the posterior (root mean square).
+    """Return one row per latent over some rows of the table, the largest KL first.
+
+    Columns: latent, kl (mean, nats), variance (of the mean), active, sigma (of the posterior, root
+    mean square).
     """
     means, log_variances = encoded.means[rows], encoded.log_variances[rows]
     kl = kl_divergence(torch.from_numpy(means), torch.from_numpy(log_variances)).numpy()
@@ -143,6 +147,7 @@ def predict_quantities(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     weights = ROOT / config.model if config.model else run.model(number)
     outputs = [run.probe(number), run.probe(number, "parquet"), run.figure(f"probe_{number}.png")]
@@ -192,7 +197,7 @@ def main(config: Config) -> None:
     write_json(outputs[0], content)
     write_parquet(outputs[1], table)
     draw_probe(content, outputs[2])
-    say(content)
+    report(content)
     r2 = {f"r2 of {name}": of["latents"]["value"] for name, of in content["quantities"].items()}
     stage.finish(active=content["active"], kl=content["kl"], **r2)
 
@@ -219,23 +224,18 @@ def calibration_values(
     }  # fmt: skip
 
 
-def say(content: dict[str, Any]) -> None:
+def report(content: dict[str, Any]) -> None:
     """Print the main numbers."""
-    number = content["dimension"]
-    print(f"  {content['active']} of {number} latents active, {content['kl']:.1f} nats per image "
-          f"({content['test_images']:,} test images)")  # fmt: skip
+    print(f"  {content['active']} of {content['dimension']} latents active, {content['kl']:.1f} "
+          f"nats per image ({content['test_images']:,} test images)")  # fmt: skip
     for name, of in content["quantities"].items():
         latents, forest, pca = (Estimate.read(of[by]) for by in ("latents", "forest", "pca"))
         print(f"  R2 of {name} ({of['n_test']:,} test galaxies): {latents}, forest {forest}, "
               f"PCA {pca}")  # fmt: skip
     for name, of in content["moves"].items():
-        ratio = Estimate.read(of)
-        print(f"  {name}: the latents of {of['n']:,} galaxies move by {ratio} of the distance "
-              "between two of them")  # fmt: skip
+        print(f"  {name}: latents move by {Estimate.read(of)} of the distance between galaxies")
     for kind, of in content["calibration"].items():
-        median, within = Estimate.read(of["median"]), Estimate.read(of["within"])
-        print(f"  {EXPOSURES[kind]}: standard deviation {median} sigma (median latent), "
-              f"{of['min']:.2f} to {of['max']:.2f}; {within} within one sigma")  # fmt: skip
+        print(f"  {EXPOSURES[kind]}: standard deviation {Estimate.read(of['median'])} sigma")
     for name, why in content["left_out"].items():
         print(f"  left out: {name}: {why}")
 
