@@ -5,9 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
+from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import ROOT
 
 # The peak memory of a process is at least that of its parent, so a small one starts the program.
@@ -53,3 +55,9 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """Format as: median (lowest to highest)."""
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def write_below_the_line(page: Path, text: str) -> None:
+    """Replace the measured part of a page in docs/."""
+    head = page.read_text(encoding="utf-8").split("<!-- measured -->")[0]
+    write_text(page, f"{head}<!-- measured -->\n\n{text}")
