@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
@@ -54,3 +55,13 @@ def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
         return np.ones(1, np.float32)
     means = [np.exp(table[name].to_numpy(np.float64)).mean() for name in names]
     return np.sqrt(means).astype(np.float32)
+
+
+def in_scatters(table: pd.DataFrame, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return latents (N, latents) in units in which two exposures of one galaxy are 1 apart.
+
+    The distance is Euclidean; each latent is divided by its scatter (repeatability.py), which
+    extract_latents.py keeps in the metadata of the table.
+    """
+    scatter = np.array(table.attrs[SCATTER], np.float32)
+    return latents / (scatter * np.float32(np.sqrt(len(scatter))))

@@ -78,6 +78,7 @@ class Run:
     map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
     map_page = _Files("figures/map_{}.html")  # the interactive map
     similar = _Files("result/similar_{}.parquet")  # the nearest galaxies to some
+    queries = _Files("queries/{}")  # answers to searches, which the report does not show
     traversal = _Files("result/traversal_{}.parquet")  # measured along the strongest latents
     probe = _Files("result/probe_{}.{}", "json")  # numbers (json), one row per latent (parquet)
     outliers = _Files("result/outliers_{}.parquet")
