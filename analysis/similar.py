@@ -102,18 +102,19 @@ def read_queries(
         names, paths = table["iauname"].iloc[own].tolist(), table["path"].iloc[own].tolist()
         return Queries(names, paths, own, latents[own], {})
     model = None
-    names, paths, rows, means, images = [], [], [], [], {}
+    found: list[tuple[str, str, int, NDArray[np.float32]]] = []
+    images = {}
     for query in config.query:
         if is_image_file(query):
             model = model or TrainedVAE.load(model_of(run, config.num_var), config.num_var)
             mean, flux, display = encode_file(ROOT / query, run, model)
             images[query] = thumbnail(flux, TILE, config.crop, display)
-            row, name, path, mean = -1, query, query, mean[0]
+            found.append((query, query, -1, mean[0]))
         else:
             row = find_row(table, query)
-            name, path, mean = table["iauname"].iloc[row], table["path"].iloc[row], latents[row]
-        for values, value in zip((names, paths, rows, means), (name, path, row, mean), strict=True):
-            values.append(value)
+            name, path = table["iauname"].iloc[row], table["path"].iloc[row]
+            found.append((name, path, row, latents[row]))
+    names, paths, rows, means = (list(values) for values in zip(*found, strict=True))
     return Queries(names, paths, np.array(rows), np.stack(means), images)
 
 

@@ -1,6 +1,7 @@
 """Predicted answers for every image, with or without a label of its own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ def prediction_table(
     question `bar`: `bar_predicted` (answer), `bar_label` (the answer in the table of labels, or
     null), `bar_reliability`, and `bar_p_<answer>`. Images without any label come first.
     """
-    columns: dict[str, NDArray] = {}
+    columns: dict[str, Any] = {}
     for question, of in zip(questions, probability, strict=True):
         known = np.isfinite(of).all(axis=1)
         best = np.array(question.answers, object)[np.nan_to_num(of).argmax(axis=1)]

@@ -84,6 +84,7 @@ class Run:
     outliers = _Files("result/outliers_{}.parquet")
     outliers_page = _Files("figures/outliers_{}.html")
     classification = _Files("result/classification_{}.{}", "json")
+    predictions = _Files("result/predictions_{}.parquet")  # of every image, by the forests
     dimensions = _Files("result/dimensions.{}", "json")
     report = _File("report.html")
 

@@ -103,8 +103,9 @@ STAGES = (
     ),
     Entry(
         "A5", "classify", "analysis/classify.py", "the seven questions by a forest on the latents",
-        reads=(run.class_latents(40), run.train_txt), optional=(run.latents(40), run.labels),
+        reads=(run.latents(40), run.train_txt), optional=(run.class_latents(40), run.labels),
         writes=(*(run.classification(40, ending) for ending in ("json", "csv", "md")),
+                run.predictions(40),
                 *(run.figure(f"{name}_40.png")
                   for name in ("classification", "confusion", "reliability"))),
     ),
