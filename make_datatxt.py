@@ -1,13 +1,13 @@
-"""List the good images: walk the image folders, check every file, write train.txt.
+"""Check the images, list the good ones in train.txt, and pack their pixels.
 
-A file is good when it is readable, finite, 3x256x256, of a known unit, with signal in every band,
-and not a second image of the same position in the same survey. Every refusal has a reason in
-rejected.csv. Files that state no unit are taken to be in nanomaggies, and questioned where their
-noise is far from any survey's.
+An image is good if it is readable, finite, 3x256x256, of a known unit, has signal in every band,
+and is not a second image of the same position in the same survey. The reason of each refusal is in
+rejected.csv. Files without a unit are assumed to be in nanomaggies; a warning is printed if their
+noise differs greatly from that of every survey.
 
-Reads:  images/decals/, every folder of images/ where there is none, or the constant `folders`
-Writes: train.txt (a path a line, relative to the run), rejected.csv (path, reason), packed/ (the
-        pixels of the good images in one file, which every later stage reads)
+Reads:  images/decals/, else every folder in images/, or the constant `folders`
+Writes: train.txt (one path per line, relative to the run), rejected.csv (path, reason), packed/
+        (the pixels of the good images in one file, which every later stage reads)
 
 Example: python make_datatxt.py --run data/demo
 """
@@ -34,25 +34,29 @@ from VAE_model.preparation.pixel_noise import is_cut, sky_noise
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     folders: tuple[Path, ...] = ()
-    """Image folders, with all that is below them; none: images/decals under the run, or, where
-    there is no such folder, all that imports brought to images/."""
+    """Image folders, searched with their subfolders; none: images/decals under the run, or, if it
+    does not exist, all folders in images/."""
     duplicate_radius: float = 1.0
-    """Two images of one survey nearer than this (arcsec) show the same galaxy: the one with
-    fewer empty pixels stays, else the first."""
+    """Images of one survey closer than this (arcsec) show the same galaxy: the one with the fewest
+    empty pixels is used, else the first."""
     pixels: Pixels = "float32"
-    """Of the packed copy; float16 is half as large, and adds at most a tenth of the sky noise."""
+    """Type of the packed pixels; float16 is half as large, with errors of at most a tenth of the
+    sky noise."""
     workers: int = 0
-    """Processes that read images; 0: one a core."""
+    """Processes that read images; 0: one per core."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of reading one file: a position, a survey, the share of pixels that are zero
-    (to a hundredth), the noise in terms of a survey's where the file states no unit (NaN where it
-    does) and whether the sky is cut off, or the reason of its refusal.
+    """The result of checking one file.
+
+    ra, dec: degrees; reason: of a refusal, else empty; empty: fraction of pixels that are zero, to
+    0.01; noise_ratio: see flux_units, NaN if the file states a unit; cut: the sky is clipped.
     """
 
     ra: float = float("nan")
@@ -65,7 +69,7 @@ class Verdict:
 
 
 def check(path: Path) -> Verdict:
-    """Read one file. Nothing in a file can stop the stage: what is wrong becomes the reason."""
+    """Read one file; any defect of it becomes the reason of its refusal."""
     try:
         cutout = read_cutout(path)
         sky_noise(cutout.flux, cutout.display)
@@ -78,7 +82,7 @@ def check(path: Path) -> Verdict:
 
 
 def image_folders(config: Config, run: Run) -> list[Path]:
-    """The folders to walk. Their paths stay as they are spelled, through symbolic links too."""
+    """Return the folders to search, with symbolic links unresolved."""
     if config.folders:
         return [Path(os.path.abspath(ROOT / folder)) for folder in config.folders]
     if run.images().exists() or not run.images().parent.is_dir():
@@ -87,24 +91,21 @@ def image_folders(config: Config, run: Run) -> list[Path]:
 
 
 def name_in_list(path: Path, run: Run) -> str:
-    """Return the name of a file in train.txt: from the run's folder where it lies there."""
+    """Return the name of a file in train.txt, relative to the run if it lies in its folder."""
     folder = os.path.abspath(run.folder)
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def fits_a_line(name: str) -> bool:
-    """Return True where a name can be a line of a UTF-8 text file."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return name.splitlines() == [name] and name == name.strip()
+    """Return True if a name can be a line of a UTF-8 text file."""
+    encodable = name.encode("utf-8", "ignore").decode() == name
+    return encodable and name.splitlines() == [name] and name == name.strip()
 
 
 def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float) -> list[str]:
-    """The reason of each file, with duplicates of another good file of the survey refused.
+    """Return the reason of each file's refusal, including duplicates in the same survey.
 
-    Of files of one galaxy the fullest stays, and among equals the first.
+    Of the files of one galaxy, the one with the fewest empty pixels is kept, else the first.
     """
     reasons = [verdict.reason for verdict in verdicts]
     order = sorted(range(len(verdicts)), key=lambda row: (verdicts[row].empty, row))
@@ -115,7 +116,7 @@ def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float)
         return f"duplicate position: the same as {paths[kept].name}{why}"
 
     first_at: dict[tuple[str, float, float], int] = {}
-    for row in order:  # the very same position: no need to compare pairs
+    for row in order:  # equal positions, before the comparison of all pairs
         verdict = verdicts[row]
         if not verdict.reason and np.isfinite(verdict.ra):
             first = first_at.setdefault((verdict.survey, verdict.ra, verdict.dec), row)
@@ -131,6 +132,7 @@ def refuse_duplicates(verdicts: list[Verdict], paths: list[Path], radius: float)
 
 
 def main(config: Config) -> None:
+    """Check the images, write train.txt and rejected.csv, and pack the pixels."""
     run = Run(config.run)
     folders = image_folders(config, run)
     outputs = [run.train_txt, run.rejected]
@@ -144,14 +146,14 @@ def main(config: Config) -> None:
     if not paths:
         where = ", ".join(run.show(folder) for folder in folders)
         raise Problem(
-            f"{where} holds no FITS file: put cutouts there, or turn JPEG, PNG and FITS of other "
-            "sizes into cutouts with python data/import_images.py"
+            f"{where} holds no FITS file: put cutouts there, or convert JPEG, PNG and FITS of "
+            "other sizes with python data/import_images.py"
         )
     verdicts = list(parallel.each(check, paths, config.workers, "checking images"))
     names = [name_in_list(path, run) for path in paths]
     for row, name in enumerate(names):
         if not fits_a_line(name):
-            verdicts[row] = Verdict(reason="unreadable: its name does not fit on a line of text")
+            verdicts[row] = Verdict(reason="unreadable: its name is not one line of UTF-8 text")
     reasons = refuse_duplicates(verdicts, paths, config.duplicate_radius)
     good = [name for name, reason in zip(names, reasons, strict=True) if not reason]
     refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
@@ -165,7 +167,7 @@ def main(config: Config) -> None:
         csv.writer(stream).writerows([("path", "reason"), *refused])
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
         sizes = reason in ("wrong shape", "wrong bands")
-        print(f"  refused {count:,}: {reason}" + " (data/import_images.py brings it in)" * sizes)
+        print(f"  refused {count:,}: {reason}" + " (data/import_images.py converts it)" * sizes)
     surveys = Counter(v.survey for v, r in zip(verdicts, reasons, strict=True) if not r)
     print(f"  good {len(good):,} of {len(paths):,}", dict(surveys))
     if question := doubt([v.noise_ratio for v, r in zip(verdicts, reasons, strict=True) if not r]):
@@ -173,8 +175,8 @@ def main(config: Config) -> None:
     cut = [n for n, v, r in zip(names, verdicts, reasons, strict=True) if v.cut and not r]
     if cut:
         print(
-            f"  {len(cut):,} of them have a sky of one value, or cut off at one (black, white, "
-            f"clipped, a border), {cut[0]} first: its noise is that of their other pixels"
+            f"  {len(cut):,} of them have a constant or clipped sky (black, white, a border), "
+            f"{cut[0]} first: the noise is measured on the other pixels"
         )
     if not good:
         raise Problem(f"no good image among {len(paths)} files: see {run.show(run.rejected)}")

@@ -31,7 +31,7 @@ from VAE_model.downloads.catalogue import RECORD, ZENODO, fetch_original, source
 from VAE_model.downloads.client import Manners
 from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import fetch_all
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
 from VAE_model.downloads.service_check import compare
 from VAE_model.downloads.verdicts import Verdicts
@@ -310,13 +310,11 @@ def main(config: Config) -> None:
         return
     stage.begin()
     say_releases(config)
-    with alone(run):
-        if not table:
-            bring_catalogue(config, run)
-        galaxies = read_galaxies(config, run)
-        before = fetch_cutouts(config, run, galaxies)
-        numbers = report(config, run, galaxies, before)
-    stage.finish(**numbers)
+    if not table:
+        bring_catalogue(config, run)
+    galaxies = read_galaxies(config, run)
+    before = fetch_cutouts(config, run, galaxies)
+    stage.finish(**report(config, run, galaxies, before))
 
 
 if __name__ == "__main__":

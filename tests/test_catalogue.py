@@ -1,19 +1,19 @@
 """The cut into classes and questions, the sky match, and the join with the latents."""
 
 import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
-from astropy.table import Table
-from conftest import load_script, says_one_line, vote_fractions
-
+import sys
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.sky import cross_match
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.run import ROOT, Run
+from astropy.table import Table
+from conftest import load_script, says_one_line, vote_fractions
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
 catalogue_scale = load_script("benchmarks/catalogue_scale.py")
 decals_1 = load_script("analysis/decals_1.py")
 decals_2_1 = load_script("analysis/decals_2_1.py")
@@ -272,7 +272,7 @@ def test_a_large_catalogue_is_cut_and_matched_within_its_memory(tmp_path):
     config = catalogue_scale.Config(folder=tmp_path / "run", rows=30_000, repeats=1)
     found = catalogue_scale.measure(config)
     memory = [peak for [(_, peak)] in found.values()]
-    assert max(memory) < 2
+    assert max(memory) < 2048
     run = Run(config.folder)
     catalogue = pd.read_parquet(run.catalogue, columns=["iauname"])
     classes, matches = pd.read_parquet(run.classes), pd.read_parquet(run.matches)

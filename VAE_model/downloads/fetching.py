@@ -1,10 +1,10 @@
-"""Download of many cutouts: a short queue, one thread per connection, one row per cutout.
+"""Download of many cutouts: one thread per connection, one row per cutout.
 
 Memory holds only the cutouts in flight.
 """
 
+import contextlib
 import hashlib
-import queue
 import threading
 import time
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ from VAE_model.downloads.client import (
     come_back,
 )
 from VAE_model.downloads.cutout_service import Job, check_cutout, fill_in_version, most_bytes
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING
-from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Outcome
+from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 
@@ -81,13 +81,17 @@ def fetch_all(
     gate = Gate(run.not_before)
     if (left := gate.closed_for()) > manners.longest_wait:
         raise come_back(left, "said to an earlier run")
-    waiting: queue.Queue[Job | None] = queue.Queue(maxsize=2 * connections)
+    remaining, turn = iter(jobs), threading.Lock()
 
     def work() -> None:
-        """Process jobs from the queue until it ends or the download stops."""
+        """Request cutouts until none remains or the download stops."""
         client = Client(manners, gate)
         try:
-            while (job := waiting.get()) is not None:
+            while not gate.stopped:
+                with turn:
+                    job = next(remaining, None)
+                if job is None:
+                    return
                 outcome = fetch_one(client, job, run, size)
                 verdicts.add(outcome, lambda control: fetch_one(client, control, None, size))
         except Stopped:
@@ -101,13 +105,13 @@ def fetch_all(
     for worker in workers:
         worker.start()
     try:
-        for job in _and_ends(jobs, connections):
-            _put(waiting, job, gate)
         for worker in workers:
             while worker.is_alive() and not gate.stopped:
                 worker.join(0.2)
         if not gate.stopped:
-            _settle(verdicts, Client(manners, gate), size)
+            client = Client(manners, gate)
+            with contextlib.suppress(Stopped), contextlib.closing(client):
+                verdicts.close(lambda control: fetch_one(client, control, None, size))
     finally:
         gate.stop()
         for worker in workers:  # requests in flight may finish, so that their results are kept
@@ -115,27 +119,3 @@ def fetch_all(
         verdicts.close()
     if gate.problem:
         raise gate.problem
-
-
-def _settle(verdicts: Verdicts, client: Client, size: int) -> None:
-    """Request controls if refusals still wait after the download."""
-    try:
-        verdicts.close(lambda control: fetch_one(client, control, None, size))
-    except Stopped:
-        pass
-    finally:
-        client.close()
-
-
-def _and_ends(jobs: Iterable[Job], connections: int) -> Iterable[Job | None]:
-    """Yield the jobs, then None once for each connection."""
-    yield from jobs
-    yield from [None] * connections
-
-
-def _put(waiting: "queue.Queue[Job | None]", job: Job | None, gate: Gate) -> None:
-    while not gate.stopped:
-        try:
-            return waiting.put(job, timeout=0.2)
-        except queue.Full:
-            continue

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from VAE_model.downloads.client import Permanent, Transient
 from VAE_model.downloads.cutout_service import Job, check_cutout
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, read_manifest, row
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, Outcome, read_manifest
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 
@@ -57,7 +57,8 @@ class Before:
             check_cutout(body, job, self.size)
         except (Permanent, Transient):
             return False
-        journal.add(row(job, GOOD, size=len(body), sha256=hashlib.sha256(body).hexdigest()))
+        digest = hashlib.sha256(body).hexdigest()
+        journal.add(Outcome(job, GOOD, size=len(body), sha256=digest))
         return True
 
 

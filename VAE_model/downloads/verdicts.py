@@ -12,38 +12,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tqdm import tqdm
 
 from VAE_model.downloads.client import Stopped
 from VAE_model.downloads.cutout_service import Job
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Journal, Outcome
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.surveys import label_of
 
-REFUSED = "refused"  # no cutout after all tries; pending
-
 # Errors that may be due to the control's own position: another control is requested.
 _OF_A_POSITION = ("HTTP 400", "HTTP 404", "HTTP 410", "HTTP 500")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a request.
-
-    status: GOOD, MISSING (the layer was cut but shows no galaxy there), FAILED or REFUSED; reason;
-    bytes and hash of the file; tries; and when its last try began (seconds, monotonic).
-    """
-
-    job: Job
-    status: str
-    reason: str = ""
-    size: int = 0
-    sha256: str = ""
-    tries: int = 0
-    began: float = 0.0
 
 
 @dataclass
@@ -164,9 +145,7 @@ class Verdicts:
                     "service cannot cut there"
                 )
         self.counts[status] += 1
-        self.journal.add(
-            row(outcome.job, status, reason, outcome.size, outcome.sha256, outcome.tries)
-        )
+        self.journal.add(replace(outcome, status=status, reason=reason))
 
     def _show(self) -> None:
         self.bar.update()

@@ -1,16 +1,14 @@
 """The latent variables of a table: its columns mu_00, mu_01 and so on, as one array."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-
+from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-
+from collections.abc import Sequence
+from numpy.typing import NDArray
+from pathlib import Path
 
 def read_means(
     run: Run, path: Path, num_var: int, optional: tuple[str, ...] = (), required: Sequence[str] = ()
@@ -59,3 +57,13 @@ def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
         return np.ones(1, np.float32)
     means = [np.exp(table[name].to_numpy(np.float64)).mean() for name in names]
     return np.sqrt(means).astype(np.float32)
+
+
+def in_scatters(table: pd.DataFrame, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return latents (N, latents) in units in which two exposures of one galaxy are 1 apart.
+
+    The distance is Euclidean; each latent is divided by its scatter (repeatability.py), which
+    extract_latents.py keeps in the metadata of the table.
+    """
+    scatter = np.array(table.attrs[SCATTER], np.float32)
+    return latents / (scatter * np.float32(np.sqrt(len(scatter))))

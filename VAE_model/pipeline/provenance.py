@@ -5,8 +5,10 @@ that decide a result are the same, and so is the code (code_version.py). That ho
 too, back to the images of the run.
 """
 
+import dataclasses
 import importlib.metadata
 import platform
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stages import command
+from VAE_model.pipeline.stages import command, made_by, makers, number_of, place
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
@@ -91,30 +93,78 @@ def code_of(script: str) -> str:
     return code_version(ROOT / script)
 
 
+# Constants that say where and how fast: outputs stay valid when they change.
+NOT_THE_RESULT = {"run", "workers", "device"}
+
+
+def command_for(path: Path, run: Run) -> str:
+    """Return the command that makes `path`, an output of the run, or the model of another run.
+
+    It has the constants that the side-car of the file, or of another output of the same script,
+    records where they differ from the script's own. Empty for a file that no stage makes.
+    """
+    if not path.is_relative_to(run.folder):
+        other = Run(path.parent.parent)
+        return command_for(path, other) if path.parent.name == other.model(40).parent.name else ""
+    name = path.relative_to(run.folder).as_posix()
+    beside, scripts = [path], [entry.script for entry in makers(name)]
+    for one in (one for entry in makers(name) for one in entry.writes):
+        alike = place(one).replace("40", number_of(name) or "40")
+        beside += sorted(p.with_suffix("") for p in run.folder.glob(f"{alike}.json"))
+    for record in map(whole_sidecar, beside):
+        if record and record["script"] in scripts:
+            return command(record["script"], run.folder, constants(record))
+    return made_by(name, run.folder)
+
+
+def constants(record: dict[str, Any]) -> list[str]:
+    """Return the options that give a script the constants of a side-car."""
+    script = ROOT / record["script"]
+    if not script.is_file():
+        return []
+    usual = runpy.run_path(str(script))["Config"]()
+    words: list[str] = []
+    for field in dataclasses.fields(usual):
+        before, value = getattr(usual, field.name), record["config"].get(field.name)
+        option = "--" + field.name.replace("_", "-")
+        same = list(map(str, before)) if isinstance(before, tuple) else str(before)
+        if field.name not in record["config"] or field.name in NOT_THE_RESULT:
+            continue
+        if isinstance(value, bool):
+            words += [] if value == before else [option if value else f"--no-{option[2:]}"]
+        elif isinstance(value, list):
+            words += [option, *map(str, value)] if list(map(str, value)) != same else []
+        elif str(value) != same:
+            words += [option, str(value)]
+    return words
+
+
 def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
     """Return what is stale, why, and the command to run; empty where `path` is what it should be.
 
     Looks at the file's inputs and at theirs, back to the images, which come and go and which
-    make_datatxt.py looks after. known: hashes that were computed on the way.
+    make_datatxt.py looks after. A file of another run, such as its model, can be stale only there.
+    known: hashes that were computed on the way.
     """
     try:
         record = read_sidecar(path)
     except Problem as problem:
         return f"{problem} and run {run.made_by(path)}"
-    again = f"run {command(record['script'], run.folder)}" if record else ""
+    again = f"run {command_for(path, run)}" if record else ""
     if "code" in record and record["code"] != code_of(record["script"]):
         changed = f"the code of {record['script']} has changed since"
         return f"{run.show(path)} is stale ({changed}): {again}; with --accept it keeps the file"
     for name, entry in record.get("inputs", {}).items():
-        source = run.folder / name
-        if not source.is_file():
+        source = next((p for p in (run.folder / name, ROOT / name) if p.is_file()), None)
+        if source is None:
             continue
         is_new = source not in known
         if is_new:
             known[source] = identify(source, entry)["sha256"]
         if known[source] != entry["sha256"]:
             return f"{run.show(path)} is stale ({name} has changed since): {again}"
-        if is_new and (reason := why_stale(source, run, known)):
+        inside = source.is_relative_to(run.folder)
+        if is_new and inside and (reason := why_stale(source, run, known)):
             return reason
     return ""
 

@@ -27,6 +27,7 @@ from VAE_model.pipeline.files import count_rows, sweep, write_json
 from VAE_model.pipeline.lock import hold
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import (
+    NOT_THE_RESULT,
     code_of,
     has_changed,
     identify,
@@ -43,8 +44,6 @@ from VAE_model.training import distributed
 
 __all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
 
-# Constants that say where and how fast: outputs stay valid when they change.
-_NOT_THE_RESULT = {"run", "workers", "device"}
 _MANY = 6  # inputs that are named in the line that begins a stage
 
 
@@ -93,6 +92,7 @@ class Stage:
         named = {self._name(path): path for path in self.inputs}
         self.identities = {name: identify(path, before.get(name)) for name, path in named.items()}
         same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
+        same = same and not given.again
         if same and all(self._has_this_code(path) for path in self.outputs):
             what = "input, constants and code are unchanged"
             distributed.say(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
@@ -178,14 +178,18 @@ class Stage:
     def _check_inputs(self) -> None:
         known: dict[Path, str] = {}
         for path in self.inputs:
-            shown, again = self.run.show(path), f"run {self.run.made_by(path)}"
+            shown, maker = self.run.show(path), self.run.made_by(path)
+            again = f"run {maker}"
+            if not path.exists() and not maker:
+                raise Problem(f"{shown} is missing: check the path")
             if not path.exists():
                 raise Problem(f"{shown} is missing: {again}")
             if not path.is_dir() and path.stat().st_size == 0:
-                raise Problem(f"{shown} is empty: delete it and {again}")
+                raise Problem(f"{shown} is empty: {again}")
             if not path.is_dir() and is_unfinished(path):  # images come and go
                 raise Problem(f"{shown} is of a run that did not end: {again}")
-            if reason := why_stale(path, self.run, known):
+            inside = path.is_relative_to(self.run.folder)
+            if inside and (reason := why_stale(path, self.run, known)):
                 raise Problem(reason)
 
     def _is_as_recorded(self, path: Path) -> bool:
@@ -198,13 +202,13 @@ class Stage:
         if not path.exists() or not record:
             return False
         now, before = (
-            {name: value for name, value in config.items() if name not in _NOT_THE_RESULT}
+            {name: value for name, value in config.items() if name not in NOT_THE_RESULT}
             for config in (self._config(), record["config"])
         )
         hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
         if before != now or hashes != {n: e["sha256"] for n, e in self.identities.items()}:
             return False
-        if is_unfinished(path):
+        if is_unfinished(path) or (path.is_file() and not path.stat().st_size):
             return False
         if has_changed(path, record["output"]):
             print(f"{self.run.show(path)} was edited after it was made; it is left as it is")

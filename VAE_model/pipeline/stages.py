@@ -103,8 +103,9 @@ STAGES = (
     ),
     Entry(
         "A5", "classify", "analysis/classify.py", "the seven questions by a forest on the latents",
-        reads=(run.class_latents(40), run.train_txt), optional=(run.latents(40), run.labels),
+        reads=(run.latents(40), run.train_txt), optional=(run.class_latents(40), run.labels),
         writes=(*(run.classification(40, ending) for ending in ("json", "csv", "md")),
+                run.predictions(40),
                 *(run.figure(f"{name}_40.png")
                   for name in ("classification", "confusion", "reliability"))),
     ),
@@ -228,19 +229,46 @@ def makers(name: str) -> list[Entry]:
 
 
 def made_by(name: str, folder: Path) -> str:
-    """Return the command that makes a file, given by its name under the run `folder`."""
-    if not makers(name):
-        return "see the stage table in README.md"
-    first, *others = (entry.script for entry in makers(name))
-    return command(first, folder) + (f" (or {', '.join(others)})" if others else "")
+    """Return the commands that make a file, given by its name under the run `folder`."""
+    commands = [command(entry.script, folder, _options(name, entry)) for entry in makers(name)]
+    return ", or ".join(commands)
 
 
-def command(script: str, folder: Path) -> str:
-    """Return the command that runs a script on the run `folder`."""
-    if folder == ROOT / DEFAULT:
-        return f"python {script}"
-    shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
-    return f"python {script} --run {shlex.quote(str(shown))}"
+def number_of(name: str) -> str:
+    """Return the number of latents in a file's name, as latents_40.parquet; else nothing."""
+    found = re.search(r"_(\d+)(?=[_.])", name)
+    return found[1] if found else ""
+
+
+def _options(name: str, entry: Entry) -> list[str]:
+    """Return the options by which a stage makes the file of this name, where it needs any."""
+    number, options = number_of(name), []
+    if number not in ("", "40") and entry.target != "dimension":
+        options += ["--num-var", number]
+    if entry.target == "adapt":
+        stem = name.split(".")[0].removesuffix("_last").removesuffix("_log")
+        options += ["--methods", stem.rsplit("_", 1)[-1]]
+    return options
+
+
+def command(script: str, folder: Path, constants: Sequence[str] = ()) -> str:
+    """Return the command that runs a script on the run `folder`.
+
+    constants: more words of the command line, quoted where the shell needs it.
+    """
+    words = ["python", script]
+    if folder != ROOT / _default_run(script):
+        shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+        words += ["--run", shlex.quote(str(shown))]
+    return " ".join([*words, *map(shlex.quote, constants)])
+
+
+def _default_run(script: str) -> str:
+    """Return the run that a script works on if the command line names none."""
+    path = ROOT / script
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(r'^    run: Path = Path\("(.+?)"\)', text, re.MULTILINE)
+    return found[1] if found else DEFAULT
 
 
 def _is_among(path: Path, there: Sequence[Path]) -> bool:

@@ -1,0 +1,46 @@
+"""A small set of images of one's own with a table of labels, and the stages that follow on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from conftest import MORPHOLOGIES, draw_galaxy, run_script
+from PIL import Image
+
+from VAE_model.pipeline.run import Run
+
+COUNT = 42
+
+
+def write_own_images(folder: Path, count: int = COUNT, unlabelled: int = 5) -> tuple[Path, Path]:
+    """Write `count` JPEGs and a table; return the folder of images and the table.
+
+    The table has file, kind (text), size (a number) and type (1, 2, 3); each `unlabelled`-th row
+    has no label.
+    """
+    images, rng, rows = folder / "images", np.random.default_rng(3), []
+    images.mkdir(parents=True)
+    for number in range(count):
+        kind = MORPHOLOGIES[number % len(MORPHOLOGIES)]
+        flux = draw_galaxy(kind, rng.uniform(0, np.pi), rng)
+        grey = np.clip(255 * (0.1 + np.arcsinh(flux / 0.02) / 5), 0, 255).astype(np.uint8)
+        Image.fromarray(np.moveaxis(grey[::-1], 0, -1)).save(images / f"ngc_{number:03d}.jpg")
+        label = {"kind": kind, "size": round(rng.uniform(5, 30), 2), "type": number % 3 + 1}
+        rows.append({"file": f"ngc_{number:03d}.jpg"} | (label if number % unlabelled else {}))
+    table = folder / "labels.csv"
+    pd.DataFrame(rows).to_csv(table, index=False)
+    return images, table
+
+
+def import_own_images(run: Run, folder: Path) -> None:
+    """Import such a set into a run under the name `mine`, and list it."""
+    images, table = write_own_images(folder)
+    for script, options in (
+        (
+            "data/import_images.py",
+            ("--folder", str(images), "--table", str(table), "--name", "mine"),
+        ),
+        ("make_datatxt.py", ()),
+    ):
+        done = run_script(script, run, *options)
+        assert done.returncode == 0, done.stderr
