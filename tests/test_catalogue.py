@@ -1,17 +1,19 @@
 """The cut into classes and questions, the sky match, and the join with the latents."""
 
 import dataclasses
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
-import sys
+from astropy.table import Table
+from conftest import load_script, says_one_line, vote_fractions
+
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.sky import cross_match
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from astropy.table import Table
-from conftest import load_script, says_one_line, vote_fractions
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 catalogue_scale = load_script("benchmarks/catalogue_scale.py")
@@ -235,7 +237,10 @@ def test_latents_that_do_not_fit_the_matches_are_refused(copy_of_tiny_run):
     decals_2_1.main(decals_2_1.Config(run=run.folder))
     latents = latents_of(run)
     for broken, words in (
-        (pd.concat([latents, latents.iloc[:1]]), "latents_3.parquet has 1 rows with a duplicate path"),
+        (
+            pd.concat([latents, latents.iloc[:1]]),
+            "latents_3.parquet has 1 rows with a duplicate path",
+        ),
         (latents.drop(columns="mu_02"), "has no column mu_02"),
         (latents.assign(path=latents["path"] + "x"), "none of the 48 matched images"),
     ):

@@ -1,14 +1,17 @@
 """The latent variables of a table: its columns mu_00, mu_01 and so on, as one array."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
 from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from collections.abc import Sequence
-from numpy.typing import NDArray
-from pathlib import Path
+
 
 def read_means(
     run: Run, path: Path, num_var: int, optional: tuple[str, ...] = (), required: Sequence[str] = ()
