@@ -260,7 +260,7 @@ def draw_comparison(result: Content, path: Path) -> None:
             left.plot([], [], f"{marker}-", color=colour, label=f"tested on {survey}")
         chance = float(np.mean([asked["chance"] for asked in _asked(result).values()]))
         _mark(left, chance, "chance")
-        left.legend(loc="center", bbox_to_anchor=(0.42, 0.5), title=None)
+        figure.legend(loc="outside lower left", ncols=2)
     else:
         left.text(0.5, 0.5, "too few test galaxies", transform=left.transAxes, ha="center")
     _mark(middle, 0.5, "chance")
