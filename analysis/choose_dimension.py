@@ -108,7 +108,7 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
     """Draw the measures against the number of latents, with the knee."""
     panels = [
         ("validation_loss", "−ELBO (nats per image)", "lower is better"),
-        ("reduced_chi2", "squared error (sky variances)", "lower is better"),
+        ("reduced_chi2", "reduced χ² per pixel", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
         ("active", "active latents", "latents that vary from image to image"),
