@@ -47,6 +47,8 @@ from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.labels import questions_in, read_answers
 
+MOST_LABELS = 10  # that are predicted if the user names none
+
 
 @dataclass(frozen=True)
 class Config:
@@ -90,8 +92,12 @@ def latents_of(config: Config, run: Run) -> Path:
 
 def with_labels(config: Config, run: Run) -> Config:
     """Return the constants with the questions of a run of one's own images: all its labels."""
-    own = run.labels.exists() and not run.catalogue.exists()
-    return replace(config, label=tuple(questions_in(run))) if own and not config.label else config
+    if config.label or run.catalogue.exists() or not run.labels.exists():
+        return config
+    there = questions_in(run)
+    if len(there) > MOST_LABELS:
+        print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
+    return replace(config, label=tuple(there[:MOST_LABELS]))
 
 
 def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
