@@ -61,10 +61,10 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
     lacking = [name for name in columns if not find_column(name, (*IDENTITY, *there), run.labels)]
     if lacking:
         names = " ".join(questions_in(run))
-        labels = f", or ask the labels themselves with python analysis/classify.py --label {names}"
+        other = f", or run python analysis/classify.py --label {names}" if names else ""
         raise Problem(
             f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
-            f"{lacking[0]}: bring a Galaxy Zoo catalogue{labels if names else ''}"
+            f"{lacking[0]}: bring a Galaxy Zoo catalogue{other}"
         )
     return run.labels
 
@@ -159,11 +159,9 @@ def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> N
 
 def print_counts(classes: pd.DataFrame, questions: dict[str, dict[str, Cut]]) -> None:
     """Print the number of galaxies in each class, in each two of them, and with each answer."""
-    members = classes[list(CLASSES)].to_numpy(int)
-    names = {f"{i + 1} {name}": str(i + 1) for i, name in enumerate(CLASSES)}
-    overlap = pd.DataFrame(members.T @ members, index=list(names), columns=list(names.values()))
+    members = classes[list(CLASSES)].astype(int)
     print("  galaxies in each class (diagonal) and in each two of them:")
-    print("   ", overlap.to_string().replace("\n", "\n    "))
+    print("   ", (members.T @ members).to_string().replace("\n", "\n    "))
     for name, answers in questions.items():
         counts = classes[answer_column(name)].value_counts()
         shown = ", ".join(f"{answer} {counts.get(answer, 0):,}" for answer in answers)
@@ -173,23 +171,21 @@ def print_counts(classes: pd.DataFrame, questions: dict[str, dict[str, Cut]]) ->
 def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
-    tables = {name: run.class_table(name) for name in CLASSES}
-    outputs = [run.classes, *tables.values()]
     questions = galaxy_zoo.questions(config.gate, config.answer)
     cuts = [*CLASSES.values(), *(cut for of in questions.values() for cut in of.values())]
     columns = columns_read(config, cuts)
     path = catalogue_of(run, columns)
     if path.exists():
         read_parquet(path, [])  # a file of another kind is refused in one line
+    tables = {name: run.class_table(name) for name in CLASSES}
+    outputs = [run.classes, *tables.values()]
     stage = Stage(__file__, run, config, inputs=[path], outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
     if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
-        raise Problem(
-            f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "
-            "answer from 0.5 to 1, so that answers exclude each other"
-        )
+        limits = "gate must be in [0, 1) and answer in [0.5, 1), so that answers exclude each other"
+        raise Problem(f"gate = {config.gate} and answer = {config.answer}: {limits}")
     catalogue = read_catalogue(run, path, columns)
     labels = describe_labels(config, run, path)
     classes = catalogue[IDENTITY].copy()

@@ -95,11 +95,10 @@ def main(config: Config) -> None:
     sky = (classes["ra"], classes["dec"], index["ra"], index["dec"])
     class_row, image_row, separations = cross_match(*sky, config.radius)
     if not len(class_row):
-        if not (index["ra"].notna() & index["dec"].notna()).any():
+        if index[["ra", "dec"]].isna().any(axis=1).all():
             raise Problem(
-                f"no image in {run.show(run.train_txt)} has a position: give one in the table that "
-                "data/import_images.py reads (ra, dec), or classify by labels with "
-                "python analysis/classify.py --label"
+                f"no image in {run.show(run.train_txt)} has a position: import them with a table "
+                "of ra and dec, or run python analysis/classify.py --label"
             )
         distance, image = nearest_position(*sky)
         row = int(np.argmin(distance))
@@ -107,9 +106,8 @@ def main(config: Config) -> None:
         raise Problem(
             f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "
             f"within {config.radius:g} arcsec (the nearest is {distance[row]:.4g} arcsec away: "
-            f"{galaxy['iauname']} at {galaxy['ra']:.5f} {galaxy['dec']:+.5f} and "
-            f"{nearest['path']} at {nearest['ra']:.5f} {nearest['dec']:+.5f} degrees): "
-            "take a catalogue of the same sky, or a greater radius"
+            f"{galaxy['iauname']} and {nearest['path']} at {nearest['ra']:.5f} "
+            f"{nearest['dec']:+.5f} degrees): take a catalogue of the same sky, or a greater radius"
         )
     matches = pd.DataFrame(
         {
@@ -123,8 +121,7 @@ def main(config: Config) -> None:
     dropped = classes.drop(index=class_row)
     what, reasons = why_dropped(dropped, index, run, config.radius)
     print(f"  kept {len(matches):,} of {len(classes):,} galaxies, dropped {len(dropped):,}:")
-    for reason, count in what.items():
-        print(f"    {count:,}: {reason}")
+    print(*(f"    {count:,}: {reason}" for reason, count in what.items()), sep="\n")
     for reason, count in reasons.most_common():
         print(f"      refused as {reason}: {count:,}")
     print(f"  images in no class: {len(index) - len(matches):,} of {len(index):,}")

@@ -230,10 +230,9 @@ def main(config: Config) -> None:
     table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
     if len(table) < MIN_GALAXIES:
-        raise Problem(
-            f"{run.show(source)} has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: "
-            "add images, or widen the cuts in VAE_model/data/galaxy_zoo.py"
-        )
+        more = "add images, or widen the cuts in VAE_model/data/galaxy_zoo.py"
+        what = f"has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: {more}"
+        raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     again = f"delete it and run {run.made_by(source)}"
     rows = image_rows(run, packed, table["path"], source, again)
@@ -242,9 +241,8 @@ def main(config: Config) -> None:
         sample = np.random.default_rng(config.seed).choice(total, config.most, replace=False)
         sample.sort()
         print(f"  {config.most:,} of {total:,} galaxies, a random sample (the constant `most`)")
-        table, latents, classes, rows = (
-            table.iloc[sample], latents[sample], classes[sample], rows[sample]
-        )  # fmt: skip
+        table = table.iloc[sample]
+        latents, classes, rows = latents[sample], classes[sample], rows[sample]
     components = min(config.components, number, len(latents))
     figures.save_figure(pair_plot(latents, classes, components), paths[0])
     print(f"  t-SNE of {len(latents):,} galaxies", flush=True)

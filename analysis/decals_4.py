@@ -228,19 +228,15 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    needed = ("survey", "residual", BACKGROUND, *FLAGS)
-    table, latents = read_means(run, source, number, needed)
-    lacking = [name for name in needed if name not in table]
-    again = f"delete it and run {run.made_by(source)} --num-var {number}"
-    if lacking:
-        raise Problem(f"{run.show(source)} has no column {', '.join(lacking)}: {again}")
+    table, latents = read_means(
+        run, source, number, required=("survey", "residual", BACKGROUND, *FLAGS)
+    )
     if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
-        raise Problem(
-            f"{run.show(source)} has {training} training galaxies, and {MIN_TRAINING} are needed "
-            "for the scores: add images"
-        )
+        what = f"has {training} training galaxies, and {MIN_TRAINING} are needed: add images"
+        raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):
+        again = f"delete it and run {run.made_by(source)} --num-var {number}"
         raise Problem(f"{run.show(source)} is not of the images in train.txt: {again}")
     members = members_of_classes(run, config, table["path"])
     result = score(table, latents, members, config)

@@ -12,7 +12,7 @@ Writes: figures/map_40.html
 Example: python analysis/map.py --num-var 40
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -56,17 +56,13 @@ def scheme(
 ) -> Scheme:
     """Return colours by the answers in `values`; other values come last, as `none`."""
     codes = pd.Index(list(looks)).get_indexer(values)
-    last = Answer(none, CLASS_STYLES[NO_CLASS].colour, "o", none=True)
+    last = replace(CLASS_STYLES[NO_CLASS], label=none)
     return Scheme(title, [*looks.values(), last], np.where(codes < 0, len(looks), codes))
 
 
 def schemes(table: pd.DataFrame) -> list[Scheme]:
     """Return colours by class, by each question that the table has, and by survey."""
-    classes = {
-        name: Answer(style.label, style.colour, style.marker)
-        for name, style in CLASS_STYLES.items()
-        if name != NO_CLASS
-    }
+    classes = {name: style for name, style in CLASS_STYLES.items() if not style.none}
     found = [scheme("class", table["class"], classes, CLASS_STYLES[NO_CLASS].label)]
     for question, answers in questions().items():
         if (column := answer_column(question)) in table:

@@ -237,7 +237,10 @@ def test_latents_that_do_not_fit_the_matches_are_refused(copy_of_tiny_run):
     decals_2_1.main(decals_2_1.Config(run=run.folder))
     latents = latents_of(run)
     for broken, words in (
-        (pd.concat([latents, latents.iloc[:1]]), "latents_3.parquet has 1 rows too many"),
+        (
+            pd.concat([latents, latents.iloc[:1]]),
+            "latents_3.parquet has 1 rows with a duplicate path",
+        ),
         (latents.drop(columns="mu_02"), "has no column mu_02"),
         (latents.assign(path=latents["path"] + "x"), "none of the 48 matched images"),
     ):

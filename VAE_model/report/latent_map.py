@@ -18,6 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from VAE_model.report.figures import ClassStyle as Answer
 from VAE_model.report.figures import jpeg
 from VAE_model.report.page import render
 
@@ -25,19 +26,6 @@ TILE = 80  # pixels on a side of a thumbnail
 TILES = 16  # thumbnails on a side of a sheet
 QUALITY = 82  # of the sheets' JPEG
 SCRIPT = Path(__file__).with_suffix(".js")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The label, colour and marker (o, s, D or ^) of a group of galaxies.
-
-    none: the galaxies have no answer, and are drawn small and below the others.
-    """
-
-    label: str
-    colour: str
-    marker: str
-    none: bool = False
 
 
 @dataclass(frozen=True)
