@@ -90,6 +90,15 @@ def image_folders(config: Config, run: Run) -> list[Path]:
     return sorted(path for path in run.images().parent.iterdir() if path.is_dir()) or [run.images()]
 
 
+def say_left_out(folders: list[Path], run: Run) -> None:
+    """Print which folders of the run's images are not listed."""
+    there = sorted(path for path in run.images().parent.glob("*") if path.is_dir())
+    others = [path for path in there if path not in folders]
+    if others:
+        names = ", ".join(f"{run.show(path)} ({len(list_files(path)):,} files)" for path in others)
+        print(f"  left out: {names}; --folders lists what you name")
+
+
 def name_in_list(path: Path, run: Run) -> str:
     """Return the name of a file in train.txt, relative to the run if it lies in its folder."""
     folder = os.path.abspath(run.folder)
@@ -140,6 +149,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
+    say_left_out(folders, run)
     files = list(dict.fromkeys(path for folder in folders for path in list_files(folder)))
     paths = [path for path in files if path.name.lower().endswith(ENDINGS)]
     others = [path for path in files if not path.name.lower().endswith(ENDINGS)]

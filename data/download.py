@@ -36,6 +36,7 @@ from VAE_model.downloads.resuming import Before, check_space, unfinished
 from VAE_model.downloads.service_check import compare
 from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import sweep
+from VAE_model.pipeline.origin import OWN, check_origin
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASE, RELEASES, SURVEYS
@@ -304,6 +305,7 @@ def main(config: Config) -> None:
     check_config(config, run)
     if config.check and not stage.dry_run:
         return compare(config.service, manners_of(config))
+    check_origin(run, OWN)
     if not stage.dry_run and table and not table[0].is_file():
         raise Problem(f"{table[0]} is missing: give the table's place with --table")
     if stage.is_up_to_date(unfinished(run, config.retry_missing)):

@@ -36,6 +36,8 @@ from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, tar
 from VAE_model.imports.matching import Rows, rows_of_files
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, read_parquet, write_parquet
+from VAE_model.pipeline.origin import OWN, check_origin
+from VAE_model.pipeline.provenance import whole_sidecar
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_text
@@ -130,6 +132,23 @@ def check_targets(jobs: list[Job]) -> None:
                         f"{job.target} was not made by an import: choose another --name, "
                         "so that it is not lost"
                     )
+
+
+def say_replaced(run: Run, config: Config) -> None:
+    """Print what this import replaces: images of the same name from other originals."""
+    before = whole_sidecar(run.images(config.name)).get("config", {})
+    others = {
+        option: before[option]
+        for option in ("folder", "table")
+        if before
+        and before.get(option) != (str(value) if (value := getattr(config, option)) else None)
+    }
+    if others:
+        was = ", ".join(f"--{option} {value}" for option, value in others.items())
+        print(
+            f"  replaces the images and labels of {run.show(run.images(config.name))}, which were "
+            f"imported with {was} (another --name keeps both)"
+        )
 
 
 def label_table(
@@ -241,6 +260,7 @@ def main(config: Config) -> None:
     """Import the images and write their labels and the refused files."""
     run = Run(config.run)
     check_config(config, run)
+    check_origin(run, OWN)
     folder, target = ROOT / config.folder, run.images(config.name)
     table_path = ROOT / config.table if config.table else None
     outputs = [target, run.import_refused(config.name)]
@@ -250,6 +270,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
+    say_replaced(run, config)
     table = read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]
