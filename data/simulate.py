@@ -19,8 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from VAE_model.pipeline.files import write_parquet
-from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.origin import SIMULATED, check_origin
+from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.simulation import Purpose, random_stream
