@@ -90,8 +90,7 @@ def same_place(
     sky, wcs = _sky(header, x, y), _celestial(other)
     if sky is None or wcs is None:
         return None
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             there = wcs.world_to_pixel(sky)
         except Exception:  # distortions that cannot be inverted
@@ -136,8 +135,7 @@ def _centred_there(header: fits.Header, x: float, y: float) -> bool:
 
 def _celestial(header: fits.Header) -> WCS | None:
     """Return the WCS of the first two axes; None where they are not celestial."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             wcs = WCS(_of_two_axes(header)).celestial
         except Exception:  # on a mangled header astropy and wcslib raise nearly anything
@@ -150,8 +148,7 @@ def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
     wcs = _celestial(header)
     if wcs is None:
         return None
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
         except Exception:

@@ -143,10 +143,12 @@ def _opened(content: bytes) -> Iterator[tuple[fits.HDUList, list[_Candidate]]]:
     """Yield the HDUs of a file and the images in it; every error inside becomes BadCutout."""
     check_structure(content)
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
-                yield hdus, _candidates(hdus, most_unpacked(len(content), MOST_BYTES))
+        with (
+            warnings.catch_warnings(action="ignore"),
+            np.errstate(all="ignore"),
+            fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus,
+        ):
+            yield hdus, _candidates(hdus, most_unpacked(len(content), MOST_BYTES))
     except BadCutout:
         raise
     except Exception as error:  # on a mangled header astropy raises nearly anything

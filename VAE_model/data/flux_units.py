@@ -138,8 +138,7 @@ def _nanomaggies(zero_point: float) -> float:
 @lru_cache
 def _parsed(spelled: str) -> tuple[float, bool]:
     """Return a unit in nanomaggies and if it is per square arcsec; NaN for units not of flux."""
-    with warnings.catch_warnings(), units.add_enabled_units(_AB):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), units.add_enabled_units(_AB):
         try:
             unit = units.Unit(spelled)
         except (ValueError, TypeError):

@@ -124,8 +124,10 @@ def _ask(
             raise Problem(f"{service} does not answer ({reason}): nothing was compared") from None
         return reason.split(":")[0], []
     try:
-        with warnings.catch_warnings(), fits.open(io.BytesIO(body), memmap=False) as hdus:
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(io.BytesIO(body), memmap=False) as hdus,
+        ):
             for hdu in hdus:
                 _ = hdu.data  # read before the file is closed
             return "HTTP 200", list(hdus)

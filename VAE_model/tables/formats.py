@@ -139,8 +139,7 @@ def _units(schema: pa.Schema) -> dict[str, str]:
     metadata = schema.metadata or {}
     try:
         if xml := metadata.get(b"IVOA.VOTable-Parquet.content"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 table = votable.parse(io.BytesIO(xml), verify="ignore").get_first_table()
             found |= {f.name: str(f.unit) for f in table.fields if f.unit}
         if yaml := metadata.get(b"table_meta_yaml"):
@@ -159,8 +158,7 @@ def _units(schema: pa.Schema) -> dict[str, str]:
 
 
 def _fits(path: Path, choose: Choose) -> Raw:
-    with warnings.catch_warnings(), fits.open(path) as hdus:
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), fits.open(path) as hdus:
         kinds = (fits.BinTableHDU, fits.TableHDU)
         found = [
             (number, hdu.name)
@@ -182,8 +180,7 @@ def _fits(path: Path, choose: Choose) -> Raw:
 
 
 def _votable(path: Path, choose: Choose) -> Raw:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         parsed = votable.parse(path, verify="ignore")
         tables = list(parsed.iter_tables())
         if not tables:
