@@ -321,7 +321,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_identical_weights(adapted, tm
     assert not parts.pair_latents("paired").exists(), "it was killed too late to test anything"
     done = script("transfer/adapt.py", parts, *constants)
     assert done.returncode == 0, done.stderr
-    assert "goes on after epoch" in done.stdout
+    assert "resumes after epoch" in done.stdout
     models = [checkpoint.load(run.model(40, "paired")) for run in (whole, parts)]
     for name, tensor in models[0]["weights"].items():
         assert torch.equal(tensor, models[1]["weights"][name]), name
