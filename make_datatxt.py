@@ -12,25 +12,22 @@ Writes: train.txt (one path per line, relative to the run), rejected.csv (path, 
 Example: python make_datatxt.py --run data/demo
 """
 
-import csv
-import os
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
-
-from VAE_model.data.cutouts import ENDINGS, BadCutout, read_cutout
+import os
+from VAE_model.data.cutouts import BadCutout, ENDINGS, read_cutout
 from VAE_model.data.flux_units import doubt, noise_ratio
 from VAE_model.data.packed import Packed
 from VAE_model.data.packing import Pixels
 from VAE_model.data.sky import close_pairs
 from VAE_model.pipeline import parallel
-from VAE_model.pipeline.files import atomic, list_files, write_text
+from VAE_model.pipeline.files import list_files, write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.pixel_noise import is_cut, sky_noise
-
+from VAE_model.tables.text import write_csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 
 @dataclass(frozen=True)
 class Config:
@@ -90,6 +87,15 @@ def image_folders(config: Config, run: Run) -> list[Path]:
     return sorted(path for path in run.images().parent.iterdir() if path.is_dir()) or [run.images()]
 
 
+def say_left_out(folders: list[Path], run: Run) -> None:
+    """Print which folders of the run's images are not listed."""
+    there = sorted(path for path in run.images().parent.glob("*") if path.is_dir())
+    others = [path for path in there if path not in folders]
+    if others:
+        names = ", ".join(f"{run.show(path)} ({len(list_files(path)):,} files)" for path in others)
+        print(f"  left out: {names}; --folders lists what you name")
+
+
 def name_in_list(path: Path, run: Run) -> str:
     """Return the name of a file in train.txt, relative to the run if it lies in its folder."""
     folder = os.path.abspath(run.folder)
@@ -140,6 +146,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
+    say_left_out(folders, run)
     files = list(dict.fromkeys(path for folder in folders for path in list_files(folder)))
     paths = [path for path in files if path.name.lower().endswith(ENDINGS)]
     others = [path for path in files if not path.name.lower().endswith(ENDINGS)]
@@ -155,32 +162,28 @@ def main(config: Config) -> None:
         if not fits_a_line(name):
             verdicts[row] = Verdict(reason="unreadable: its name is not one line of UTF-8 text")
     reasons = refuse_duplicates(verdicts, paths, config.duplicate_radius)
-    good = [name for name, reason in zip(names, reasons, strict=True) if not reason]
-    refused = [(name, reason) for name, reason in zip(names, reasons, strict=True) if reason]
+    checked = list(zip(names, verdicts, reasons, strict=True))
+    good = [(name, verdict) for name, verdict, reason in checked if not reason]
+    refused = [(name, reason) for name, _, reason in checked if reason]
     refused += [
         (name_in_list(path, run), "not an image: the name does not end in .fits") for path in others
     ]
-    with (
-        atomic(run.rejected) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        csv.writer(stream).writerows([("path", "reason"), *refused])
+    write_csv(run.rejected, [("path", "reason"), *refused])
     for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
         sizes = reason in ("wrong shape", "wrong bands")
         print(f"  refused {count:,}: {reason}" + " (data/import_images.py converts it)" * sizes)
-    surveys = Counter(v.survey for v, r in zip(verdicts, reasons, strict=True) if not r)
+    surveys = Counter(verdict.survey for _, verdict in good)
     print(f"  good {len(good):,} of {len(paths):,}", dict(surveys))
-    if question := doubt([v.noise_ratio for v, r in zip(verdicts, reasons, strict=True) if not r]):
+    if question := doubt([verdict.noise_ratio for _, verdict in good]):
         print(f"  {question}")
-    cut = [n for n, v, r in zip(names, verdicts, reasons, strict=True) if v.cut and not r]
-    if cut:
+    if cut := [name for name, verdict in good if verdict.cut]:
         print(
             f"  {len(cut):,} of them have a constant or clipped sky (black, white, a border), "
             f"{cut[0]} first: the noise is measured on the other pixels"
         )
     if not good:
         raise Problem(f"no good image among {len(paths)} files: see {run.show(run.rejected)}")
-    write_text(run.train_txt, "".join(f"{name}\n" for name in good))
+    write_text(run.train_txt, "".join(f"{name}\n" for name, _ in good))
     Packed.of(run, config.workers, config.pixels)
     stage.finish(good=len(good), refused=len(refused), surveys=dict(surveys), cut_sky=len(cut))
 

@@ -21,15 +21,8 @@ Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
 Example: python analysis/classify.py --num-var 40 --trees 500
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
-
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification
@@ -46,6 +39,13 @@ from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.labels import questions_in, read_answers
+from dataclasses import dataclass, replace
+from numpy.typing import NDArray
+from pathlib import Path
+from tqdm import tqdm
+from typing import Any
+
+MOST_LABELS = 10  # that are predicted if the user names none
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,12 @@ def latents_of(config: Config, run: Run) -> Path:
 
 def with_labels(config: Config, run: Run) -> Config:
     """Return the constants with the questions of a run of one's own images: all its labels."""
-    own = run.labels.exists() and not run.catalogue.exists()
-    return replace(config, label=tuple(questions_in(run))) if own and not config.label else config
+    if config.label or run.catalogue.exists() or not run.labels.exists():
+        return config
+    there = questions_in(run)
+    if len(there) > MOST_LABELS:
+        print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
+    return replace(config, label=tuple(there[:MOST_LABELS]))
 
 
 def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:

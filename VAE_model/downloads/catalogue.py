@@ -18,6 +18,7 @@ from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.tables.columns import check_columns
 
 ZENODO = "https://zenodo.org"
 RECORD = 4573248
@@ -114,11 +115,7 @@ def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
         reason = str(error).splitlines()[0]
         raise Problem(f"{original} is no readable parquet table ({reason})") from None
     present = set(table.schema_arrow.names)
-    if lacking := [name for name in NEEDED if name not in present]:
-        raise Problem(
-            f"{original} has no column {', '.join(lacking[:5])}"
-            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        )
+    check_columns(NEEDED, present, original)
     columns = [name for name in NEEDED + WELCOME if name in present]
     if absent := [name for name in WELCOME if name not in present]:
         print(f"  {original.name} has no column {', '.join(absent)}: left out of the catalogue")

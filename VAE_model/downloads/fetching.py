@@ -18,7 +18,7 @@ from VAE_model.downloads.client import (
     Transient,
     come_back,
 )
-from VAE_model.downloads.cutout_service import Job, check_cutout, fill_in_version, most_bytes
+from VAE_model.downloads.cutout_service import MOST_BYTES, Job, check_cutout, fill_in_version
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Outcome
 from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import atomic
@@ -33,11 +33,11 @@ _TRIES_OF_A_CONTROL = 3
 _OF_THE_PIXELS = ("zero image", "band without signal", "non-finite", "implausible flux")
 
 
-def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
+def fetch_one(client: Client, job: Job, run: Run | None) -> Outcome:
     """Download one cutout and check it; write the whole file or nothing.
 
     run: None for a control, which is requested with fewer tries, checked, and not written.
-    size: pixels on a side. Raises Stopped if the download ends meanwhile.
+    Raises Stopped if the download ends meanwhile.
     """
     began = 0.0
 
@@ -45,8 +45,8 @@ def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
         """Request the cutout once, check it and write it."""
         nonlocal began
         began = time.monotonic()
-        body = fill_in_version(client.get(job.url, most_bytes(size)), job, client.came_from)
-        check_cutout(body, job, size)
+        body = fill_in_version(client.get(job.url, MOST_BYTES), job, client.came_from)
+        check_cutout(body, job)
         if run is not None:
             with atomic(run.folder / job.path) as temporary:
                 temporary.write_bytes(body)
@@ -71,12 +71,11 @@ def fetch_all(
     verdicts: Verdicts,
     manners: Manners,
     connections: int,
-    size: int,
 ) -> None:
     """Download the cutouts over `connections` connections and journal a row for each.
 
-    size: pixels on a side. Raises Problem if the service as a whole fails, and any error of a
-    worker that is not a network error (a full disk).
+    Raises Problem if the service as a whole fails, and any error of a worker that is not a network
+    error (a full disk).
     """
     gate = Gate(run.not_before)
     if (left := gate.closed_for()) > manners.longest_wait:
@@ -92,8 +91,8 @@ def fetch_all(
                     job = next(remaining, None)
                 if job is None:
                     return
-                outcome = fetch_one(client, job, run, size)
-                verdicts.add(outcome, lambda control: fetch_one(client, control, None, size))
+                outcome = fetch_one(client, job, run)
+                verdicts.add(outcome, lambda control: fetch_one(client, control, None))
         except Stopped:
             pass
         except BaseException as error:
@@ -111,7 +110,7 @@ def fetch_all(
         if not gate.stopped:
             client = Client(manners, gate)
             with contextlib.suppress(Stopped), contextlib.closing(client):
-                verdicts.close(lambda control: fetch_one(client, control, None, size))
+                verdicts.close(lambda control: fetch_one(client, control, None))
     finally:
         gate.stop()
         for worker in workers:  # requests in flight may finish, so that their results are kept

@@ -15,12 +15,11 @@ from VAE_model.data.astrometry import position_at
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.data.fits_frames import BANDS
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
-from VAE_model.downloads.cutout_service import most_bytes
+from VAE_model.downloads.cutout_service import MOST_BYTES
 from VAE_model.pipeline.problem import Problem
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASES, Survey
 
 _NOWHERE = (266.4, -29.0)  # RA and Dec of the galactic centre, in no layer's footprint
-_MOST_BYTES = 3 * most_bytes(SIZE)  # an image with its inverse variance and mask
 
 Fact = tuple[str, object, object]  # subject, expected value, received value
 HDUs = list[fits.PrimaryHDU | fits.ImageHDU]
@@ -118,15 +117,17 @@ def _ask(
     query = place | {"layer": layer, "pixscale": PIXEL_SCALE, "bands": bands, "size": SIZE}
     url = f"{service}?{urlencode(query)}" + "".join(f"&{word}" for word in more)
     try:
-        body, _ = client.persist(lambda: client.get(url, _MOST_BYTES), most=3, most_refusals=2)
+        body, _ = client.persist(lambda: client.get(url, MOST_BYTES), most=3, most_refusals=2)
     except (Permanent, Transient) as failure:
         reason = str(failure)
         if not reason.startswith("HTTP"):
             raise Problem(f"{service} does not answer ({reason}): nothing was compared") from None
         return reason.split(":")[0], []
     try:
-        with warnings.catch_warnings(), fits.open(io.BytesIO(body), memmap=False) as hdus:
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(io.BytesIO(body), memmap=False) as hdus,
+        ):
             for hdu in hdus:
                 _ = hdu.data  # read before the file is closed
             return "HTTP 200", list(hdus)

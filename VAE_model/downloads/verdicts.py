@@ -59,7 +59,7 @@ class Verdicts:
         self.give_up_after, self.controls = give_up_after, controls
         self.counts: Counter[str] = Counter()
         self._layers: dict[str, _Layer] = {}
-        self._shown, self._down = 0.0, False
+        self._down = False
         self._lock = threading.Lock()
 
     def add(self, outcome: Outcome, ask: Callable[[Job], Outcome]) -> None:
@@ -77,7 +77,9 @@ class Verdicts:
                 layer.waiting.append((time.monotonic(), outcome))
             else:
                 self._write(outcome)
-            self._show()
+            counts = self.counts
+            self.bar.set_postfix(missing=counts[MISSING], failed=counts[FAILED], refresh=False)
+            self.bar.update()
             if outcome.status in (GOOD, MISSING):
                 layer.useless = 0
                 if outcome.status == GOOD:
@@ -146,9 +148,3 @@ class Verdicts:
                 )
         self.counts[status] += 1
         self.journal.add(replace(outcome, status=status, reason=reason))
-
-    def _show(self) -> None:
-        self.bar.update()
-        if time.monotonic() - self._shown > 0.5:
-            self._shown = time.monotonic()
-            self.bar.set_postfix(missing=self.counts[MISSING], failed=self.counts[FAILED])

@@ -202,6 +202,11 @@ def after(target: str) -> list[Entry]:
     return chain
 
 
+def for_own_images() -> list[Entry]:
+    """Return the stages of `make mine`: those that can follow an import, and take little time."""
+    return [entry for entry in after("import") if entry.target not in ("dimension", "probe")]
+
+
 def needed(*targets: str) -> list[Entry]:
     """Return these stages of `make run`, and all that they need, in order."""
     reads: list[Path] = []
