@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_url
 from VAE_model.evaluation.similarity import nearest
-from VAE_model.extraction.latent_table import in_scatters, read_means
-from VAE_model.extraction.single_image import encode_file, is_image_file, model_of
+from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
+from VAE_model.extraction.single_image import encode_file, is_image_file
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start

@@ -63,7 +63,8 @@ class TrainedVAE:
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Problem(
-                f"{path} does not fit this version's networks ({reason}): delete it and train again"
+                f"{path} does not fit this version's networks ({reason}): "
+                f"run {checkpoint.trained_by(path)} --again"
             ) from None
         network.to(place).to(memory_format=torch.channels_last).eval()
         return cls(network, stretch, config, place, precision, maps)
