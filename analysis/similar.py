@@ -145,8 +145,9 @@ def sheet(
 
     rows: of the packed image of each path.
     """
-    groups = np.split(found, len(queries.names))[: DRAWN[0]]
-    columns = 1 + min(DRAWN[1], len(groups[0]))
+    count = len(found) // len(queries.names)
+    groups = [found[first : first + count] for first in range(0, len(found), count)][: DRAWN[0]]
+    columns = 1 + min(DRAWN[1], count)
     figure = new_figure(1.75 * columns, 1.95 * len(groups) + 0.6, layout="constrained")
     panels = figure.subplots(len(groups), columns, squeeze=False)
     for line, name, path, group in zip(panels, queries.names, queries.paths, groups, strict=False):

@@ -10,7 +10,7 @@ from VAE_model.tables.lookup import find_row, position_in
 TABLE = pd.DataFrame(
     {
         "iauname": ["J101905.01+462713.3", "ngc_001", "ngc_002"],
-        "path": ["images/a/154.7709_46.4537.fits", "images/a/ngc_001.fits", "images/a/ngc_002.fits"],
+        "path": [f"images/a/{n}.fits" for n in ("154.7709_46.4537", "ngc_001", "ngc_002")],
         "ra": [154.770875, np.nan, 10.0],
         "dec": [46.453694, np.nan, -5.0],
     }
@@ -44,7 +44,7 @@ def test_one_image_is_found(query: str, row: int) -> None:
         ("ngc", "'ngc' is in the names of 2 images: ngc_001 (images/a/ngc_001.fits), ngc_002"),
         ("hello", "no image is called 'hello'"),
         ("", "no image is called ''"),
-        ("154.7709 46.50", "no image lies within 30 arcsec of '154.7709 46.50': the nearest, J1019"),
+        ("154.7709 46.50", "no image lies within 30 arcsec of '154.7709 46.50': the nearest, J1"),
         ("12:99:00 +5:0:0", "no image is called"),
     ],
 )  # fmt: skip
