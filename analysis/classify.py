@@ -21,15 +21,8 @@ Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
 Example: python analysis/classify.py --num-var 40 --trees 500
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
-
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification
@@ -46,6 +39,11 @@ from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.labels import questions_in, read_answers
+from dataclasses import dataclass, replace
+from numpy.typing import NDArray
+from pathlib import Path
+from tqdm import tqdm
+from typing import Any
 
 MOST_LABELS = 10  # that are predicted if the user names none
 
@@ -162,7 +160,7 @@ def read_components(
     rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
-        remedy = "delete it and run the stages from Galaxy_VAE_n.py on again"
+        remedy = f"run {run.remade_by(run.model(config.num_var))}"
         raise Problem(f"{run.show(path)} has another split than {run.show(run.packed)}: {remedy}")
     return pixel_components(
         packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,
