@@ -14,8 +14,14 @@ Example: python analysis/choose_dimension.py --num-var 5 10 20 40 80
 """
 
 import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification as scores
@@ -29,10 +35,7 @@ from VAE_model.training import checkpoint
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
 from VAE_model.training.model_file import TrainedVAE
-from dataclasses import dataclass
-from numpy.typing import ArrayLike, NDArray
-from pathlib import Path
-from typing import Any
+
 
 @dataclass(frozen=True)
 class Config:

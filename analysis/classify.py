@@ -21,8 +21,15 @@ Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
 Example: python analysis/classify.py --num-var 40 --trees 500
 """
 
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification
@@ -39,11 +46,6 @@ from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.labels import questions_in, read_answers
-from dataclasses import dataclass, replace
-from numpy.typing import NDArray
-from pathlib import Path
-from tqdm import tqdm
-from typing import Any
 
 MOST_LABELS = 10  # that are predicted if the user names none
 
