@@ -219,7 +219,8 @@ def labelled_run(copy_of_tiny_run) -> Run:
     names = run.train_txt.read_text().split()
     ra = [float(name.split("/")[-1].split("_")[0]) for name in names]
     votes = catalogue.set_index(catalogue["ra"].round(4)).loc[np.round(ra, 4)]
-    latents = pd.DataFrame({"path": names, "survey": "decals"})
+    identity = votes[["iauname", "ra", "dec"]].reset_index(drop=True)
+    latents = identity.assign(path=names, survey="decals")
     side = np.where(np.arange(len(names)) % 3 == 0, "test", "train")
     side = side.astype(object)
     side[1] = "validation"
