@@ -98,7 +98,8 @@ def plan(
         apart = planes[number].items() if planes else ()
         files = tuple((band, folder / path) for band, path in apart)
         source = files[0][1] if files else folder / file
-        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files))
+        refused = row if isinstance(row, str) else ""
+        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files, refused))
     return jobs
 
 
@@ -242,18 +243,14 @@ def main(config: Config) -> None:
     planes: list[dict[str, str]] | None = None
     rows: Rows = [None] * len(images)
     if table is not None and (columns := band_columns(table)):
-        matched, unused = match(images, table, columns)
-        planes = [{} if isinstance(row, str) else row for row in matched]
-        rows = [row if isinstance(row, str) else at for at, row in enumerate(matched)]
+        planes, rows, unused = match(images, table, columns)
         images = names_of_rows(table, columns)
     elif table is not None:
         rows = rows_of_files(images, table, table_path.name if table_path else "")
     jobs = plan(images, planes, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)
-    clear = [job for job, row in zip(jobs, rows, strict=True) if not isinstance(row, str)]
-    done = iter(list(parallel.each(import_image, clear, config.workers, "importing images")))
-    outcomes = [Outcome(reason=row) if isinstance(row, str) else next(done) for row in rows]
+    outcomes = list(parallel.each(import_image, jobs, config.workers, "importing images"))
     refused = [(file, o.reason) for file, o in zip(images, outcomes, strict=True) if o.reason]
     refused += [
         (file, "not an image: the name does not end like one's")

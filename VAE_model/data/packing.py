@@ -76,7 +76,8 @@ def pack(
         open(folder / name, "ab") as file,
         open(folder / f"{name}.exceptions", "ab") as exceptions,
     ):
-        file.truncate((free + len(jobs)) * _row_bytes(name))
+        row_bytes = int(np.prod(SHAPE)) * np.dtype(name.rpartition(".")[2]).itemsize
+        file.truncate((free + len(jobs)) * row_bytes)
         exceptions.truncate(bright_free * EXCEPTION.itemsize)
         for first in range(0, len(jobs), _SAVED_EVERY):
             part = jobs[first : first + _SAVED_EVERY]
@@ -116,10 +117,6 @@ def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
         :, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
     ]
     return result
-
-
-def _row_bytes(name: str) -> int:
-    return int(np.prod(SHAPE)) * np.dtype(name.rpartition(".")[2]).itemsize
 
 
 def _next_name(folder: Path, pixels: Pixels) -> str:
