@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from VAE_model.data import fits_frames, flux_units, splits
 from VAE_model.data.cutouts import BANDS, SHAPE, BadCutout, read_cutout
@@ -109,14 +110,7 @@ def pack(
 
 def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
     """Return an image (3, y, x) shifted by whole pixels to the right and up, padded with zeros."""
-    if not x and not y:
-        return flux
-    height, width = flux.shape[1:]
-    result = np.zeros_like(flux)
-    result[:, max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = flux[
-        :, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
-    ]
-    return result
+    return ndimage.shift(flux, (0, y, x), order=0) if x or y else flux
 
 
 def _next_name(folder: Path, pixels: Pixels) -> str:
