@@ -243,7 +243,9 @@ def main(config: Config) -> None:
     planes: list[dict[str, str]] | None = None
     rows: Rows = [None] * len(images)
     if table is not None and (columns := band_columns(table)):
-        planes, rows, unused = match(images, table, columns)
+        matched, unused = match(images, table, columns)
+        planes = [{} if isinstance(row, str) else row for row in matched]
+        rows = [row if isinstance(row, str) else at for at, row in enumerate(matched)]
         images = names_of_rows(table, columns)
     elif table is not None:
         rows = rows_of_files(images, table, table_path.name if table_path else "")

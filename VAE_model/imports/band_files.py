@@ -6,7 +6,7 @@ import pandas as pd
 
 from VAE_model.data.fits_frames import BANDS
 from VAE_model.imports.importing import ENDINGS
-from VAE_model.imports.matching import Rows, rows_of_files
+from VAE_model.imports.matching import rows_of_files
 from VAE_model.pipeline.problem import Problem
 from VAE_model.tables.columns import name_key
 from VAE_model.tables.reading import FILE_NAMES
@@ -37,14 +37,14 @@ def band_columns(table: pd.DataFrame | None) -> dict[str, str]:
 
 def match(
     files: Sequence[str], table: pd.DataFrame, columns: dict[str, str]
-) -> tuple[list[dict[str, str]], Rows, list[str]]:
-    """Return the file of each band for each row of a table, its index, and the unused files.
+) -> tuple[list[dict[str, str] | str], list[str]]:
+    """Return the file of each band for each row of a table, and the files that no row names.
 
-    If a file of a row is missing or ambiguous, the reason replaces its index.
+    If a file of a row is missing or ambiguous, the row's entry is the reason, a string.
     """
     found: list[dict[str, str]] = [{} for _ in range(len(table))]
     named: set[str] = set()
-    outcome: Rows = list(range(len(table)))
+    reasons: dict[int, str] = {}
     for band, column in columns.items():
         names = table[[column]].rename(columns={column: "file"}).fillna("")
         try:
@@ -61,8 +61,9 @@ def match(
             if band not in planes:
                 value = table[column].iloc[row]
                 what = "names no file" if pd.isna(value) else f"names {value}, no single file"
-                outcome[row] = f"missing band: row {row + 1} of the table {what} for {band}"
-    return found, outcome, [file for file in files if file not in named]
+                reasons[row] = f"missing band: row {row + 1} of the table {what} for {band}"
+    outcome = [reasons.get(row, planes) for row, planes in enumerate(found)]
+    return outcome, [file for file in files if file not in named]
 
 
 def names_of_rows(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
