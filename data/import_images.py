@@ -16,17 +16,10 @@ Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason
 Example: python data/import_images.py --folder ~/galaxies --table ~/galaxies.csv --run data/own
 """
 
-import re
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from astropy.io import fits
-
+import re
 from VAE_model.data.fits_frames import Reading
 from VAE_model.data.flux_units import UnknownUnit, conversion, doubt
 from VAE_model.data.sky import iauname
@@ -42,6 +35,11 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
 from VAE_model.tables.text import write_csv
+from astropy.io import fits
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 REMARKS = {  # on images with these fields of Outcome
     "cut": "are not square: the central square was taken",
@@ -100,7 +98,8 @@ def plan(
         apart = planes[number].items() if planes else ()
         files = tuple((band, folder / path) for band, path in apart)
         source = files[0][1] if files else folder / file
-        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files))
+        refused = row if isinstance(row, str) else ""
+        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files, refused))
     return jobs
 
 
@@ -272,9 +271,7 @@ def main(config: Config) -> None:
     jobs = plan(images, planes, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)
-    clear = [job for job, row in zip(jobs, rows, strict=True) if not isinstance(row, str)]
-    done = iter(list(parallel.each(import_image, clear, config.workers, "importing images")))
-    outcomes = [Outcome(reason=row) if isinstance(row, str) else next(done) for row in rows]
+    outcomes = list(parallel.each(import_image, jobs, config.workers, "importing images"))
     refused = [(file, o.reason) for file, o in zip(images, outcomes, strict=True) if o.reason]
     refused += [
         (file, "not an image: the name does not end like one's")

@@ -5,7 +5,8 @@ Pixel coordinates count from 1 at the centre of the first pixel, as in FITS head
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -90,12 +91,8 @@ def same_place(
     sky, wcs = _sky(header, x, y), _celestial(other)
     if sky is None or wcs is None:
         return None
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        try:
-            there = wcs.world_to_pixel(sky)
-        except Exception:  # distortions that cannot be inverted
-            return None
-    return there[0] + 1.0, there[1] + 1.0
+    there = _if_possible(lambda: wcs.world_to_pixel(sky))  # not all distortions can be inverted
+    return None if there is None else (there[0] + 1.0, there[1] + 1.0)
 
 
 def handedness(cards: Mapping[str, str | float]) -> float:
@@ -135,12 +132,8 @@ def _centred_there(header: fits.Header, x: float, y: float) -> bool:
 
 def _celestial(header: fits.Header) -> WCS | None:
     """Return the WCS of the first two axes; None where they are not celestial."""
-    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
-        try:
-            wcs = WCS(_of_two_axes(header)).celestial
-        except Exception:  # on a mangled header astropy and wcslib raise nearly anything
-            return None
-    return wcs if wcs.naxis == 2 else None
+    wcs = _if_possible(lambda: WCS(_of_two_axes(header)).celestial)
+    return wcs if wcs is not None and wcs.naxis == 2 else None
 
 
 def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
@@ -148,13 +141,18 @@ def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
     wcs = _celestial(header)
     if wcs is None:
         return None
+    sky = _if_possible(lambda: wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs)
+    on_the_sky = sky is not None and np.isfinite([sky.ra.deg, sky.dec.deg]).all()
+    return sky if on_the_sky else None
+
+
+def _if_possible(compute: Callable[[], Any]) -> Any:
+    """Return the result of a function, without warnings; None where it raises an exception."""
     with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
-            sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
-        except Exception:
+            return compute()
+        except Exception:  # on a mangled header astropy and wcslib raise nearly anything
             return None
-    on_the_sky = np.isfinite(sky.ra.deg).all() and np.isfinite(sky.dec.deg).all()
-    return sky if on_the_sky else None
 
 
 def _of_two_axes(header: fits.Header) -> fits.Header:

@@ -3,17 +3,12 @@
 packed.py calls it where a copy is missing or differs from its list.
 """
 
-import os
-import shutil
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
+import os
 import pandas as pd
-from numpy.typing import NDArray
-
+import shutil
 from VAE_model.data import fits_frames, flux_units, splits
-from VAE_model.data.cutouts import BANDS, SHAPE, BadCutout, read_cutout
+from VAE_model.data.cutouts import BANDS, BadCutout, SHAPE, read_cutout
 from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.data.sky import iauname
 from VAE_model.pipeline import parallel
@@ -25,6 +20,10 @@ from VAE_model.preparation import defect_lines, defect_sky, defects, pixel_noise
 from VAE_model.preparation.defects import FLAGS, defect_flags
 from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.preparation.segmentation import SURROUNDINGS, surroundings
+from numpy.typing import NDArray
+from pathlib import Path
+from scipy import ndimage
+from typing import Literal
 
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # where unchanged, so are the pixels
 INDEX = "index.parquet"
@@ -76,7 +75,8 @@ def pack(
         open(folder / name, "ab") as file,
         open(folder / f"{name}.exceptions", "ab") as exceptions,
     ):
-        file.truncate((free + len(jobs)) * _row_bytes(name))
+        row_bytes = int(np.prod(SHAPE)) * np.dtype(name.rpartition(".")[2]).itemsize
+        file.truncate((free + len(jobs)) * row_bytes)
         exceptions.truncate(bright_free * EXCEPTION.itemsize)
         for first in range(0, len(jobs), _SAVED_EVERY):
             part = jobs[first : first + _SAVED_EVERY]
@@ -108,18 +108,7 @@ def pack(
 
 def moved(flux: NDArray[np.float32], x: int, y: int) -> NDArray[np.float32]:
     """Return an image (3, y, x) shifted by whole pixels to the right and up, padded with zeros."""
-    if not x and not y:
-        return flux
-    height, width = flux.shape[1:]
-    result = np.zeros_like(flux)
-    result[:, max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)] = flux[
-        :, max(-y, 0) : height - max(y, 0), max(-x, 0) : width - max(x, 0)
-    ]
-    return result
-
-
-def _row_bytes(name: str) -> int:
-    return int(np.prod(SHAPE)) * np.dtype(name.rpartition(".")[2]).itemsize
+    return ndimage.shift(flux, (0, y, x), order=0) if x or y else flux
 
 
 def _next_name(folder: Path, pixels: Pixels) -> str:

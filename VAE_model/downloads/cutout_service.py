@@ -84,7 +84,8 @@ def check_cutout(body: bytes, job: Job) -> None:
     _check_signature(body)
     try:
         frame = frame_in(body, SIZE)
-        if not _is_version(frame.release, job):
+        as_asked = job.version.lower() in ("", frame.release.lower())
+        if not as_asked or survey_of(frame.release) != job.survey:
             found = f"VERSION is {frame.release!r}, {survey_of(frame.release)}"
             raise Permanent(f"wrong layer: {found}, not {job.survey} {job.version}".rstrip())
         if not frame.flux.any():
@@ -94,16 +95,10 @@ def check_cutout(body: bytes, job: Job) -> None:
         worth_a_try = str(refusal).split(":")[0] in ("truncated", "unreadable")
         raise (Transient if worth_a_try else Permanent)(str(refusal)) from None
     middle = (SIZE + 1) / 2
-    apart = _arcsec_between(position_at(frame.header, middle, middle), job)
+    seen = unit_vectors(*position_at(frame.header, middle, middle))
+    apart = float(separation(np.linalg.norm(seen - unit_vectors(job.ra, job.dec))))
     if not apart <= _ASTRAY:
         raise Permanent(f"wrong position: the image is centred {apart:.1f} arcsec away")
-
-
-def _is_version(version: str, job: Job) -> bool:
-    """Return True if a header's VERSION is the one that the job requires."""
-    if job.version and version.lower() != job.version.lower():
-        return False
-    return survey_of(version) == job.survey
 
 
 def fill_in_version(body: bytes, job: Job, came_from: str) -> bytes:
@@ -123,9 +118,3 @@ def fill_in_version(body: bytes, job: Job, came_from: str) -> bytes:
             card = f"VERSION = '{job.version}' / as asked: the service left it blank"
             return body[:at] + card.ljust(80).encode() + body[at + 80 :]
     return body
-
-
-def _arcsec_between(position: tuple[float, float], job: Job) -> float:
-    """Return the distance of a position (degrees) from the job's, arcsec; NaN if unknown."""
-    apart = unit_vectors(*position) - unit_vectors(job.ra, job.dec)
-    return float(separation(np.linalg.norm(apart)))

@@ -35,7 +35,7 @@ class Job:
 
     mode: of resample.py; ra, dec: degrees, from the table that came with the images, NaN without;
     reading: options of the user; planes: (band, file) if each band has a file of its own, the first
-    being `source`.
+    being `source`; refused: why it must not be imported, if it must not.
     """
 
     source: Path
@@ -45,6 +45,7 @@ class Job:
     dec: float = float("nan")
     reading: Reading = Reading()
     planes: tuple[tuple[str, Path], ...] = ()
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Outcome:
 
 def import_image(job: Job) -> Outcome:
     """Write the cutout of one image; any defect of the file becomes the reason of its refusal."""
+    if job.refused:
+        return Outcome(reason=job.refused)
     try:
         frame = _read(job)
         shape = frame.flux.shape[1:]

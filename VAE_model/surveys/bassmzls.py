@@ -5,16 +5,6 @@ from VAE_model.surveys.survey import RELEASE, Survey, noise_at
 
 _FWHM, _BLEND = (1.60, 1.42, 1.04), (0.35, 0.35, 0.13)
 _BEHIND = (0.5, 0.8, 0.4)  # magnitudes of depth: 24.2, 23.6, 23.0 against 24.7, 24.4, 23.4
-_g, _r, _z = (
-    noise_at(behind, noise, here, there)
-    for behind, noise, here, there in zip(
-        _BEHIND,
-        DECALS.noise,
-        zip(DECALS.fwhm, DECALS.blend, strict=True),
-        zip(_FWHM, _BLEND, strict=True),
-        strict=True,
-    )
-)
 
 BASSMZLS = Survey(
     name="bassmzls",
@@ -25,7 +15,7 @@ BASSMZLS = Survey(
     known=(154.7709, 46.4537),
     stream=5,
     fwhm=_FWHM,
-    noise=(_g, _r, _z),
+    noise=noise_at(_BEHIND, DECALS, _FWHM, _BLEND),
     blend=_BLEND,
     gain=(900.0, 900.0, 1500.0),
     # to first order g' = g + 0.03 (g - r) - 0.02 and r' = r + 0.03 (r - z) - 0.015

@@ -72,18 +72,25 @@ class Survey:
         return re.match(self.versions, version, re.IGNORECASE) is not None
 
 
-def noise_at(depth_behind: float, noise: float, here: tuple[float, float],
-             there: tuple[float, float]) -> float:  # fmt: skip
+def noise_at(depth_behind: Bands, other: Survey, fwhm: Bands, blend: Bands) -> Bands:
     """Return sigma per pixel of a coadd that is `depth_behind` magnitudes less deep than another.
 
-    noise: sigma per pixel of the other coadd; here, there: (FWHM in arcsec, blend) of the other and
-    of this one. Depths are for point sources, and only their difference is used, because published
-    depths and measured noise of DECaLS disagree by 0.2 magnitudes. Resampling spreads white noise
-    over neighbours, which lowers the sigma of a pixel but not that of a source.
+    other: the deeper survey; fwhm, blend: of this one. Depths are for point sources, and only their
+    difference is used, because published depths and measured noise of DECaLS disagree by 0.2
+    magnitudes. Resampling spreads white noise over neighbours, which lowers the sigma of a pixel
+    but not that of a source.
     """
 
     def pixel_sigma_of_a_depth(fwhm: float, blend: float) -> float:
         return (1 + 2 * blend**2) / (1 + 2 * blend) ** 2 / fwhm
 
-    ratio = pixel_sigma_of_a_depth(*there) / pixel_sigma_of_a_depth(*here)
-    return noise * 10 ** (0.4 * depth_behind) * ratio
+    g, r, z = (
+        other.noise[band]
+        * 10 ** (0.4 * depth_behind[band])
+        * (
+            pixel_sigma_of_a_depth(fwhm[band], blend[band])
+            / pixel_sigma_of_a_depth(other.fwhm[band], other.blend[band])
+        )
+        for band in range(3)
+    )
+    return g, r, z

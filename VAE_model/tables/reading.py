@@ -4,7 +4,7 @@ The same rules for all: names as text, rows counted from 0, types as in columns.
 converted from their units (positions.py), missing only where a cell is empty (columns.typed).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -73,18 +73,13 @@ def read_table(
         print(f"  {path.name}: left out (lists, bytes, or columns without a name): {shown}")
     if asked is None or set(_POSITION) & set(asked):
         table = with_positions(table, raw.units, path)
-    table = _renamed(table, asked or _OUR_NAMES, path)
+    spelled = {find_column(name, table, path): name for name in asked or _OUR_NAMES}
+    table = table.rename(columns={old: new for old, new in spelled.items() if old is not None})
     if asked is None:
         _say_words(table, path)
         return table
     check_columns(columns or (), table, path)
     return table[[name for name in dict.fromkeys(asked) if name in table]]
-
-
-def _renamed(table: pd.DataFrame, names: Iterable[str], path: Path) -> pd.DataFrame:
-    """Return the table with these names for the columns that have another spelling of them."""
-    found = {find_column(name, table, path): name for name in names}
-    return table.rename(columns={old: new for old, new in found.items() if old is not None})
 
 
 def _say_words(table: pd.DataFrame, path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_text_of_windows_keeps_its_letters(tmp_path):
         ("t.csv", "file,type\na.jpg,x\nb.jpg,barred, loose, red\n", "line 3 has 4 cells"),
         ("t.csv", "file,type\na.jpg,barred, loose\nb.jpg,x\n", "3 cells in its first row under 2"),
         ("t.csv", "file,type, type\na.jpg,1,2\n", "two columns type, which differ"),
-        ("t.fits", "file,type\na.jpg,1\n", "is not a table in FITS format: it begins with 'file,type"),
+        ("t.fits", "file,type\na.jpg,1\n", "not a table in FITS format: it begins with 'file,type"),
         ("t.parquet", "file,type\na.jpg,1\n", "is not a table in parquet format: it begins with"),
         ("t.json", "{}", "ends in .json: a table ends in .csv"),
         ("t.csv", "iauname,IAU_NAME2,iau name,iau-name\na,b,c,d\n", ""),
