@@ -97,16 +97,17 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         parameters = (*task.network.parameters(), *task.loss.parameters())
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in self.parameters:  # a process may have no image of a batch
+            parameter.grad = torch.zeros_like(parameter)
         settings = task.settings
         self.optimizer = torch.optim.Adam(self.parameters, settings.learning_rate)
         steps = settings.epochs * math.ceil(len(task.train_rows) / settings.batch_size)
-        self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if settings.schedule == "one-cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, settings.learning_rate, total_steps=steps
-            )
-        else:
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
+        schedules = torch.optim.lr_scheduler
+        self.schedule: schedules.LRScheduler = (
+            schedules.OneCycleLR(self.optimizer, settings.learning_rate, total_steps=steps)
+            if settings.schedule == "one-cycle"
+            else schedules.ConstantLR(self.optimizer, 1.0, steps)
+        )
 
     def run(self, label: str = "") -> dict[str, Any]:
         """Train to the last epoch, or resume; return the log of the best epoch.
@@ -141,7 +142,7 @@ class Trainer:
         skipped: list[Tensor] = []
         order = shuffled(task.train_rows, settings.seed, epoch, settings.block)
         for count, microbatches in task.batches(order):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=False)
             terms = torch.zeros(len(task.terms), device=task.device)
             for share, inputs in microbatches:
                 loss, some_terms, _ = task.compute_loss(*inputs)
@@ -166,16 +167,12 @@ class Trainer:
         Returns True, a tensor on the device, if they are finite. If not they become zero, so that
         the step is skipped without waiting for the device.
         """
-        for parameter in self.parameters:
-            if parameter.grad is None:  # this process has no image of the batch
-                parameter.grad = torch.zeros_like(parameter)
-        distributed.all_sum([*(p.grad for p in self.parameters if p.grad is not None), terms])
-        finite = torch.isfinite(
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
-        )
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        distributed.all_sum([*gradients, terms])
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        finite = torch.isfinite(norm)
+        for gradient in gradients:
+            gradient.masked_fill_(~finite, 0)
         return finite
 
     @torch.no_grad()

@@ -192,8 +192,8 @@ def save_mapped(
     if compute is None:
         raise ValueError(f"{method} computes no map: it trains")
     content = checkpoint.load(base)
-    kept = {key: content[key] for key in ("weights", "loss", "data") if key in content}
+    content = {key: content[key] for key in ("config", "weights", "loss", "data") if key in content}
     matrix, offset = (torch.tensor(part, dtype=torch.float32) for part in compute(source, target))
     maps = {survey: {"matrix": matrix, "offset": offset}}
     config = {**content["config"], "method": method}
-    checkpoint.save(path, {**kept, "config": config, "maps": maps})
+    checkpoint.save(path, {**content, "config": config, "maps": maps})
