@@ -15,7 +15,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -234,7 +234,7 @@ class Trainer:
         task = self.task
         model = {
             "config": task.config, "data": task.data, "history": self.history,
-            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results(),
+            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results,
         }  # fmt: skip
         if record is self._best():
             checkpoint.save(self.files.best, model)
@@ -279,7 +279,9 @@ class Trainer:
 class Task(ABC):
     """A network, its loss and its batches.
 
-    config, data: constants and hashes of the data, which must agree for a run to be resumed.
+    config, data: constants and hashes of the data, which must agree for a run to be resumed;
+    sources: prepared inputs, and the row in them of each row of the task; results: what else a
+    model file holds.
     """
 
     network: models.VAE
@@ -287,6 +289,7 @@ class Task(ABC):
     terms: tuple[str, ...]
     config: dict[str, Any]
     data: Any
+    sources: Sequence[tuple[PreparedInputs, NDArray[np.int64]]]
 
     def __init__(
         self, settings: LoopSettings, device: torch.device,
@@ -304,10 +307,10 @@ class Task(ABC):
             )
         self.settings, self.device = settings, device
         self.train_rows, self.validation_rows = train_rows, validation_rows
+        self.results: dict[str, Any] = {}
 
-    @abstractmethod
-    def initialise(self) -> None:
-        """Set the weights before the first epoch."""
+    def initialise(self) -> None:  # noqa: B027
+        """Set the weights before the first epoch; by default do nothing."""
 
     @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
@@ -325,13 +328,11 @@ class Task(ABC):
         are (N, num_var).
         """
 
-    @abstractmethod
     def check_inputs(self) -> None:
         """Raise Problem naming the first image whose input is not finite, if there is one."""
-
-    def results(self) -> dict[str, Any]:
-        """Return the content of a model file besides weights, loss and history."""
-        return {}
+        rows = np.concatenate([self.train_rows, self.validation_rows])
+        for inputs, numbers in self.sources:
+            inputs.check_finite(numbers[rows])
 
 
 class ImageTask(Task):
@@ -361,6 +362,7 @@ class ImageTask(Task):
         self.terms = self.loss.TERMS
         stretch = Stretch(settings.stretch, settings.softening)
         self.inputs = PreparedInputs(packed, self.network, stretch, device)
+        self.sources = [(self.inputs, np.arange(len(packed.index)))]
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of prepared images with the noise of their draws."""
@@ -406,10 +408,6 @@ class ImageTask(Task):
             degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
             inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
         return torch.cat(inputs)
-
-    def check_inputs(self) -> None:
-        """Raise Problem naming the first image whose input is not finite, if there is one."""
-        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
 
 
 def plain(settings: LoopSettings) -> dict[str, Any]:
