@@ -63,7 +63,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """Hyperparameters of the loop; Galaxy_VAE_n.py says what each means."""
+    """Hyperparameters of the loop; see Galaxy_VAE_n.py."""
 
     epochs: int
     batch_size: int

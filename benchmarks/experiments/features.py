@@ -148,7 +148,7 @@ def import_set(config: Config, name: str) -> Run:
     """Return the run of a real set, its images imported and listed."""
     source, run = ROOT / config.real / name, Run(config.folder / name)
     if not source.is_dir():
-        raise Problem(f"{source} is missing: say with --real where the sets are")
+        raise Problem(f"{source} is missing: give the folder of the sets with --real")
     table = ("--folder", str(source / "images"), "--table", str(source / "labels.csv"))
     for script, *arguments in (("data/import_images.py", *table), ("make_datatxt.py",)):
         command = [sys.executable, script, "--run", str(run.folder), *arguments]
@@ -159,7 +159,7 @@ def import_set(config: Config, name: str) -> Run:
 def open_task(config: Config, name: str) -> Task:
     """Return a set with its questions.
 
-    Raises Problem for an unknown set, and where the sky is missing.
+    Raises Problem if the set is unknown or the sky is missing.
     """
     if name in LABELS:
         run = import_set(config, name)
