@@ -93,8 +93,8 @@ class PublishedVAE(VAE):
     """
 
     FAST_IN_BF16 = True  # more than three times as fast
-    # Largest output of a layer (bytes). The C library maps larger blocks anew each time, page by
-    # page, which takes most of the time.
+    # Largest output of a layer (bytes). Larger blocks are requested from the system each time, page
+    # by page, which takes most of the time.
     LARGEST_OUTPUT = 12 * 2**20
 
     def __init__(self, num_var: int) -> None:

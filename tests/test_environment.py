@@ -56,7 +56,7 @@ def test_a_stage_whose_reader_has_gone_ends_in_one_line(three: Run):
     )  # fmt: skip
     os.close(writing)
     assert done.returncode == 141, done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: what reads this script's output")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: the reader of the output")
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
 
 

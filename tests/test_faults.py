@@ -407,7 +407,7 @@ def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
         patched.setattr(make_datatxt.Stage, "finish", interrupted)
         make_datatxt.main(make_datatxt.Config(run=run.folder, duplicate_radius=1e4))
     assert run.train_txt.read_bytes() != before
-    assert "train.txt is of a run that did not end: run python make_datatxt.py" in says_one_line(
+    assert "train.txt is of an interrupted run: run python make_datatxt.py" in says_one_line(
         script("Galaxy_VAE_n.py", run)
     )
     done = script("make_datatxt.py", run)

@@ -91,7 +91,7 @@ def main(config: Config) -> None:
             data = f"{sha256(run.pairs)} {stage.code}"
             task = PairTask(both, pairs, run.model(n), data, settings, n, device)
             trainer = Trainer(task, Files.of(target))
-            best[method] = trainer.run(f"{method} on {device}") | task.results()
+            best[method] = trainer.run(f"{method} on {device}") | task.results
         model = TrainedVAE.load(target, n, config.device, config.precision)
         write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch_size))
         print(f"  {method}: {METHODS[method].sentence}{words(best.get(method))}")

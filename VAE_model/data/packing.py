@@ -3,12 +3,18 @@
 packed.py calls it where a copy is missing or differs from its list.
 """
 
-import numpy as np
 import os
-import pandas as pd
 import shutil
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
 from VAE_model.data import fits_frames, flux_units, splits
-from VAE_model.data.cutouts import BANDS, BadCutout, SHAPE, read_cutout
+from VAE_model.data.cutouts import BANDS, SHAPE, BadCutout, read_cutout
 from VAE_model.data.row_file import EXCEPTION, halved
 from VAE_model.data.sky import iauname
 from VAE_model.pipeline import parallel
@@ -20,10 +26,6 @@ from VAE_model.preparation import defect_lines, defect_sky, defects, pixel_noise
 from VAE_model.preparation.defects import FLAGS, defect_flags
 from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.preparation.segmentation import SURROUNDINGS, surroundings
-from numpy.typing import NDArray
-from pathlib import Path
-from scipy import ndimage
-from typing import Literal
 
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # where unchanged, so are the pixels
 INDEX = "index.parquet"

@@ -1,1 +1,1 @@
-"""The machinery of the pipeline: its stages, their files, side-cars, locks and errors."""
+"""The framework of the pipeline: stages, files of a run, side-cars, locks and errors."""

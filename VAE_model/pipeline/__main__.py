@@ -1,10 +1,10 @@
-"""Write what follows from the list of stages: the tables of the READMEs, or rules for `make`.
+"""Write what is derived from the list of stages: the tables of the READMEs, or rules for `make`.
 
 python -m VAE_model.pipeline           the stage tables and command lists of both READMEs
 python -m VAE_model.pipeline rules     rules for make, on stdout (needs no package)
 """
 
-from __future__ import annotations  # `make` runs this file before it looks for Python 3.11
+from __future__ import annotations
 
 import re
 import sys
@@ -32,7 +32,7 @@ def rules() -> str:
 
 
 def write_tables(text: str) -> str:
-    """Return a README with its stage table and list of commands brought up to date.
+    """Return a README with updated stage table and list of commands.
 
     The first four columns come from the list of stages; the others (seconds, what to see) are kept.
     """
@@ -58,7 +58,7 @@ def _row(entry: Entry, kept: list[str]) -> str:
 
 
 def _files(paths: Sequence[Path]) -> str:
-    """Return names for a cell; of files that differ in their ending, the endings."""
+    """Return names for a cell; of files that differ only in their ending, the endings."""
     cell: list[str] = []
     for before, path in zip([None, *paths], paths, strict=False):
         same = before is not None and before.with_suffix("") == path.with_suffix("")
@@ -68,7 +68,7 @@ def _files(paths: Sequence[Path]) -> str:
 
 
 def _between(text: str, name: str) -> tuple[str, str, str]:
-    """Return the text up to the mark of this name, what stands between it and its end, the rest."""
+    """Return the text before, between and after the two marks of this name."""
     begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
     head, rest = text.split(begin)
     body, tail = rest.split(end)
@@ -76,6 +76,7 @@ def _between(text: str, name: str) -> tuple[str, str, str]:
 
 
 def main() -> None:
+    """Print the rules, or update the READMEs."""
     if sys.argv[1:] == ["rules"]:
         print(rules(), end="")
         return

@@ -1,9 +1,8 @@
-"""The version of a script's code: a hash that changes when its result may, not when its words do.
+"""The version of a script's code: a hash of everything in it that can change a result.
 
-It covers the script and every module of VAE_model that it imports, directly or through others,
-as syntax trees. What does not decide a result is left out: comments, layout, docstrings, prints,
-the words of an error, the fields of a script's Config (the side-car has their values), and the
-machinery of the pipeline (this package).
+It covers the script and every module of VAE_model that it imports, directly or through others, as
+syntax trees. Left out is what cannot change a result: comments, layout, docstrings, prints, texts
+of errors, the fields of a script's Config (the side-car has their values), and this package.
 """
 
 import ast
@@ -14,14 +13,14 @@ from pathlib import Path
 
 _MACHINERY = Path(__file__).resolve().parent
 _BESIDE = _MACHINERY.parent.parent  # the folder that holds VAE_model
-_DATA = (".js", ".mplstyle", ".html", ".css", ".json", ".toml")  # read by a module beside them
+_DATA = (".js", ".mplstyle", ".html", ".css", ".json", ".toml")  # files that modules read
 
 
 @cache
 def code_version(*files: Path) -> str:
     """Return the version of the code in these files and of all that they import, 16 digits.
 
-    A file that does not exist has a version too, which no other code has.
+    A missing file has a version of its own.
     """
     todo, seen = [path.resolve() for path in files], set[Path]()
     while todo:
@@ -34,13 +33,13 @@ def code_version(*files: Path) -> str:
 
 
 def _name(path: Path) -> str:
-    """Return a name that is the same wherever the code lies."""
+    """Return a name that does not depend on the folder of the repository."""
     return path.relative_to(_BESIDE).as_posix() if path.is_relative_to(_BESIDE) else path.name
 
 
 @cache
 def _read(path: Path) -> tuple[str, list[Path]]:
-    """Return the hash of one file, and the files that it imports or reads beside itself."""
+    """Return the hash of one file, and the files that it imports, or reads from its folder."""
     if not path.is_file():
         return "missing", []
     if path.suffix != ".py":
@@ -50,7 +49,7 @@ def _read(path: Path) -> tuple[str, list[Path]]:
 
 
 def _plain(node: object) -> object:
-    """Return a syntax tree as tuples that are the same in every version of Python."""
+    """Return a syntax tree as tuples that do not depend on the version of Python."""
     if isinstance(node, list):
         return [_plain(part) for part in node]
     if not isinstance(node, ast.AST):
@@ -60,7 +59,7 @@ def _plain(node: object) -> object:
 
 
 class _Silent(ast.NodeTransformer):
-    """Take out of a syntax tree what says something and decides nothing."""
+    """Remove from a syntax tree what cannot change a result."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
@@ -15,25 +15,30 @@ from VAE_model.training import distributed
 
 
 @dataclasses.dataclass
-class Given:
+class Options:
     """Options of the command line beside the constants of the script."""
 
-    script: bool = False  # a script runs as a process of its own, not from a notebook or a test
     dry_run: bool = False
+    """Print what would be read and written, and stop."""
     accept: bool = False
+    """Keep outputs that were made before the code changed."""
     again: bool = False
+    """Make the outputs again, even if nothing has changed."""
+
+
+class Given(Options):
+    """The options of this process."""
+
+    script = False  # the process runs a script, not a notebook or a test
 
 
 given = Given()
 
-_CLOSED = (
-    "what reads this script's output has closed it (head, a pager), and the script ended with it: "
-    "the same command resumes from here"
-)
+_CLOSED = "the reader of the output (head, a pager) has ended: the same command resumes from here"
 
 
 class Stop(Exception):
-    """The script has done all that the command line asked for."""
+    """The script has done everything that the command line asked for."""
 
 
 def start(
@@ -42,24 +47,13 @@ def start(
     """Run a script: parse the command line into its Config and call `main`.
 
     several: the script can be one of several processes (torchrun).
-    Exit codes: 0 done; 1 a Problem or an error of the file system, in one line on stderr;
-    2 a wrong command line (tyro); 130 interrupted; 141 nobody reads its output any more.
+    Exit codes: 0 success; 1 a Problem or an error of the file system, in one line on stderr;
+    2 a wrong command line (tyro); 130 interrupted; 141 the reader of the output has ended.
     """
     _mend_streams()
     flat: Any = tyro.conf.OmitArgPrefixes  # --seed, not --config.seed
-
-    def switch(name: str, words: str) -> tuple[str, Any, Any]:
-        return name, Annotated[bool, tyro.conf.arg(help=words)], dataclasses.field(default=False)
-
-    arguments: Any = dataclasses.make_dataclass(
-        "Arguments",
-        [
-            ("config", flat[config], dataclasses.field(default_factory=config)),
-            switch("dry_run", "Print what would be read and written, and stop."),
-            switch("accept", "Keep outputs that were made before the code changed."),
-            switch("again", "Make the outputs again, even if nothing has changed."),
-        ],
-    )
+    constants = ("config", flat[config], dataclasses.field(default_factory=config))
+    arguments: Any = dataclasses.make_dataclass("Arguments", [constants], bases=(Options,))
     description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
     parsed = tyro.cli(arguments, description=description, prog=sys.argv[0])
     given.script, given.dry_run = True, parsed.dry_run
@@ -91,10 +85,10 @@ def start(
 
 
 def _mend_streams() -> None:
-    """Open the null device in place of each stream that was closed (`<&-`, a daemon).
+    """Replace each closed stream (`<&-`, a daemon) by the null device.
 
-    Else a file that is opened later would take its number, and be written into. A terminal that
-    cannot show a letter shows its code.
+    Otherwise a file that is opened later would get its number, and prints would go into the file.
+    A terminal that cannot show a letter shows its code.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:

@@ -1,4 +1,4 @@
-"""Reading and writing files so that a file is whole or absent: written beside it, then renamed."""
+"""Reading and writing files. A file is complete or absent: it is written beside, then renamed."""
 
 import hashlib
 import json
@@ -17,15 +17,15 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.tables.columns import is_nested, plain_names, plain_table
 
 _SMALL = 2**29  # bytes in memory that any table may take
-_MOST_PACKED = 50  # times smaller a file may be than what it holds; votes are 2 to 5 times
+_MOST_PACKED = 50  # largest compression ratio of larger tables; votes have 2 to 5
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and rename it to that when the block ends without error.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix of the target (writers such as matplotlib choose the
-    format by it) and begins with a dot, so that no stage takes it for an input.
+    The temporary name keeps the suffix of the target (writers such as matplotlib choose the format
+    by it) and begins with a dot, so that no stage takes it for an input.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left half written in `folder` (atomic's temporary names)."""
+    """Remove the temporary files of `atomic` that killed processes left in `folder`."""
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
         if owner.isdigit() and not _is_alive(int(owner)):
@@ -59,31 +59,33 @@ def _is_alive(process: int) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
+    """Write a value as JSON; types that JSON lacks become text."""
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def utf8(path: Path) -> str:
-    """Return a path as text that pyarrow takes, also where Python takes file names for ASCII."""
+    """Return a path as text that pyarrow accepts, also if Python takes file names for ASCII."""
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index, with checksums."""
     with atomic(path) as temporary:
         content = pa.Table.from_pandas(table, preserve_index=False)
         pq.write_table(content, utf8(temporary), write_page_checksum=True)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Return a parquet table, or the given columns of it, in plain types (see columns.py), rows
-    counted from 0.
+    """Return a parquet table, or the given columns of it, in plain types (see columns.py).
 
-    Raises Problem where the file is no parquet table, lacks one of the columns, or has more than
-    one value in its cells; of all columns (None) these are left out.
+    columns: names; None: all columns that have one value per cell. Raises Problem if the file is no
+    parquet table, or a column is missing or has more than one value per cell.
     """
     try:
         with pq.ParquetFile(utf8(path), page_checksum_verification=True) as file:
@@ -108,22 +110,23 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise
     except FileNotFoundError:
         raise Problem(f"{path} is missing") from None
-    except Exception as error:  # on mangled bytes the decoders raise nearly anything
+    except Exception as error:  # on damaged bytes the decoders raise nearly any exception
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem(f"{path} is no readable parquet table ({reason}): make it anew") from None
+        raise Problem(f"{path} is no readable parquet table ({reason}): make it again") from None
 
 
 def parquet_columns(path: Path) -> list[str]:
     """Return the names of the columns that `read_parquet` takes. Raises Problem as it does."""
-    read_parquet(path, [])  # says in one line where the file is no table
+    read_parquet(path, [])  # raises Problem if the file is no table
     schema = pq.read_schema(utf8(path))
     nested = {field.name for field in schema if is_nested(field.type)}
     return list(dict.fromkeys(name for name, file in plain_names(schema) if file not in nested))
 
 
 def _check_promises(path: Path, columns: list[str] | None) -> None:
-    """Raise Problem where a small file promises a table of more than a gigabyte (RLE and zstd can
-    hold 10^9 equal rows in a few kilobytes), before memory is asked for it.
+    """Raise Problem if a small file declares a very large table, before memory is allocated.
+
+    RLE and zstd can encode 10^9 equal rows in a few kilobytes.
     """
     promised = pq.read_metadata(utf8(path))
     size, width = path.stat().st_size, len(columns) if columns else promised.num_columns
@@ -132,12 +135,12 @@ def _check_promises(path: Path, columns: list[str] | None) -> None:
     if max(cells, sum(chunks)) > max(_SMALL, _MOST_PACKED * size):
         raise Problem(
             f"{path} promises {promised.num_rows:,} rows in {size:,} bytes, more than it can "
-            "hold: make it anew"
+            "hold: make it again"
         )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file. Raises Problem where there is none."""
+    """Return the object in a JSON file. Raises Problem if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -183,7 +186,7 @@ def count_rows(path: Path) -> int | None:
         try:
             return int(pq.read_metadata(utf8(path)).num_rows)
         except (OSError, ValueError):
-            return None  # whoever reads it says what is wrong with it
+            return None  # the stage that reads it reports the error
     if path.suffix in (".txt", ".csv", ".jsonl"):
         with open(path, "rb") as stream:
             return sum(1 for _ in stream) - (path.suffix == ".csv")  # its header

@@ -1,9 +1,10 @@
-"""One script at a time on a run: a second one is told which script is at work.
+"""The lock of a run: one script at a time; a second one is told the name of the first.
 
-The lock is the kernel's (flock, by filelock): it ends with the process, even one that was killed,
-so that there is never a lock file to delete.
+The lock is the kernel's (flock, by filelock): it ends with the process, even if that is killed, so
+that no lock file must ever be deleted.
 """
 
+import contextlib
 import errno
 import os
 from functools import partial
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from VAE_model.pipeline.problem import Problem
 
-LOCK = ".lock"  # in the run's folder; it stays there, and means nothing unless it is held
+LOCK = ".lock"  # in the run's folder, where it stays when the lock is released
 
 _held: dict[Path, FileLock] = {}
 
@@ -21,8 +22,8 @@ _held: dict[Path, FileLock] = {}
 def hold(folder: Path, shown: str, script: str) -> None:
     """Hold the lock of a run's folder until this process ends.
 
-    Without the right to write there is no lock. A file system that has no locks is reported.
-    Raises Problem where another process holds the lock, with its script and process number.
+    Read-only users need no lock. A file system without locks is reported. Raises Problem if another
+    process holds the lock, with its script and process number.
     """
     folder = folder.resolve()
     if folder in _held:
@@ -44,9 +45,7 @@ def hold(folder: Path, shown: str, script: str) -> None:
 
 
 def _sign(script: str, descriptor: int) -> None:
-    """Write into the lock file who holds it; on a full disk it stays without a name."""
-    try:
+    """Write script and process number into the lock file, unless the disk is full."""
+    with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{script}, process {os.getpid()}\n".encode(), 0)
-    except OSError:
-        pass

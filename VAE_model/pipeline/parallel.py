@@ -19,16 +19,13 @@ from VAE_model.training.distributed import local_world_size
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Processes are started afresh (spawn): a fork of a process with running threads may hang.
+# A fork of a process with running threads may hang.
 _CONTEXT = multiprocessing.get_context("spawn")
-_FEW = 64  # items for which starting processes costs more than it gains
+_FEW = 64  # items below which starting processes takes longer than it saves
 
 
 def cores() -> int:
-    """Return the CPU cores that this process may use, by its affinity and its container's quota.
-
-    One of several processes on a machine has its share of them.
-    """
+    """Return this process's share of the CPU cores that affinity and container allow."""
     return max(1, cpu_count() // local_world_size())
 
 
@@ -41,9 +38,9 @@ def each(
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order; `function` must be importable.
 
-    workers: processes; 0: one per core. Fewer than `few` items are done in this process.
-    The result does not depend on the number of workers: native libraries have one thread, here too.
-    Raises Problem where a process ends too early.
+    workers: processes; 0: one per core. Fewer than `few` items are computed in this process.
+    The result does not depend on the number of workers: native libraries always use one thread.
+    Raises Problem if a process is killed.
     """
     workers = min(workers or cores(), max(1, len(items)))
     with tqdm(total=len(items), desc=label, unit="", disable=len(items) < 2) as bar:
@@ -59,7 +56,7 @@ def each(
         try:
             processes = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
         except (OSError, ImportError, NotImplementedError) as error:  # no semaphores: no /dev/shm
-            print(f"  one process instead of {workers}: others cannot be started here ({error})")
+            print(f"  one process instead of {workers}: others cannot be started ({error})")
             yield from each(function, items, 1, label)
             return
         with processes as pool:
@@ -68,23 +65,22 @@ def each(
                     yield result
                     bar.update()
             except BrokenProcessPool:
+                doing = label or "working"
                 raise Problem(
-                    f"a process ended too early while {label or 'working'}, perhaps for want of "
-                    "memory: try fewer workers"
+                    f"a process was killed while {doing}, perhaps out of memory: use fewer workers"
                 ) from None
 
 
 def _begin() -> None:
-    """Give a process one thread, and let it end with the process that started it.
+    """Limit a process to one thread, and let it end with its parent, which handles Ctrl-C.
 
-    Else images would still be written beside those of the next run after that one was killed.
-    Ctrl-C is for the process that started it to answer.
+    Otherwise it would still write images after its parent was killed and started again.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"  # for libraries that are loaded from now on
-    threadpool_limits(1)  # for those that are
+        os.environ[name] = "1"  # for libraries that are loaded later
+    threadpool_limits(1)  # for those that are loaded
 
 
 def _end_with_parent() -> None:

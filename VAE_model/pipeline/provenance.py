@@ -1,8 +1,8 @@
-"""Side-cars: the JSON beside an output that says what it was made from, and the rule of staleness.
+"""Side-cars: the JSON beside an output that records its origin, and the rule of staleness.
 
-A file is what its side-car describes where its inputs have the hashes that they had, the constants
-that decide a result are the same, and so is the code (code_version.py). That holds for each input
-too, back to the images of the run.
+An output is up to date if its inputs have the recorded hashes, and if the constants that determine
+the result and the code (code_version.py) are the same. That holds for each input too, back to the
+images of the run.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from VAE_model.pipeline.stages import command, made_by, makers, number_of, place
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
 )  # fmt: skip
-_LARGE = 2**26  # bytes above which size and time tell whether a file has changed
-_BEGUN = "begun"  # in a side-car: a run began to replace its output, and has not ended yet
+_LARGE = 2**26  # bytes above which a file of the same size and time counts as unchanged
+_BEGUN = "begun"  # key of a side-car whose output a run has begun to replace
 
 
 def sidecar(path: Path) -> Path:
@@ -32,9 +32,9 @@ def sidecar(path: Path) -> Path:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Return the side-car of an output; empty where there is none.
+    """Return the side-car of an output, or an empty dictionary.
 
-    Raises Problem where the side-car is damaged.
+    Raises Problem if the side-car is damaged.
     """
     beside = sidecar(path)
     if not beside.exists():
@@ -49,7 +49,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def whole_sidecar(path: Path) -> dict[str, Any]:
-    """Return the side-car of an output; empty where there is none, or a damaged one."""
+    """Return the side-car of an output; empty if there is none or it is damaged."""
     try:
         return read_sidecar(path)
     except Problem:
@@ -59,31 +59,30 @@ def whole_sidecar(path: Path) -> dict[str, Any]:
 def identify(path: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the hash of a file, and of a large one its size and time too.
 
-    Where size and time are still those of the record `before`, so is the hash: to read gigabytes
-    again in every stage would take seconds.
+    before: an earlier result; if size and time are unchanged its hash is returned, because it takes
+    seconds to read gigabytes.
     """
     stat = path.stat()
     if path.is_dir() or stat.st_size < _LARGE:
         return {"sha256": sha256(path)}
     record = {"bytes": stat.st_size, "modified": stat.st_mtime_ns}
-    if before and "sha256" in before and record.items() <= before.items():
-        return record | {"sha256": before["sha256"]}
-    return record | {"sha256": sha256(path)}
+    same = before and "sha256" in before and record.items() <= before.items()
+    return record | {"sha256": before["sha256"] if before and same else sha256(path)}
 
 
 def has_changed(path: Path, entry: dict[str, Any]) -> bool:
-    """Return True where a file is not the one that a side-car's entry identifies."""
+    """Return True if a file is not the one that a side-car's entry identifies."""
     return identify(path, entry)["sha256"] != entry["sha256"]
 
 
 def mark_begun(path: Path) -> None:
-    """Mark in the side-car of an output that a run is about to replace it."""
+    """Record in the side-car of an output that a run is about to replace it."""
     if record := whole_sidecar(path):
         write_json(sidecar(path), {**record, _BEGUN: True})
 
 
 def is_unfinished(path: Path) -> bool:
-    """Return True where a run that did not end has replaced the file."""
+    """Return True if an interrupted run has replaced the file."""
     record = whole_sidecar(path)
     return bool(record.get(_BEGUN)) and has_changed(path, record["output"])
 
@@ -140,11 +139,11 @@ def constants(record: dict[str, Any]) -> list[str]:
 
 
 def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
-    """Return what is stale, why, and the command to run; empty where `path` is what it should be.
+    """Return what is stale, why, and the command to run, or an empty string.
 
-    Looks at the file's inputs and at theirs, back to the images, which come and go and which
-    make_datatxt.py looks after. A file of another run, such as its model, can be stale only there.
-    known: hashes that were computed on the way.
+    Checks the file's inputs and theirs, back to the images, which make_datatxt.py checks. A file of
+    another run, such as its model, can be stale only there. known: collects the hashes that are
+    computed.
     """
     try:
         record = read_sidecar(path)
@@ -170,6 +169,6 @@ def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package, of Python and of the packages that decide a result."""
+    """Return the versions of this package, of Python and of the packages that affect results."""
     found = {"Galaxy_VAE": __version__, "python": platform.python_version()}
     return found | {package: importlib.metadata.version(package) for package in _PACKAGES}

@@ -1,9 +1,9 @@
 """The files of a run, each name spelled once.
 
 Everything that a run writes lies under one folder, the *run* (`data/demo` unless a script's
-constant `run` says otherwise). Relative paths start at the root of the repository, whatever the
-working directory is, so that scripts and notebooks agree; where the package is installed apart from
-a repository (a wheel), they start at the working directory.
+constant `run` says otherwise). Relative paths start at the root of the repository, so that scripts
+and notebooks agree; if the package is installed without a repository (a wheel), they start at the
+working directory.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ class Run:
     def __init__(self, folder: str | Path = DEFAULT) -> None:
         self.folder = ROOT / folder
 
-    # what comes from outside
+    # inputs
     images = _Files("images/{}", "decals")  # a survey's cutouts: decals, bassmzls or your name
     catalogue = _File("catalogue.parquet")
     truth = _File("truth.parquet")  # of a simulated sky
     labels = _File("labels.parquet")  # of imported images: path, iauname, ra, dec, their columns
     import_refused = _Files("images/{}.refused.csv")  # files that an import refused, and why
-    download = _Files("download/{}")  # what data/download.py keeps for itself
-    manifest = _File("download/manifest.parquet")  # what became of each cutout, one row each
-    journal = _File("download/journal.jsonl")  # the manifest's rows while a download goes on
-    not_before = _File("download/not_before.txt")  # when the service may be asked again
+    download = _Files("download/{}")  # internal files of data/download.py
+    manifest = _File("download/manifest.parquet")  # outcome of each cutout, one row each
+    journal = _File("download/journal.jsonl")  # rows of the manifest during a download
+    not_before = _File("download/not_before.txt")  # time of the next permitted request
 
     # stages 1 to 3
     train_txt = _File("train.txt")
@@ -91,7 +91,7 @@ class Run:
     # the second survey
     transfer = _Files("transfer/{}")
     pairs = _File("transfer/pairs.parquet")  # the same galaxies in two surveys
-    pairs_refused = _File("transfer/pairs_refused.csv")  # images that make no pair: path, reason
+    pairs_refused = _File("transfer/pairs_refused.csv")  # images without a pair: path, reason
     pairs_packed = _File("transfer/packed")  # folder of the packed second images
     pair_latents = _Files("transfer/latents_{}.parquet")  # after a method; no_tf: before any
     comparison = _Files("transfer/comparison.{}", "json")
@@ -108,8 +108,8 @@ class Run:
 
     def model_log(self, num_var: int, method: str = "") -> Path:
         """Return the log with one JSON line per epoch."""
-        name = self.model(num_var, method).stem + "_log.jsonl"
-        return self.model(num_var, method).with_name(name)
+        best = self.model(num_var, method)
+        return best.with_name(f"{best.stem}_log.jsonl")
 
     def made_by(self, path: Path) -> str:
         """Return the command that makes `path`, with the constants it was made with before."""

@@ -1,4 +1,4 @@
-"""One run of one script: the question whether there is anything to do, the beginning and the end.
+"""One run of one script: check whether its outputs are up to date, begin, finish.
 
 def main(config: Config) -> None:
     run = Run(config.run)
@@ -44,7 +44,7 @@ from VAE_model.training import distributed
 
 __all__ = ["Problem", "Stage", "start"]  # what a script needs beside its Run
 
-_MANY = 6  # inputs that are named in the line that begins a stage
+_MANY = 6  # inputs that the first line of a stage names
 
 
 class Stage:
@@ -54,63 +54,57 @@ class Stage:
     """
 
     def __init__(
-        self,
-        script: str,
-        run: Run,
-        config: Any,
-        inputs: Iterable[Path],
-        outputs: Iterable[Path],
+        self, script: str, run: Run, config: Any, inputs: Iterable[Path], outputs: Iterable[Path]
     ) -> None:
         self.script = _name_of(Path(script).resolve())
-        self.run = run
-        self.config = config
-        self.inputs = [Path(path) for path in inputs]
-        self.outputs = [Path(path) for path in outputs]
+        self.run, self.config = run, config
+        self.inputs, self.outputs = [*inputs], [*outputs]
         self.began = time.monotonic()
-        self.identities: dict[str, dict[str, Any]] = {}
+        self.identities: dict[str, dict[str, Any]] = {}  # of the inputs
 
     @property
     def dry_run(self) -> bool:
-        """True where the command line asked for `--dry-run`."""
+        """True if the command line has `--dry-run`."""
         return given.dry_run
 
     @property
     def code(self) -> str:
-        """The version of the script's code: state of a run that did not end is of no other."""
+        """The version of the script's code."""
         return code_of(self.script)
 
     def is_up_to_date(self, unfinished: bool = False) -> bool:
-        """Return True, and print it, where the outputs were made of these inputs by this code.
+        """Return True, and print it, if the outputs were made from these inputs by this code.
 
-        unfinished: the outputs have gaps that another run may close.
-        Raises Problem where an input is missing or stale, naming the command that makes it.
+        unfinished: the outputs are incomplete, and another run may complete them.
+        Raises Problem if an input is missing or stale, with the command that makes it.
         """
         if given.dry_run:
             return False
         self._check_inputs()
         before = whole_sidecar(self.outputs[0]).get("inputs", {}) if self.outputs else {}
-        named = {self._name(path): path for path in self.inputs}
-        self.identities = {name: identify(path, before.get(name)) for name, path in named.items()}
+        for path in self.inputs:
+            name = self._name(path)
+            self.identities[name] = identify(path, before.get(name))
         same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
         same = same and not given.again
         if same and all(self._has_this_code(path) for path in self.outputs):
-            what = "input, constants and code are unchanged"
-            distributed.say(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
+            why = "input, constants and code are unchanged"
+            distributed.say(f"{self.script}: nothing to do, {why} ({self._shown_outputs()})")
             return True
         if given.accept and not same:
             raise Problem(f"nothing to accept: more than the code of {self.script} has changed")
         return False
 
     def begin(self) -> None:
-        """Hold the run's lock, prepare its folders, and print what is read.
+        """Lock the run, prepare its folders, and print the inputs.
 
-        With --dry-run only print the plan, with --accept only sign the outputs; then raise Stop.
-        Raises Problem where another script is at work in the run, or its folder is not writable.
+        With --dry-run only print the plan, with --accept only update the side-cars; then raise
+        Stop. Raises Problem if another script uses the run, or its folder is not writable.
         """
         if given.dry_run:
             self._print_plan()
             raise Stop
-        distributed.barrier()  # no process writes before all have asked
+        distributed.barrier()  # no process writes before all have checked the outputs
         self.run.folder.mkdir(parents=True, exist_ok=True)
         if given.script and not distributed.rank():
             hold(self.run.folder, self.run.show(self.run.folder), self.script)
@@ -124,48 +118,38 @@ class Stage:
         distributed.say(f"{self.script}: {self._described_inputs()}")
 
     def finish(self, **numbers: Any) -> None:
-        """Write the side-cars, with `numbers` that are worth remembering beside the outputs.
+        """Write the side-cars, from rank 0 when all processes are done.
 
-        Of several processes the first does, when all are done.
+        numbers: results to store in the side-cars.
         """
         distributed.barrier()
         if distributed.rank():
             return
         seconds = round(time.monotonic() - self.began, 1)
-        inputs = {
-            self._name(path): {
-                **(self.identities.get(self._name(path)) or identify(path)),
-                "rows": count_rows(path),
-            }
-            for path in self.inputs
+        record = {
+            "script": self.script,
+            "code": self.code,
+            "config": self._config(),
+            "seed": getattr(self.config, "seed", None),  # null: nothing is random
+            "inputs": {
+                self._name(path): {**self.identities[self._name(path)], "rows": count_rows(path)}
+                for path in self.inputs
+            },
+            "numbers": numbers,
+            "versions": versions(),
+            "seconds": seconds,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         for path in self.outputs:
             if not path.exists():
                 raise Problem(f"{self.run.show(path)} was not written by {self.script}")
-            write_json(
-                sidecar(path),
-                {
-                    "script": self.script,
-                    "code": self.code,
-                    "config": self._config(),
-                    "seed": getattr(self.config, "seed", None),  # null: nothing is drawn
-                    "inputs": inputs,
-                    "output": {**identify(path), "rows": count_rows(path)},
-                    "numbers": numbers,
-                    "versions": versions(),
-                    "seconds": seconds,
-                    "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                },
-            )
+            output = {**identify(path), "rows": count_rows(path)}
+            write_json(sidecar(path), record | {"output": output})
         print(f"{self.script}: wrote {self._shown_outputs()} in {seconds:.1f} s", flush=True)
 
     def _config(self) -> dict[str, Any]:
-        """Return the constants as plain JSON values, without the place of the run."""
-        values = {
-            field.name: getattr(self.config, field.name)
-            for field in dataclasses.fields(self.config)
-            if field.name != "run"
-        }
+        """Return the constants as plain JSON values, without the folder of the run."""
+        values = {k: v for k, v in dataclasses.asdict(self.config).items() if k != "run"}
         return json.loads(json.dumps(values, default=str))
 
     def _name(self, path: Path) -> str:
@@ -178,40 +162,43 @@ class Stage:
     def _check_inputs(self) -> None:
         known: dict[Path, str] = {}
         for path in self.inputs:
-            shown, maker = self.run.show(path), self.run.made_by(path)
-            again = f"run {maker}"
-            if not path.exists() and not maker:
-                raise Problem(f"{shown} is missing: check the path")
+            wrong = ""
             if not path.exists():
-                raise Problem(f"{shown} is missing: {again}")
-            if not path.is_dir() and path.stat().st_size == 0:
-                raise Problem(f"{shown} is empty: {again}")
-            if not path.is_dir() and is_unfinished(path):  # images come and go
-                raise Problem(f"{shown} is of a run that did not end: {again}")
+                wrong = "is missing"
+            elif not path.is_dir() and path.stat().st_size == 0:
+                wrong = "is empty"
+            elif not path.is_dir() and is_unfinished(path):  # images come and go
+                wrong = "is of an interrupted run"
+            if wrong:
+                maker = self.run.made_by(path)
+                remedy = f"run {maker}" if maker else "check the path"
+                raise Problem(f"{self.run.show(path)} {wrong}: {remedy}")
             inside = path.is_relative_to(self.run.folder)
             if inside and (reason := why_stale(path, self.run, known)):
                 raise Problem(reason)
 
     def _is_as_recorded(self, path: Path) -> bool:
-        """Return True where an output was made of these inputs with these constants."""
+        """Return True if an output was made from these inputs with these constants."""
         try:
             record = read_sidecar(path)
         except Problem as problem:
             print(f"{problem}: {self.run.show(path)} is made again")
             return False
-        if not path.exists() or not record:
+        if not path.exists() or not record or is_unfinished(path):
             return False
         now, before = (
             {name: value for name, value in config.items() if name not in NOT_THE_RESULT}
             for config in (self._config(), record["config"])
         )
-        hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
-        if before != now or hashes != {n: e["sha256"] for n, e in self.identities.items()}:
-            return False
-        if is_unfinished(path) or (path.is_file() and not path.stat().st_size):
+        hashes, recorded = (
+            {name: entry["sha256"] for name, entry in inputs.items()}
+            for inputs in (self.identities, record["inputs"])
+        )
+        emptied = path.is_file() and not path.stat().st_size
+        if before != now or hashes != recorded or emptied:
             return False
         if has_changed(path, record["output"]):
-            print(f"{self.run.show(path)} was edited after it was made; it is left as it is")
+            print(f"{self.run.show(path)} was edited after it was made; it is kept")
         return True
 
     def _has_this_code(self, path: Path) -> bool:
@@ -221,23 +208,21 @@ class Stage:
         return same
 
     def _accept(self) -> None:
-        """Sign the outputs with the code as it is now; of several processes the first does."""
+        """Record that the outputs were made by the present code, from rank 0."""
         for path in () if distributed.rank() else self.outputs:
             write_json(sidecar(path), {**read_sidecar(path), "code": self.code})
         print(f"{self.script}: accepted as if made by this code: {self._shown_outputs()}")
 
     def _prepare_folders(self) -> None:
-        """Make the folders of the outputs, and remove what killed runs left half written there."""
+        """Make the folders of the outputs, and remove incomplete files of killed runs there."""
         folders = {self.run.folder, *(path.parent for path in self.outputs)}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         for folder in {*folders, self.run.packed}:
             sweep(folder)
             if folder.exists() and not os.access(folder, os.W_OK):
-                raise Problem(
-                    f"{self.run.show(folder)} is not writable: give yourself the right to write "
-                    "there, or choose another folder with --run"
-                )
+                shown = self.run.show(folder)
+                raise Problem(f"{shown} is not writable: choose another folder with --run")
 
     def _described_inputs(self) -> str:
         parts = []
@@ -246,7 +231,7 @@ class Stage:
             parts.append(self._name(path) + (f" ({rows:,})" if rows is not None else ""))
         if len(parts) > _MANY:
             parts = [*parts[:_MANY], f"and {len(parts) - _MANY} more"]
-        return "reads " + ", ".join(parts) if parts else "starts from nothing"
+        return "reads " + ", ".join(parts) if parts else "reads no file"
 
     def _print_plan(self) -> None:
         print(f"{self.script} --dry-run: nothing is read or written")
@@ -255,9 +240,9 @@ class Stage:
             print(f"  {field.name} = {getattr(self.config, field.name)}")
         print("inputs:")
         for path in self.inputs:
-            count = f"{count_rows(path)} rows or files" if path.exists() else "MISSING"
-            count = "present" if count.startswith("None") else count
-            print(f"  {self.run.show(path)}: {count}")
+            rows = count_rows(path) if path.exists() else None
+            found = "present" if path.exists() else "MISSING"
+            print(f"  {self.run.show(path)}: {found if rows is None else f'{rows} rows or files'}")
         print("outputs:")
         for path in self.outputs:
             print(f"  {self.run.show(path)}{' (exists)' if path.exists() else ''}")

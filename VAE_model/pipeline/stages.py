@@ -1,13 +1,13 @@
-"""The stages of the pipeline, in order: the one list that everything else follows.
+"""The stages of the pipeline, in order: the list from which everything else is derived.
 
 From it come the targets of `make`, the order of the report, the stage tables of both READMEs, the
-command that an error names, and the stages that the tests of faults disturb. To add a stage, add
-an entry here; `python -m VAE_model.pipeline` then writes the tables of the READMEs.
+commands in error messages, and the stages in the tests of faults. To add a stage, add an entry
+here; `python -m VAE_model.pipeline` then writes the tables of the READMEs.
 
-Files are named by the methods of a Run; 40 stands for any number of latents, * for any name.
+Files are named by the attributes of a Run; 40 stands for any number of latents, * for any name.
 """
 
-from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
+from __future__ import annotations
 
 import re
 import shlex
@@ -21,7 +21,7 @@ from VAE_model.pipeline.run import DEFAULT, ROOT, Run
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage of the pipeline; number 0: it brings images into a run."""
+    """One stage of the pipeline; number 0: it adds images to a run."""
 
     number: str
     target: str  # of make
@@ -29,9 +29,9 @@ class Entry:
     does: str  # one line, for `make help`
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
-    optional: tuple[Path, ...] = ()  # what it reads where it is there
-    options: str = ""  # what `make` adds to the command
-    in_chapter: str = ""  # of the report; empty: that of its number
+    optional: tuple[Path, ...] = ()  # inputs that it reads if they exist
+    options: str = ""  # that `make` adds to the command
+    in_chapter: str = ""  # of the report; empty: the chapter of its number
 
     @property
     def chapter(self) -> str:
@@ -177,7 +177,7 @@ def place(path: Path) -> str:
 
 
 def fits(path: Path, name: str) -> bool:
-    """Return True where a file under a run is one of those that an entry's path stands for."""
+    """Return True if a file under a run is one of those that an entry's path stands for."""
     pattern = re.escape(place(path)).replace(r"\*", "[^/]*").replace("40", r"\d+")
     return re.fullmatch(pattern, name) is not None
 
@@ -188,9 +188,9 @@ def pipeline() -> list[Entry]:
 
 
 def after(target: str) -> list[Entry]:
-    """Return the stages that can follow the one that brought the images, in order.
+    """Return the stages that can follow the one that added the images, in order.
 
-    Those are the stages that read only what it or another of them writes: images of one's own, for
+    Those are the stages that read only what it or another of them writes: your own images, for
     example, come without a catalogue and without a second survey.
     """
     first = next(entry for entry in STAGES if entry.target == target)
@@ -208,7 +208,7 @@ def for_own_images() -> list[Entry]:
 
 
 def needed(*targets: str) -> list[Entry]:
-    """Return these stages of `make run`, and all that they need, in order."""
+    """Return these stages of `make run`, and all stages that they need, in order."""
     reads: list[Path] = []
     chain = []
     for entry in reversed(pipeline()):
@@ -221,14 +221,14 @@ def needed(*targets: str) -> list[Entry]:
 def makers(name: str) -> list[Entry]:
     """Return the stages that can make a file or folder, given by its name under a run.
 
-    Of several patterns that fit, the most literal counts; what begins a run has alternatives.
+    Of several matching patterns the longest counts; the stages that add images are alternatives.
     """
-    fitting: list[tuple[int, Entry]] = []
-    for entry in STAGES:
-        for path in entry.writes:
-            if fits(path, name) or place(path).startswith(f"{name}/"):
-                literal = len(place(path).replace("*", ""))
-                fitting.append((literal if entry.number != "0" else 0, entry))
+    fitting = [
+        (len(place(path).replace("*", "")) if entry.number != "0" else 0, entry)
+        for entry in STAGES
+        for path in entry.writes
+        if fits(path, name) or place(path).startswith(f"{name}/")
+    ]
     best = max((score for score, _ in fitting), default=0)
     return list(dict.fromkeys(entry for score, entry in fitting if score == best))
 

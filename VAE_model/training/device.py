@@ -1,6 +1,5 @@
 """The device and the precision of computations."""
 
-import contextlib
 import importlib.util
 from collections.abc import Callable
 from typing import Any, Literal
@@ -56,11 +55,10 @@ def compute_dtype(
 
 def autocast(
     device: torch.device, precision: Precision, network: nn.Module | None = None
-) -> contextlib.AbstractContextManager:
+) -> torch.autocast:
     """Return a context of mixed precision if `compute_dtype` is bfloat16, else one of float32."""
-    if compute_dtype(device, precision, network) == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    enabled = compute_dtype(device, precision, network) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled)
 
 
 def microbatch_size(

@@ -15,7 +15,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class Files:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """Hyperparameters of the loop; Galaxy_VAE_n.py says what each means."""
+    """Hyperparameters of the loop; see Galaxy_VAE_n.py."""
 
     epochs: int
     batch_size: int
@@ -97,16 +97,17 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         parameters = (*task.network.parameters(), *task.loss.parameters())
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in self.parameters:  # a process may have no image of a batch
+            parameter.grad = torch.zeros_like(parameter)
         settings = task.settings
         self.optimizer = torch.optim.Adam(self.parameters, settings.learning_rate)
         steps = settings.epochs * math.ceil(len(task.train_rows) / settings.batch_size)
-        self.schedule: torch.optim.lr_scheduler.LRScheduler
-        if settings.schedule == "one-cycle":
-            self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self.optimizer, settings.learning_rate, total_steps=steps
-            )
-        else:
-            self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
+        schedules = torch.optim.lr_scheduler
+        self.schedule: schedules.LRScheduler = (
+            schedules.OneCycleLR(self.optimizer, settings.learning_rate, total_steps=steps)
+            if settings.schedule == "one-cycle"
+            else schedules.ConstantLR(self.optimizer, 1.0, steps)
+        )
 
     def run(self, label: str = "") -> dict[str, Any]:
         """Train to the last epoch, or resume; return the log of the best epoch.
@@ -141,7 +142,7 @@ class Trainer:
         skipped: list[Tensor] = []
         order = shuffled(task.train_rows, settings.seed, epoch, settings.block)
         for count, microbatches in task.batches(order):
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=False)
             terms = torch.zeros(len(task.terms), device=task.device)
             for share, inputs in microbatches:
                 loss, some_terms, _ = task.compute_loss(*inputs)
@@ -166,16 +167,12 @@ class Trainer:
         Returns True, a tensor on the device, if they are finite. If not they become zero, so that
         the step is skipped without waiting for the device.
         """
-        for parameter in self.parameters:
-            if parameter.grad is None:  # this process has no image of the batch
-                parameter.grad = torch.zeros_like(parameter)
-        distributed.all_sum([*(p.grad for p in self.parameters if p.grad is not None), terms])
-        finite = torch.isfinite(
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
-        )
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        distributed.all_sum([*gradients, terms])
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        finite = torch.isfinite(norm)
+        for gradient in gradients:
+            gradient.masked_fill_(~finite, 0)
         return finite
 
     @torch.no_grad()
@@ -237,7 +234,7 @@ class Trainer:
         task = self.task
         model = {
             "config": task.config, "data": task.data, "history": self.history,
-            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results(),
+            "weights": task.network.state_dict(), "loss": task.loss.state_dict(), **task.results,
         }  # fmt: skip
         if record is self._best():
             checkpoint.save(self.files.best, model)
@@ -282,7 +279,9 @@ class Trainer:
 class Task(ABC):
     """A network, its loss and its batches.
 
-    config, data: constants and hashes of the data, which must agree for a run to be resumed.
+    config, data: constants and hashes of the data, which must agree for a run to be resumed;
+    sources: prepared inputs, and the row in them of each row of the task; results: what else a
+    model file holds.
     """
 
     network: models.VAE
@@ -290,6 +289,7 @@ class Task(ABC):
     terms: tuple[str, ...]
     config: dict[str, Any]
     data: Any
+    sources: Sequence[tuple[PreparedInputs, NDArray[np.int64]]]
 
     def __init__(
         self, settings: LoopSettings, device: torch.device,
@@ -307,10 +307,10 @@ class Task(ABC):
             )
         self.settings, self.device = settings, device
         self.train_rows, self.validation_rows = train_rows, validation_rows
+        self.results: dict[str, Any] = {}
 
-    @abstractmethod
-    def initialise(self) -> None:
-        """Set the weights before the first epoch."""
+    def initialise(self) -> None:  # noqa: B027
+        """Set the weights before the first epoch; by default do nothing."""
 
     @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
@@ -328,13 +328,11 @@ class Task(ABC):
         are (N, num_var).
         """
 
-    @abstractmethod
     def check_inputs(self) -> None:
         """Raise Problem naming the first image whose input is not finite, if there is one."""
-
-    def results(self) -> dict[str, Any]:
-        """Return the content of a model file besides weights, loss and history."""
-        return {}
+        rows = np.concatenate([self.train_rows, self.validation_rows])
+        for inputs, numbers in self.sources:
+            inputs.check_finite(numbers[rows])
 
 
 class ImageTask(Task):
@@ -364,6 +362,7 @@ class ImageTask(Task):
         self.terms = self.loss.TERMS
         stretch = Stretch(settings.stretch, settings.softening)
         self.inputs = PreparedInputs(packed, self.network, stretch, device)
+        self.sources = [(self.inputs, np.arange(len(packed.index)))]
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of prepared images with the noise of their draws."""
@@ -409,10 +408,6 @@ class ImageTask(Task):
             degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
             inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
         return torch.cat(inputs)
-
-    def check_inputs(self) -> None:
-        """Raise Problem naming the first image whose input is not finite, if there is one."""
-        self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
 
 
 def plain(settings: LoopSettings) -> dict[str, Any]:

@@ -105,8 +105,10 @@ class PairTask(Task):
             "pair": settings.pair, "mmd": settings.mmd, "keep": settings.keep, **settings.terms,
         }  # fmt: skip
         self.terms = (*self.loss.TERMS, *self.weights)
-        self.both = both
-        self.inputs = [PreparedInputs(v.packed, model.network, model.stretch, device) for v in both]
+        self.sources = [
+            (PreparedInputs(side.packed, model.network, model.stretch, device), side.rows)
+            for side in both
+        ]
         self.initial = torch.zeros(len(pairs), num_var, device=device)
         self._measure_initial()
 
@@ -130,9 +132,7 @@ class PairTask(Task):
             rises.append(ahead + behind - 2 * now)
         # The squared distance of two galaxies is twice the variance.
         self.stiffness = float(torch.cat(rises).mean() / (2 * _STEP**2) / 2)
-
-    def initialise(self) -> None:
-        """Do nothing: training starts from a trained model."""
+        self.results = {"stiffness": self.stiffness}
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of pairs, each computed at once."""
@@ -143,10 +143,7 @@ class PairTask(Task):
         """Yield the numbers of the pairs and the two surveys' inputs, in the order of `rows`."""
         size = self.settings.batch_size
         numbers = torch.from_numpy(rows).to(self.device).split(size)
-        first, second = (
-            inputs.batches(side.rows[rows], size)
-            for inputs, side in zip(self.inputs, self.both, strict=True)
-        )
+        first, second = (inputs.batches(of[rows], size) for inputs, of in self.sources)
         for some, (_, one, _), (_, two, _) in zip(numbers, first, second, strict=True):
             yield some, one, two
 
@@ -169,16 +166,6 @@ class PairTask(Task):
                 loss = loss + self.weights[name] * self.stiffness * value
         return loss, torch.cat([terms, torch.stack([*aligned.values()])]), mean
 
-    def check_inputs(self) -> None:
-        """Raise Problem naming the first image whose input is not finite, if there is one."""
-        rows = np.concatenate([self.train_rows, self.validation_rows])
-        for inputs, side in zip(self.inputs, self.both, strict=True):
-            inputs.check_finite(side.rows[rows])
-
-    def results(self) -> dict[str, Any]:
-        """Return the stiffness."""
-        return {"stiffness": self.stiffness}
-
 
 def save_mapped(
     method: str, base: Path, path: Path, survey: str,
@@ -192,10 +179,8 @@ def save_mapped(
     if compute is None:
         raise ValueError(f"{method} computes no map: it trains")
     content = checkpoint.load(base)
-    kept: dict[str, Any] = {
-        key: content[key] for key in ("weights", "loss", "data") if key in content
-    }
+    content = {key: content[key] for key in ("config", "weights", "loss", "data") if key in content}
     matrix, offset = (torch.tensor(part, dtype=torch.float32) for part in compute(source, target))
     maps = {survey: {"matrix": matrix, "offset": offset}}
     config = {**content["config"], "method": method}
-    checkpoint.save(path, {**kept, "config": config, "maps": maps})
+    checkpoint.save(path, {**content, "config": config, "maps": maps})

@@ -30,10 +30,7 @@ import numpy as np
 import resnet
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import rotate
-from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -46,9 +43,11 @@ from VAE_model.evaluation.classification import (
     Question,
     Scores,
     accuracy,
+    answer,
     balanced_accuracy,
     set_question,
 )
+from VAE_model.evaluation.probe.invariance import CHANGES, relative_moves
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.extraction.extract import extract_means
 from VAE_model.pipeline.code_version import code_version
@@ -84,7 +83,6 @@ WORDS = {
     "resnet": "ResNet-18, supervised",
 }
 LATENTS = 40
-ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
 NETWORKS: dict[str, dict[str, Any]] = {  # variants that are networks: constants of Galaxy_VAE_n.py
     "untrained": {"epochs": 1, "learning_rate": 0.0},
     "unmasked": {"contaminants": "kept"},
@@ -150,7 +148,7 @@ def import_set(config: Config, name: str) -> Run:
     """Return the run of a real set, its images imported and listed."""
     source, run = ROOT / config.real / name, Run(config.folder / name)
     if not source.is_dir():
-        raise Problem(f"{source} is missing: say with --real where the sets are")
+        raise Problem(f"{source} is missing: give the folder of the sets with --real")
     table = ("--folder", str(source / "images"), "--table", str(source / "labels.csv"))
     for script, *arguments in (("data/import_images.py", *table), ("make_datatxt.py",)):
         command = [sys.executable, script, "--run", str(run.folder), *arguments]
@@ -161,7 +159,7 @@ def import_set(config: Config, name: str) -> Run:
 def open_task(config: Config, name: str) -> Task:
     """Return a set with its questions.
 
-    Raises Problem for an unknown set, and where the sky is missing.
+    Raises Problem if the set is unknown or the sky is missing.
     """
     if name in LABELS:
         run = import_set(config, name)
@@ -228,35 +226,24 @@ def features_of(config: Config, task: Task, variant: str, seed: int) -> NDArray[
     return solver.transform(aligned).astype(np.float32)
 
 
-def rotated(config: Config, task: Task) -> str:
-    """Return in words how far latents of the default network move when images are rotated.
+def invariance(config: Config, task: Task) -> str:
+    """Return in words how far the default network's latents of 100 galaxies move in changed images.
 
-    Measured on 100 galaxies (cubic interpolation, exact by quarter turns), relative to the median
-    distance between two of them.
+    See VAE_model/evaluation/probe/invariance.py.
     """
     model = train(config, task, "structured", config.seeds[0])
-    rows = np.random.default_rng(0).choice(task.rows, min(100, len(task.rows)), replace=False)
-    flux = task.packed.images[rows]
-
-    def latents(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return model.encode(torch.from_numpy(np.ascontiguousarray(images)))[0].cpu().numpy()
-
-    still = latents(flux)
-    apart = np.median(pdist(still))
-    moved = {
-        angle: np.linalg.norm(latents(image) - still, axis=1) / apart
-        for angle, image in (
-            *((a, rotate(flux, a, (3, 2), False, order=3, mode="reflect")) for a in ANGLES),
-            *((a, np.rot90(flux, a // 90, (3, 2))) for a in (90, 180, 270)),
-        )
-    }
-    free = np.concatenate([moved[angle] for angle in ANGLES])
-    exact = np.concatenate([moved[angle] for angle in moved if angle not in ANGLES])
+    rng = np.random.default_rng(0)
+    rows = rng.choice(task.rows, min(100, len(task.rows)), replace=False)
+    flux = torch.from_numpy(task.packed.images[rows])
+    still, *moved = (
+        model.encode(image)[0].cpu().numpy()
+        for image in (flux, *(change(flux, rng) for change in CHANGES.values()))
+    )
+    found = relative_moves(dict(zip(CHANGES, moved, strict=True)), still, config.n_bootstrap)
+    words = "; ".join(f"{name} {moves}" for name, moves in found.items())
     return (
-        f"Rotating an image by {', '.join(map(str, ANGLES))} degrees moves its latents by "
-        f"{np.median(free):.3f} of the median distance between two galaxies (median over "
-        f"{len(rows)} galaxies and angles; {(free < 0.1).mean():.0%} of them move by less than a "
-        f"tenth), by quarter turns by {np.median(exact):.3f}."
+        f"Median distance that the latents of {len(rows)} galaxies move when an image is changed, "
+        f"over the median distance between two galaxies: {words}."
     )
 
 
@@ -267,16 +254,13 @@ def predictions(config: Config, task: Task, features: NDArray, seed: int) -> dic
     """Return the answers of a forest and of logistic regression to each question."""
     scaled = StandardScaler().fit(features[task.rows]).transform(features)
     trees = 20 if config.quick else config.trees
-    heads = {
-        "forest": (RandomForestClassifier(trees, class_weight="balanced", random_state=seed,
-                                          n_jobs=-1), features),
-        "logistic": (LogisticRegression(class_weight="balanced", max_iter=2000), scaled),
-    }  # fmt: skip
+    linear = LogisticRegression(class_weight="balanced", max_iter=2000)
     return {
-        head: {
-            q.name: solver.fit(x[q.train], q.train_codes).predict(x[q.test]) for q in task.questions
-        }
-        for head, (solver, x) in heads.items()
+        "forest": {q.name: answer(q, features, (seed,), trees) for q in task.questions},
+        "logistic": {
+            q.name: linear.fit(scaled[q.train], q.train_codes).predict(scaled[q.test])
+            for q in task.questions
+        },
     }
 
 
@@ -391,7 +375,7 @@ def section(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]
         f"Galaxies with an answer outside the test split / in it: {'; '.join(counts)}. Of the "
         f"nearest ten by chance {chance:.3f} have the same label.", "",
         variant_table(config, task, results).markdown(), "",
-        *([rotated(config, task), ""] if "structured" in results else []),
+        *([invariance(config, task), ""] if "structured" in results else []),
     ]  # fmt: skip
 
 

@@ -100,7 +100,7 @@ def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
 def _predict(
     network: Network, small: Tensor, device: torch.device
 ) -> tuple[NDArray[np.float32], list[Tensor]]:
-    """Return features and probabilities of the answers, means of eight views of each image."""
+    """Return features and probabilities of the answers, means over eight versions of an image."""
     network.eval()
     features, found = [], [[] for _ in network.heads]
     for part in small.split(256):
