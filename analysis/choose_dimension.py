@@ -38,6 +38,8 @@ from VAE_model.training.model_file import TrainedVAE
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: tuple[int, ...] = (5, 10, 20, 40)
@@ -131,6 +133,7 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     tables = [path for path in (run.classes, run.matches) if path.exists()]
     outputs = [run.dimensions(), run.dimensions("csv"), run.figure("dimensions.png")]

@@ -62,6 +62,8 @@ from VAE_model.tables.labels import questions_in, read_answers
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -133,8 +135,9 @@ def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.fl
 def read_questions(
     config: Config, run: Run, table: pd.DataFrame
 ) -> tuple[dict[str, list[str]], pd.DataFrame, str]:
-    """Return the answers of each question, the answer of each galaxy (a row per galaxy in the
-    table's order, a column per question), and the origin of the labels.
+    """Return the answers of each question, the answer of each galaxy, and the origin of the labels.
+
+    The second has one row per galaxy in the table's order and one column per question.
     """
     if config.label:
         answers, labels = read_answers(run, config.label, table["path"].tolist())
@@ -181,6 +184,7 @@ def read_components(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     json_path, csv_path, md_path = (run.classification(number, e) for e in ("json", "csv", "md"))
     figures = {
@@ -239,8 +243,9 @@ def evaluate(
     features: NDArray[np.float32],
     asked: list[Question],
 ) -> dict[str, Any]:
-    """Fit forests on the features and on principal components, and score them: the questions, the
-    mean over those with a score, and the calibration, as plain values.
+    """Fit forests on the features and on principal components, and score them.
+
+    Returns the questions, the mean over those with a score, and the calibration as plain values.
     """
     questions = [question for question in asked if not question.too_few]
     if not questions:

@@ -39,6 +39,8 @@ _WRONG_SIZE = "wrong_size_warning"
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     gate: float = 0.5
@@ -57,7 +59,7 @@ class Config:
 
 
 def catalogue_of(run: Run, columns: list[str]) -> Path:
-    """The table with the fractions: the catalogue, or the labels of imported images that have them.
+    """Return the table with the fractions: the catalogue, or the labels of imported images.
 
     Raises Problem where there are labels only, and others.
     """
@@ -89,7 +91,7 @@ def describe_labels(config: Config, run: Run, path: Path) -> str:
 
 
 def columns_read(config: Config, cuts: list[Cut]) -> list[str]:
-    """The columns of the catalogue that the cuts and the gates of the constants need."""
+    """Return the columns of the catalogue that the cuts and the gates of the constants need."""
     columns = columns_needed(cuts)
     if config.min_volunteers_asked > 0:
         columns += sorted({asked(question) for cut in cuts for question in _questions_of(cut)})
@@ -124,7 +126,7 @@ def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def select(catalogue: pd.DataFrame, cut: Cut, config: Config) -> np.ndarray:
-    """Boolean array (N,): the galaxies that pass a cut and the gates of the constants."""
+    """Return where galaxies pass a cut and the gates of the constants: boolean (N,)."""
     chosen = cut.select(catalogue)
     if config.min_volunteers_asked > 0:
         for question in _questions_of(cut):
@@ -139,7 +141,7 @@ def _questions_of(cut: Cut) -> set[str]:
 
 
 def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Config) -> pd.Series:
-    """The answer of each galaxy to one question: text, null where it has none or more than one."""
+    """Return the answer of each galaxy to one question: text, null for none or more than one."""
     passed = pd.DataFrame({name: select(catalogue, cut, config) for name, cut in answers.items()})
     answer = pd.Series(pd.NA, index=catalogue.index, dtype="string")
     for name in answers:
@@ -148,7 +150,7 @@ def take_answers(catalogue: pd.DataFrame, answers: dict[str, Cut], config: Confi
 
 
 def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> None:
-    """One class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
+    """Write one class as a FITS table: iauname, ra, dec and the fractions that it is cut on."""
     from astropy.table import Table  # after VAE_model, which finds a home that astropy needs
 
     table = Table.from_pandas(galaxies)
@@ -179,6 +181,7 @@ def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     tables = {name: run.class_table(name) for name in CLASSES}
     outputs = [run.classes, *tables.values()]

@@ -29,6 +29,8 @@ from VAE_model.report.figures import INDIGO, ROSE, new_figure, save_figure
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     radius: float = 1.0
@@ -40,8 +42,9 @@ class Config:
 def why_dropped(
     dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
 ) -> tuple[Counter[str], Counter[str]]:
-    """Why galaxies of the classes have no image: counts of what happened, and among the refused
-    images counts of the reasons of their refusal.
+    """Return counts of the reasons why galaxies of the classes have no image.
+
+    The second counter holds the reasons of refusal, of galaxies whose image was refused.
     """
     taken = nearest_position(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
     refused = np.zeros(len(dropped), bool)
@@ -64,6 +67,7 @@ def why_dropped(
 
 
 def draw_separations(separations: NDArray[np.float64], radius: float, path: Path) -> None:
+    """Draw a histogram of the separations of galaxies and images, in arcsec."""
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.hist(separations, bins=np.linspace(0, radius, 51).tolist(), color=INDIGO)
@@ -78,6 +82,7 @@ def draw_separations(separations: NDArray[np.float64], radius: float, path: Path
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     inputs = [run.classes, run.train_txt, *([run.rejected] if run.rejected.exists() else [])]
     figure = run.figure("separations.png")

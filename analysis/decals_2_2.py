@@ -20,6 +20,8 @@ from VAE_model.tables.joins import check_unique, join_rows
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -36,6 +38,7 @@ def read_latents(run: Run, num_var: int) -> pd.DataFrame:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     source, target = run.latents(config.num_var), run.class_latents(config.num_var)
     inputs = [run.classes, run.matches, source]

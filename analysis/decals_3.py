@@ -46,6 +46,8 @@ TILE = 72  # pixels to a side of a thumbnail on the map, its frame included
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -67,8 +69,9 @@ class Config:
 def add_legend(
     place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
 ) -> None:
-    """Add a legend with the marker (the class's own unless one is given) and the number of each
-    class, to the right unless `where` places it.
+    """Add a legend with the marker and the number of each class.
+
+    marker: of all classes; empty: each its own. where: the place; none: to the right.
     """
     entries = []
     for name, style in CLASS_STYLES.items():
@@ -135,6 +138,7 @@ def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], component
 
 
 def component_name(number: int, shares: NDArray) -> str:
+    """Return the label of a principal component, with its share of the variance."""
     return f"PC {number + 1}  ({shares[number]:.0%} of variance)"
 
 
@@ -219,6 +223,7 @@ def thumbnail_map(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     number = config.num_var
     source = run.class_latents(number)

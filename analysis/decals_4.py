@@ -76,6 +76,8 @@ BACKGROUND = "background_rms_over_flux"
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -236,6 +238,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     source, classes = run.latents(number), run.class_latents(number)
     numbers, drawing = run.result(f"outliers_{number}.json"), run.figure(f"outliers_{number}.png")

@@ -32,6 +32,8 @@ from VAE_model.training.model_file import TrainedVAE
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -53,8 +55,9 @@ class Config:
 
 
 def own_rows(count: int, batch_size: int) -> NDArray[np.int64]:
-    """Return the rows of this process: whole batches, so that the number of processes changes no
-    latent.
+    """Return the rows of this process.
+
+    They are whole batches, so that the number of processes changes no latent.
     """
     starts = np.array_split(np.arange(0, count, batch_size), distributed.world_size())
     own = starts[distributed.rank()]
@@ -77,6 +80,7 @@ def merged(run: Run, table: pd.DataFrame, num_var: int) -> pd.DataFrame | None:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     weights = ROOT / config.model if config.model else run.model(config.num_var)
     stage = Stage(

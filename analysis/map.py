@@ -47,6 +47,8 @@ LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -127,8 +129,10 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
 
 
 def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
-    """Return the map's galaxies (iauname, path, x, y, class, ra, dec, answers) and the origin of
-    the votes. Raises Problem where the class latents lack a galaxy.
+    """Return the galaxies of the map, and the origin of the votes.
+
+    Columns: iauname, path, x, y, class, ra, dec, and the answers. Raises Problem where the class
+    latents lack a galaxy.
     """
     places, source = read_parquet(run.map(number)), run.class_latents(number)
     present = parquet_columns(source)
@@ -145,6 +149,7 @@ def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     inputs = [run.map(number), run.class_latents(number), run.train_txt]
     inputs += [run.catalogue] if run.catalogue.exists() else []

@@ -56,6 +56,8 @@ EXPOSURES = {  # kinds of exposures.py: their names
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -87,8 +89,10 @@ class Config:
 
 
 def in_use(encoded: Encoded, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return a row per latent, the largest KL first, over some rows of the table: latent, kl (mean,
-    nats), variance of the mean, active, sigma of the posterior (root mean square).
+    """Return one row per latent over some rows of the table, the largest KL first.
+
+    Columns: latent, kl (mean, nats), variance (of the mean), active, sigma (of the posterior, root
+    mean square).
     """
     means, log_variances = encoded.means[rows], encoded.log_variances[rows]
     kl = kl_divergence(torch.from_numpy(means), torch.from_numpy(log_variances)).numpy()
@@ -143,6 +147,7 @@ def predict_quantities(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     weights = ROOT / config.model if config.model else run.model(number)
     outputs = [run.probe(number), run.probe(number, "parquet"), run.figure(f"probe_{number}.png")]

@@ -26,6 +26,8 @@ from VAE_model.report.tables import Table
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -78,8 +80,9 @@ def opening(outputs: RunOutputs) -> list[Block]:
 
 
 def section(chapter: Chapter, outputs: RunOutputs, widest: int) -> dict[str, Any]:
-    """Return what the page shows of a chapter: its scripts and their seconds, the pages that they
-    wrote, tables, figures, constants.
+    """Return what the page shows of a chapter.
+
+    Its scripts and their seconds, the pages that they wrote, tables, figures, constants.
     """
     records = chapter.outputs(outputs)
     content = {"title": chapter.title, "sentence": chapter.sentence, "command": chapter.command}
@@ -96,6 +99,7 @@ def section(chapter: Chapter, outputs: RunOutputs, widest: int) -> dict[str, Any
 
 
 def name_of(path: Path, outputs: RunOutputs) -> str:
+    """Return the name of a file under the run."""
     return path.relative_to(outputs.run.folder).as_posix()
 
 
@@ -121,6 +125,7 @@ def files_table(what: str, entries: dict[str, dict[str, Any]]) -> Table:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     outputs = RunOutputs.of(run, config.num_var)
     inputs = [path for path in outputs.records if path.is_file()]

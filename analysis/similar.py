@@ -33,6 +33,8 @@ DRAWN = (10, 8)  # query galaxies, and neighbours of each, in the figure at most
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -68,8 +70,9 @@ def query_rows(table: pd.DataFrame, good: NDArray[np.bool_], config: Config) -> 
 def find(
     latents: NDArray[np.float32], good: NDArray[np.bool_], queries: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows and distances of the nearest good galaxies, each (len(queries), count), without
-    the query galaxy itself.
+    """Return rows and distances of the nearest good galaxies, each (len(queries), count).
+
+    The query galaxy itself is left out.
     """
     rows = np.flatnonzero(good)
     places, distances = nearest(latents[rows], latents[queries], count + 1)
@@ -106,6 +109,7 @@ def sheet(
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, number = Run(config.run), config.num_var
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")

@@ -37,6 +37,8 @@ APERTURE = 15.0  # arcsec, radius of the photometry; the decoder's frame is 34 a
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -53,8 +55,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Latents of the training galaxies: mean and KL divergence of each, (d,), and their covariance,
-    (d, d); has_pose: whether the network takes the pose out of the image.
+    """The distribution of the latents of the training galaxies.
+
+    mean, kl: mean and KL divergence of each latent, (d,); covariance: (d, d); has_pose: True where
+    the network removes the pose from the image.
     """
 
     mean: NDArray[np.float32]
@@ -94,8 +98,10 @@ def measure_distribution(run: Run, num_var: int) -> Distribution:
 def traverse(
     latents: Distribution, chosen: NDArray[np.int64], steps: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return latents, (len(chosen) * len(steps), d): the mean plus `steps` standard deviations of
-    one latent after the other, with the conditional mean of the others.
+    """Return latents along each chosen one, (len(chosen) * len(steps), d).
+
+    The mean plus `steps` standard deviations of that latent, with the conditional mean of the
+    others.
     """
     std = np.maximum(latents.std[chosen], 1e-12)
     slope = latents.covariance[chosen] / std[:, None]
@@ -104,8 +110,10 @@ def traverse(
 
 
 def measure(flux: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Measure the magnitude in r, g-r, and the half-light radius in r (arcsec) within APERTURE of
-    the middle of an image (3, y, x) in nanomaggies; NaN where there is no light.
+    """Measure the magnitude in r, g-r, and the half-light radius in r (arcsec).
+
+    flux: (3, y, x), nanomaggies, of which the circle of radius APERTURE about the middle counts;
+    NaN where there is no light.
     """
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     radius = np.hypot(x, y) * PIXEL_SCALE
@@ -152,6 +160,7 @@ def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path:
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     run, n = Run(config.run), config.num_var
     outputs = [run.figure(f"traversal_{n}.png"), run.traversal(n)]
     stage = Stage(__file__, run, config, inputs=[run.model(n), run.latents(n)], outputs=outputs)

@@ -20,11 +20,14 @@ from VAE_model.pipeline.stage import Problem, start
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     timeout: int = 1800
     """Seconds that one cell may take."""
 
 
 def main(config: Config) -> None:
+    """Run the stage."""
     for path in sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")]):
         notebook = nbformat.read(path, as_version=4)
         place = {"metadata": {"path": str(path.parent)}}

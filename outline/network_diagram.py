@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +26,13 @@ from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import new_figure, save_figure
-from VAE_model.report.plotting import Figure, Rectangle, matplotlib
+from VAE_model.report.plotting import Axes, Figure, Rectangle, matplotlib
 
 
 @dataclass(frozen=True)
 class Config:
+    """The constants of this stage."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     network: str = "structured"
@@ -39,7 +42,7 @@ class Config:
 
 
 _COLOURS = {"encode": "#5B4FB3", "decode": "#1F8F80"}
-_COLUMN, _ROW = 1.3, 2.75  # inches per block
+_COLUMN, _LINE, _MARGIN = 1.3, 0.165, 0.35  # inches: of a block, of a line of text, between halves
 _WORDS = {"LeakyReLU": "leaky ReLU", "GroupNorm": "group norm", "Linear": "linear"}
 
 
@@ -51,8 +54,10 @@ class Block(NamedTuple):
     parameters: int
 
     def includes(self, following: "Block") -> bool:
-        """Return whether the next layer belongs to this block: it is its first with parameters,
-        keeps the shape, or has no parameters and does not enlarge the image.
+        """Return True where the next layer belongs to this block.
+
+        It is its first with parameters, keeps the shape, or has no parameters and does not
+        enlarge the image.
         """
         shrinks = not following.parameters and math.prod(following.shape) <= math.prod(self.shape)
         return not self.parameters or following.shape == self.shape or shrinks
@@ -69,8 +74,9 @@ Branches = dict[tuple[str, str], list[Block]]
 
 
 def branches(network: models.VAE) -> Branches:
-    """Return the blocks that an image passes in each child of the network, by part (encode or
-    decode) and name of the child, in the order in which they run.
+    """Return the blocks that an image passes in each child of the network, in running order.
+
+    By part (encode or decode) and name of the child.
     """
     found: Branches = {}
     part = "encode"
@@ -125,44 +131,74 @@ def in_words(layer: nn.Module) -> tuple[str, ...]:
     return (_WORDS.get(name, name),)
 
 
+def lines_of(block: Block) -> list[str]:
+    """Return the lines below a block: its layers, each with its number, and its parameters."""
+    counts = Counter(block.layers).items()
+    lines = [layer if count == 1 else f"{count} {layer}" for layer, count in counts]
+    return [*lines, f"{block.parameters:,}"] if block.parameters else lines
+
+
+def size_of(block: Block) -> tuple[float, float]:
+    """Return width and height in inches: the roots of the channels and of the image's side."""
+    if len(block.shape) < 3:
+        return 0.8, 0.14
+    return 0.07 * math.sqrt(block.shape[0]), 0.07 * math.sqrt(block.shape[-1])
+
+
 def draw(network: models.VAE, name: str) -> Figure:
-    """Draw a row of blocks for each branch: as high as the root of the image's side, as wide as
-    that of its channels; below each its shape, its layers and its number of parameters.
+    """Draw the encoder at the left and the decoder at the right, each branch a row of blocks.
+
+    Below each block stand its layers and its number of parameters; a row is as high as they need.
     """
-    rows = branches(network)
-    total = sum(parameter.numel() for parameter in network.parameters())
-    width, height = 2.2 + _COLUMN * max(map(len, rows.values())), 0.8 + _ROW * len(rows)
+    halves: dict[str, list[tuple[str, list[Block]]]] = {part: [] for part in _COLOURS}
+    for (part, child), blocks in branches(network).items():
+        halves[part].append((child.replace("_", " "), blocks))
+    widths = [_COLUMN * max(4, *(len(blocks) for _, blocks in of)) for of in halves.values()]
+    places, height = [], 0.8
+    for row in zip_longest(*halves.values(), fillvalue=("", [])):
+        inside = [block for _, blocks in row for block in blocks]
+        tallest = max(size_of(block)[1] for block in inside)
+        places.append((height, tallest))
+        height += 1.2 + tallest + _LINE * max(len(lines_of(block)) for block in inside)
+    width = sum(widths) + 3 * _MARGIN
     figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
+    total = sum(parameter.numel() for parameter in network.parameters())
     title = f"{name}: {total:,} parameters at {network.num_var} latent variables"
-    axes.text(0.2, 0.45, title, fontsize=19, fontweight="bold", va="center")
-    for row, ((part, child), blocks) in enumerate(rows.items()):
-        middle = 0.8 + _ROW * row + 0.95
-        learned = sum(block.parameters for block in blocks)
-        label = f"{part}:\n{child.replace('_', ' ')}\n{learned:,}"
-        axes.text(0.2, middle, label, fontsize=13, va="center", color=_COLOURS[part],
-                  fontweight="bold")  # fmt: skip
-        for column, block in enumerate(blocks):
-            x = 2.2 + _COLUMN * (column + 0.5)
-            image = len(block.shape) == 3
-            high = 0.07 * math.sqrt(block.shape[-1]) if image else 0.12
-            wide = 0.06 * math.sqrt(block.shape[0]) if image else 0.7
-            box = (x - wide / 2, middle - high / 2)
-            axes.add_patch(Rectangle(box, wide, high, facecolor=_COLOURS[part]))
-            shape = f"{block.shape[0]}×{block.shape[1]}²" if image else f"{block.shape[0]:,}"
-            axes.text(x, middle - 0.62, shape, fontsize=13, fontweight="bold", ha="center",
-                      va="bottom")  # fmt: skip
-            counts = Counter(block.layers).items()
-            lines = [layer if count == 1 else f"{count} {layer}" for layer, count in counts]
-            lines += [f"{block.parameters:,}"] if block.parameters else []
-            axes.text(x, middle + 0.62, "\n".join(lines), fontsize=9.5, color="#444444",
-                      ha="center", va="top")  # fmt: skip
+    axes.text(_MARGIN, 0.4, title, fontsize=19, fontweight="bold", va="center")
+    left = _MARGIN
+    for (part, rows), wide in zip(halves.items(), widths, strict=True):
+        for (child, blocks), (top, tallest) in zip(rows, places, strict=False):
+            learned = sum(block.parameters for block in blocks)
+            axes.text(left, top + 0.15, f"{part}: {child}, {learned:,} parameters", fontsize=13,
+                      fontweight="bold", va="center", color=_COLOURS[part])  # fmt: skip
+            draw_row(axes, blocks, left, top + 0.75, tallest, _COLOURS[part])
+        left += wide + _MARGIN
     return figure
 
 
+def draw_row(
+    axes: Axes, blocks: list[Block], left: float, top: float, tallest: float, colour: str
+) -> None:
+    """Draw blocks from `left` on, their boxes between `top` and `top + tallest` (inches)."""
+    middle, before = top + tallest / 2, 0.0
+    for column, block in enumerate(blocks):
+        x, (wide, high) = left + _COLUMN * (column + 0.5), size_of(block)
+        axes.add_patch(Rectangle((x - wide / 2, middle - high / 2), wide, high, facecolor=colour))
+        if column:
+            axes.annotate("", (x - wide / 2 - 0.04, middle), (before + 0.04, middle),
+                          arrowprops={"arrowstyle": "->", "color": "#888888"})  # fmt: skip
+        before = x + wide / 2
+        shape = f"{block.shape[0]:,}" + (f"×{block.shape[1]}²" if len(block.shape) == 3 else "")
+        axes.text(x, top - 0.1, shape, fontsize=13, fontweight="bold", ha="center", va="bottom")
+        axes.text(x, top + tallest + 0.1, "\n".join(lines_of(block)), fontsize=9.5,
+                  color="#444444", ha="center", va="top")  # fmt: skip
+
+
 def main(config: Config) -> None:
+    """Run the stage."""
     run = Run(config.run)
     if config.network not in models.NETWORKS:
         raise Problem(

@@ -36,7 +36,7 @@ def test_blocks_of_every_network_hold_all_its_parameters(name):
     assert f"{name}: {parameters(network):,} parameters at 7 latent variables" in words
     for (part, child), blocks in found.items():
         learned = sum(block.parameters for block in blocks)
-        assert f"{part}:\n{child.replace('_', ' ')}\n{learned:,}" in words
+        assert f"{part}: {child.replace('_', ' ')}, {learned:,} parameters" in words
 
 
 def test_published_network_goes_through_the_shapes_of_the_paper():

@@ -74,8 +74,9 @@ def agreement(
 def _classify_survey(
     one: NDArray[np.float64], two: NDArray[np.float64], seed: int
 ) -> NDArray[np.float64]:
-    """Scores (2, N) of the better of two classifiers, cross-validated with both images of a galaxy
-    in one fold, so that no galaxy is recognised.
+    """Return the scores (2, N) of the better of two classifiers of the survey.
+
+    Cross-validated with both images of a galaxy in one fold, so that no galaxy is recognised.
     """
     count = len(one)
     folds = min(_FOLDS, count)
@@ -100,14 +101,15 @@ def _auc(score: NDArray[np.float64]) -> float:
 
 
 def _weighted_auc(score: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """AUC of the survey, galaxies repeated by weights (B, N) in both."""
+    """Return the AUC of the survey, with galaxies repeated by weights (B, N) in both: (B,)."""
     second = np.arange(score.size) >= score.shape[1]
     return weighted_auc(score.ravel(), second, np.tile(weights, (1, 2)))
 
 
 def intervals(found: Agreement, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Estimate]:
-    """Return the measures with 95 % intervals of resampled galaxies: median distance, recall at 1
-    and 10, and the AUC. (The discrepancy has none: it is a property of the two samples.)
+    """Return median distance, recall at 1 and 10, and AUC, with 95 % bootstrap intervals.
+
+    The maximum mean discrepancy has no interval: it is a property of the two samples.
     """
     measures = {
         "distance": lambda weights: weighted_median(found.distance, weights),

@@ -35,6 +35,7 @@ class Estimate:
 
     @property
     def crosses_zero(self) -> bool:
+        """True where the interval contains zero."""
         return self.low <= 0 <= self.high
 
     def __format__(self, spec: str) -> str:

@@ -1,10 +1,10 @@
-"""Calibration of a forest's probabilities: of the galaxies whose answer has a probability of 0.8,
-four in five should be correct.
+"""Calibration of a forest's probabilities.
 
-The most probable answer of each test galaxy counts (Guo et al. 2017, ICML, eqs. 2 and 3): its
-probability, the confidence, against the share of correct answers, in bins. A forest with balanced
-class weights treats all answers as equally common; `correct_for_shares` converts its probabilities
-to the shares of the training galaxies.
+Of the galaxies whose answer has a probability of 0.8, four in five should be correct. The most
+probable answer of each test galaxy counts (Guo et al. 2017, ICML, eqs. 2 and 3): its probability,
+the confidence, against the share of correct answers, in bins. A forest with balanced class weights
+treats all answers as equally common; `correct_for_shares` converts its probabilities to the shares
+of the training galaxies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,10 @@ class Forecast:
 def correct_for_shares(
     probability: NDArray[np.float64], shares: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return probabilities (M, K) for answers that have `shares` (K,), from probabilities that hold
-    for equally common answers (Saerens et al. 2002, Neural Computation 14, 21, eq. 2.4).
+    """Return probabilities (M, K) for answers that have `shares` (K,).
+
+    probability: (M, K), for equally common answers (Saerens et al. 2002, Neural Computation 14,
+    21, eq. 2.4).
     """
     weighted = probability * shares
     total = weighted.sum(axis=1, keepdims=True)
@@ -64,8 +66,10 @@ def correct_for_shares(
 
 
 def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str, Forecast]:
-    """Return three forecasts of one question: the forest's, the forest's at the shares of the
-    training galaxies, and the base rate, which is these shares for every galaxy.
+    """Return three forecasts of one question.
+
+    The forest's, the forest's at the shares of the training galaxies, and the base rate: these
+    shares for every galaxy.
     """
     counts = np.bincount(question.train_codes, minlength=len(question.answers))
     shares = counts / counts.sum()
@@ -78,8 +82,10 @@ def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str,
 
 
 def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDArray[np.float64]:
-    """Return the expected calibration error: the difference between mean confidence and share of
-    correct answers in each bin, weighted by its number. confidence: (M,); correct: (..., M).
+    """Return the expected calibration error.
+
+    It is the difference between mean confidence and share of correct answers in each bin, weighted
+    by its number. confidence: (M,); correct: (..., M).
     """
     inside = _bins(confidence)[:, None] == np.arange(BINS)
     return np.abs((correct - confidence) @ inside).sum(axis=-1) / len(confidence)
@@ -142,8 +148,9 @@ def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _binned(forecast: Forecast) -> list[dict[str, float]]:
-    """Each bin that holds a galaxy: n, mean confidence, accuracy (the share of correct answers)
-    and its binomial 95 % interval (Clopper & Pearson 1934).
+    """Return n, mean confidence and accuracy of each bin that holds a galaxy.
+
+    With the binomial 95 % interval of the accuracy (Clopper & Pearson 1934).
     """
     place, lines = _bins(forecast.confidence), []
     for number in np.unique(place):

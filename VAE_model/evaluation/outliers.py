@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 
@@ -25,8 +26,8 @@ _SEED = 20230308
 def mahalanobis(latents: NDArray[np.floating], train: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the Mahalanobis distance of each galaxy from the training galaxies: (N,).
 
-    latents: (N, D), means of the latent variables; train: (N,), True for training galaxies.
-    The covariance is shrunk (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365), so that it stays
+    latents: (N, D), means of the latent variables; train: (N,), True for training galaxies. The
+    covariance is shrunk (Ledoit and Wolf 2004, J. Multivar. Anal. 88, 365), so that it stays
     invertible for few galaxies and for latents that the network does not use, and fitted again
     without the farthest 5 per cent, twice, so that outliers do not widen it.
     """
@@ -76,12 +77,9 @@ def isolation(
 def percentile(scores: ArrayLike) -> NDArray[np.float64]:
     """Return the share of the galaxies that score lower, 0..1, ties in the middle; NaN for NaN."""
     scores = np.asarray(scores, float)
-    ranks = np.full(len(scores), np.nan)
     known = np.isfinite(scores)
-    _, inverse, counts = np.unique(scores[known], return_inverse=True, return_counts=True)
-    before = np.cumsum(counts) - counts
-    ranks[known] = ((before + (counts - 1) / 2) / max(known.sum() - 1, 1))[inverse]
-    return ranks
+    ranks = rankdata(np.where(known, scores, np.nan), nan_policy="omit")
+    return (ranks - 1) / max(known.sum() - 1, 1)
 
 
 def combined(*scores: ArrayLike) -> NDArray[np.float64]:
@@ -91,25 +89,20 @@ def combined(*scores: ArrayLike) -> NDArray[np.float64]:
     any has NaN. Percentiles, because the scores have no unit in common.
     """
     ranks = np.stack([percentile(score) for score in scores])
-    known = np.isfinite(ranks)
-    count = known.sum(axis=0)
-    total = np.where(known, ranks, 0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.ma.masked_invalid(ranks).mean(axis=0).filled(np.nan)
 
 
 def rank(scores: ArrayLike) -> NDArray[np.int64]:
     """Return 1 for the most unusual galaxy to N for the least; equal scores in order, NaN last."""
     known = np.nan_to_num(np.asarray(scores, float), nan=-np.inf)
-    ranks = np.empty(len(known), np.int64)
-    ranks[np.argsort(-known, kind="stable")] = np.arange(1, len(known) + 1)
-    return ranks
+    return rankdata(-known, method="ordinal").astype(np.int64)
 
 
 def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
     """Return where the logarithm of a positive quantity is more than `sigmas` above its median.
 
-    sigma is the median absolute deviation times 1.4826; NaN and zero (a sky that is cut off has no
-    scatter) do not stand out. (N,).
+    sigma is the median absolute deviation times 1.4826; NaN and zero (a sky that is cut off does
+    not vary) are below. (N,).
     """
     values = np.asarray(values, float)
     known = values > 0
@@ -123,7 +116,7 @@ def stands_out(values: ArrayLike, sigmas: float) -> NDArray[np.bool_]:
 def _cross_fit(
     train: NDArray[np.int64], others: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(rows to fit, rows to score): each training row scored by a fit without it."""
+    """Yield rows to fit and rows to score: each training row is scored by a fit without it."""
     fold = np.random.default_rng(_SEED).permutation(len(train)) % _FOLDS
     for number in range(_FOLDS):
         yield train[fold != number], train[fold == number]
@@ -131,7 +124,7 @@ def _cross_fit(
 
 
 def _fit_cloud(latents: NDArray[np.floating]) -> tuple[NDArray, NDArray]:
-    """Centre and inverse covariance, shrunk and trimmed."""
+    """Return centre and inverse covariance, shrunk and trimmed."""
     latents = np.asarray(latents, np.float64)
     fit = LedoitWolf().fit(latents)
     kept = round(len(latents) * (1 - _TRIM))
@@ -148,7 +141,7 @@ def _distance(latents: NDArray, centre: NDArray, precision: NDArray) -> NDArray[
 
 
 def _at_most(rows: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """All rows, or a seeded sample of them."""
+    """Return all rows, or a seeded sample of `number` of them."""
     if len(rows) <= number:
         return rows
     return np.sort(np.random.default_rng(_SEED).choice(rows, number, replace=False))

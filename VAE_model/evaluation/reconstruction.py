@@ -45,7 +45,7 @@ def ssim(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _blur(size: int, like: Tensor) -> Tensor:
-    """Matrix (size - WINDOW + 1, size) that blurs a row with the Gaussian window."""
+    """Return the matrix (size - WINDOW + 1, size) that blurs a row with the Gaussian window."""
     window = torch.exp(-((torch.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
     window = (window / window.sum()).to(like)
     matrix = like.new_zeros(size - WINDOW + 1, size)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from VAE_model.pipeline.stages import STAGES
-from VAE_model.report import classification, transfer_chapters
+from VAE_model.report import classification, transfer
 from VAE_model.report.page import Block
 from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.tables import percent
@@ -34,6 +34,7 @@ class Chapter:
 
     @property
     def scripts(self) -> tuple[str, ...]:
+        """The scripts of its stages."""
         return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
 
     @property
@@ -56,7 +57,7 @@ class Chapter:
 
 
 def _blocks(name: str) -> Callable[[RunOutputs], list[Block]]:
-    """The function that chapters.toml names: module.function; of no name, one without blocks."""
+    """Return the function that chapters.toml names as module.function; no name means no blocks."""
     if not name:
         return lambda _: []
     module, function = name.split(".")
@@ -94,7 +95,7 @@ def key_numbers(outputs: RunOutputs) -> list[tuple[str, object, str]]:
         interval = f"95 % interval {' to '.join(map(percent, injected['interval_95']))}"
         note = f"{interval}; {clean['flagged']:,} of {clean['n']:,} clean images flagged"
         found.append(("Injected defects found", f"{injected['either']} of {injected['n']}", note))
-    found += transfer_chapters.headline(outputs)
+    found += transfer.headline(outputs)
     table = outputs.parquet(run.latents(n), ["split", "ssim", "reduced_chi2"])
     test = None if table is None else table[table["split"] == "test"]
     if test is not None and len(test):

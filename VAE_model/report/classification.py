@@ -3,16 +3,17 @@
 Everything is made from the content of classification_40.json, by the stage and by the report.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.calibration import ALL, BALANCED, BASE, CORRECTED
 from VAE_model.evaluation.classification import Question, Scores, confusion_matrix
+from VAE_model.report import figures
 from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, new_figure, save_figure
 from VAE_model.report.page import Block, Details, Paragraph, facts
 from VAE_model.report.plotting import Axes, Figure
@@ -26,19 +27,7 @@ PCA, LATENTS = "pca", "latents"  # keys of the two sets of features
 MAIN = "balanced_accuracy"
 _LOOKS = {LATENTS: (INDIGO, "o", -0.14), PCA: (ROSE, "s", 0.14)}  # colour, marker, offset
 _CALIBRATED = {BALANCED: (ROSE, "s", -0.006), CORRECTED: (INDIGO, "o", 0.006)}
-_SLANTED: dict[str, Any] = {
-    "rotation": 45,
-    "ha": "right",
-    "rotation_mode": "anchor",
-}  # more than three names
-_MEASURES = {  # columns of a dimension's row: their headings
-    "num_var": "latents",
-    "validation_loss": "−ELBO",
-    "active": "active latents",
-    "reduced_chi2": "reduced χ² per pixel",
-    "ssim": "SSIM",
-    "forest": "forest, balanced accuracy",
-}
+_SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 
 
 def verdict(difference: Estimate) -> str:
@@ -87,8 +76,9 @@ def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
 
 
 def records(content: Content) -> list[Content]:
-    """Return a record per question and one for the mean: balanced accuracy of PCA, of the latents
-    and their difference, and macro F1.
+    """Return a record per question and one for the mean.
+
+    Balanced accuracy of PCA, of the latents and their difference, and macro F1.
     """
     rows: list[Content] = []
     for of in content["questions"]:
@@ -127,21 +117,7 @@ def score_table(content: Content) -> Table:
                 "verdict": Note(row["verdict"].split(":")[0], p),
             }
         shown.append(row)
-    n = content["dimension"]
-    headings = {
-        "question": "question", "n_train": "train galaxies", "n_test": "test galaxies",
-        "chance": "majority class", PCA: f"PCA-{n}", LATENTS: f"latents-{n}",
-        "difference": "latents − PCA", "latents_macro_f1": "macro F1", "verdict": "verdict",
-    }  # fmt: skip
-    caption = (
-        "Balanced accuracy on test galaxies, with 95 % intervals of resampled test galaxies. "
-        "Counts are in the order of the answers. Majority class: balanced accuracy of predicting "
-        "it always, and its accuracy. PCA: of the pixels, fitted on all images of the train split. "
-        "The difference is paired on the same galaxies; undecided: its interval crosses zero. p: "
-        "McNemar's test on the number of correct answers, which is dominated by the common "
-        "answers, so that it need not agree."
-    )
-    return Table.of(shown, headings, caption, total=len(content["mean_of"]) > 1)
+    return Table.named("scores", shown, len(content["mean_of"]) > 1, n=content["dimension"])
 
 
 def markdown(content: Content, words: str) -> str:
@@ -153,33 +129,20 @@ def markdown(content: Content, words: str) -> str:
 def calibration_table(content: Content) -> list[Table]:
     """Return the table of calibration errors and Brier scores; none where there are no scores."""
     found = content.get("calibration", {})
-    if not found:
-        return []
     rows: list[list[object]] = []
     for name, of in found.items():
+        kinds = [of[kind] for kind in (BALANCED, CORRECTED, BASE)]
         errors = [
-            Note(f"{of[kind]['calibration_error']:.3f}",
-                 f"if calibrated below {of[kind]['if_calibrated']['high']:.3f}")
-            for kind in of
+            Note(f"{kind['calibration_error']:.3f}",
+                 f"if calibrated below {kind['if_calibrated']['high']:.3f}")
+            for kind in kinds
         ]  # fmt: skip
-        brier = [estimate(values["brier"]) for values in of.values()]
-        rows.append([name, of[BALANCED]["n"], *errors, *brier])
+        brier = [estimate(kind["brier"]) for kind in kinds]
+        rows.append([name, kinds[0]["n"], *errors, *brier])
     if several := ALL in found:
         means = (f"{of['mean_error']:.3f}" for of in found[ALL].values())
         rows.append([f"mean of {len(rows) - 1}", None, *means, None, None, None])
-    kinds = (BALANCED, CORRECTED, BASE)
-    head = ["question", "test galaxies", *(f"error, {kind}" for kind in kinds),
-            *(f"Brier, {kind}" for kind in kinds)]  # fmt: skip
-    caption = (
-        "Calibration of the forest's probabilities. Error: the expected calibration error, the "
-        "difference between the probability of the most probable answer and the share of correct "
-        "answers, in ten bins; calibrated: the 95th percentile for perfectly calibrated "
-        "probabilities. Brier: squared distance from the truth, 0 to 2, less is better. Balanced "
-        "weights: the forest's probabilities; train shares: corrected for the shares of the "
-        "answers among the training galaxies; base rate: these shares alone. In all together "
-        "errors of opposite sign cancel."
-    )
-    return [Table(head, rows, caption, total=several)]
+    return [Table.named("calibration", rows, several)] if rows else []
 
 
 def blocks(outputs: RunOutputs) -> list[Block]:
@@ -227,31 +190,23 @@ def dimension_blocks(outputs: RunOutputs) -> list[Block]:
     shown = [
         {name: estimate(v) if isinstance(v, dict) else v for name, v in row.items()} for row in rows
     ]
-    headings = {name: label for name, label in _MEASURES.items() if name in rows[0]}
-    found: list[Block] = [Table.of(shown, headings, "On validation images.")]
+    found: list[Block] = [Table.named("dimensions", shown)]
     knee = content.get("knee") or {}
     if "num_var" in knee:
         found.append(Paragraph(f"Knee: {knee['num_var']} latent variables, by the {knee['of']}."))
     return found
 
 
-def _panels(
-    count: int, side: float, path: Path, share: bool = False
-) -> tuple[Figure, Iterator[Axes]] | None:
-    """A figure with `count` square panels in rows of four; where there are none, an empty one is
-    saved and None returned.
-    """
-    if not count:
-        figure = new_figure(4, 2)
-        figure.text(0.5, 0.5, "no question has enough galaxies", ha="center")
-        save_figure(figure, path)
-        return None
-    columns, rows = min(4, count), -(-count // 4)
+def _panels(count: int, side: float, share: bool = False) -> tuple[Figure, NDArray]:
+    """Return a figure with `count` square panels in rows of four; without any, it says why."""
+    columns, rows = min(4, max(count, 1)), max(-(-count // 4), 1)
     figure = new_figure(side * columns, side * rows, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share).ravel()
     for axes in panels[count:]:
         axes.axis("off")
-    return figure, iter(panels[:count])
+    if not count:
+        figure.suptitle("no question has enough galaxies")
+    return figure, panels[:count]
 
 
 def draw_scores(content: Content, path: Path) -> None:
@@ -263,8 +218,7 @@ def draw_scores(content: Content, path: Path) -> None:
         for q in asked
     ]  # fmt: skip
     if not lines:
-        _panels(0, 0, path)
-        return
+        return save_figure(_panels(0, 4)[0], path)
     if len(lines) > 1:
         chance = float(np.mean([line[2] for line in lines]))
         lines.append((f"mean of {len(asked)}", content["mean"], chance))
@@ -273,9 +227,7 @@ def draw_scores(content: Content, path: Path) -> None:
     for y, (_, of, chance) in enumerate(lines):
         axes.plot(chance, y, "|", color=GREY, markersize=22, markeredgewidth=2.5)
         for name, (colour, marker, shift) in _LOOKS.items():
-            ends = [of[name]["low"], of[name]["high"]]
-            axes.plot(ends, [y + shift] * 2, color=colour, linewidth=2.2)
-            axes.plot(of[name]["value"], y + shift, marker, color=colour, markersize=7.5)
+            figures.draw_interval(axes, of[name], y + shift, colour, marker)
     n = content["dimension"]
     labels = {LATENTS: f"{n} latents", PCA: f"{n} principal components"}
     legend = [(*_LOOKS[name][:2], label) for name, label in labels.items()]
@@ -292,9 +244,7 @@ def draw_scores(content: Content, path: Path) -> None:
 def draw_confusion(content: Content, path: Path) -> None:
     """Draw the confusion matrix of the forest on the latents, one panel per question."""
     asked = [q for q in content["questions"] if LATENTS in q]
-    if (made := _panels(len(asked), 3.6, path)) is None:
-        return
-    figure, panels = made
+    figure, panels = _panels(len(asked), 3.6)
     figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.12)
     for axes, question in zip(panels, asked, strict=True):
         names, counts = question["answers"], np.array(question[LATENTS]["confusion"])
@@ -313,9 +263,7 @@ def draw_confusion(content: Content, path: Path) -> None:
 def draw_calibration(content: Content, path: Path) -> None:
     """Draw the share of correct answers against confidence: all questions, then each."""
     found = content["calibration"]
-    if (made := _panels(len(found), 3.3, path, share=True)) is None:
-        return
-    figure, panels = made
+    figure, panels = _panels(len(found), 3.3, share=True)
     figure.set_size_inches(figure.get_figwidth(), figure.get_figheight() + 0.9)
     for axes, (name, of) in zip(panels, found.items(), strict=True):
         _draw_bins(axes, "all questions" if name == ALL else name, of)
@@ -329,12 +277,8 @@ def draw_calibration(content: Content, path: Path) -> None:
 def _draw_bins(axes: Axes, name: str, of: Content) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, zorder=0)
     for kind, (colour, marker, aside) in _CALIBRATED.items():
-        x, y, low, high = np.array(
-            [
-                [b[key] for b in of[kind]["bins"]]
-                for key in ("confidence", "accuracy", "low", "high")
-            ]
-        )
+        keys = ("confidence", "accuracy", "low", "high")
+        x, y, low, high = np.array([[line[key] for key in keys] for line in of[kind]["bins"]]).T
         axes.errorbar(x + aside, y, np.maximum([y - low, high - y], 0), fmt=marker, color=colour,
                       markersize=5, linewidth=1.3, label=f"forest, {kind}")  # fmt: skip
     base = of[BASE]["bins"][0]

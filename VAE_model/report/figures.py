@@ -6,7 +6,7 @@ shows a figure that a cell ends with.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,7 @@ class ClassStyle:
     marker: str
 
 
-# Smooth galaxies in warm tones with round markers, discs in cool tones with angular ones, so that
-# both colour and shape tell them apart.
+# Smooth galaxies: warm tones, round markers; discs: cool tones, angular markers.
 CLASS_STYLES = {
     "smoothRounded": ClassStyle("smooth, round", ROSE, "o"),
     "smoothInBetween": ClassStyle("smooth, in between", SAND, "o"),
@@ -77,11 +76,11 @@ def log_scale(axis: Axis, linear_to: float | None = None) -> None:
     Matplotlib would write them as mathematics, which the style switches off because names of
     galaxies and answers may contain a $.
     """
-    of_axes = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+    set_scale = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
     if linear_to is None:
-        of_axes("log")
+        set_scale("log")
     else:
-        of_axes("symlog", linthresh=linear_to)
+        set_scale("symlog", linthresh=linear_to)
     axis.set_major_formatter(lambda value, _: f"{value:,g}")
     axis.set_minor_formatter(NullFormatter())
 
@@ -139,11 +138,11 @@ def packed_thumbnail(packed: Packed, row: int, size: int, crop: int = 0) -> NDAr
     return thumbnail(np.array(packed.images[row]), size, crop, display)
 
 
-def jpeg_uri(colours: NDArray[np.uint8], quality: int = 85) -> str:
-    """Return a colour image (y, x, 3) as a `data:` address, for pages without other files."""
+def jpeg(colours: NDArray[np.uint8], quality: int = 85) -> str:
+    """Return a colour image (y, x, 3) as JPEG in base64, for pages without other files."""
     stream = io.BytesIO()
     Image.fromarray(colours).save(stream, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def show_image(axes: Axes, colours: NDArray, edge: str = "") -> None:
@@ -152,6 +151,14 @@ def show_image(axes: Axes, colours: NDArray, edge: str = "") -> None:
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=bool(edge), color=edge or "none", linewidth=2)
+
+
+def draw_interval(
+    axes: Axes, values: Mapping[str, float], y: float, colour: str, marker: str, size: float = 7
+) -> None:
+    """Draw an estimate (`value`, `low`, `high`) as a marker with a horizontal 95 % interval."""
+    axes.plot([values["low"], values["high"]], [y, y], color=colour, linewidth=size / 3)
+    axes.plot(values["value"], y, marker, color=colour, markersize=size)
 
 
 def contact_sheet(

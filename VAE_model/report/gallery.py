@@ -29,8 +29,8 @@ class Kind:
 class Card:
     """One galaxy: title and lines of text, numbers by name, and tags, short words in frames.
 
-    kind: name of the button that shows it; picture: a `data:` address (figures.jpeg_uri);
-    link: web address that the picture leads to, empty for none.
+    kind: name of the button that shows it; picture: from figures.jpeg; link: web address
+    that the picture leads to, empty for none.
     """
 
     kind: str

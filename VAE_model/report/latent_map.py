@@ -8,7 +8,6 @@ text. The page's content security policy forbids every request, and every script
 
 import base64
 import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
+from VAE_model.report.figures import jpeg
 from VAE_model.report.page import render
 
 TILE = 80  # pixels on a side of a thumbnail
@@ -30,8 +29,9 @@ SCRIPT = Path(__file__).with_suffix(".js")
 
 @dataclass(frozen=True)
 class Answer:
-    """The look of a group of galaxies: its label, colour and marker (o, s, D or ^); none: the
-    galaxies have no answer, and are drawn small and below the others.
+    """The label, colour and marker (o, s, D or ^) of a group of galaxies.
+
+    none: the galaxies have no answer, and are drawn small and below the others.
     """
 
     label: str
@@ -51,8 +51,10 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Vote:
-    """The votes on one question: its answers, the code of the leading one and its share in per
-    cent, (N,) each; the share is -1 where the question was not reached.
+    """The votes on one question.
+
+    leads: code of the leading answer, (N,); share: of the votes for it in per cent, (N,), -1 where
+    the question was not reached.
     """
 
     question: str
@@ -85,8 +87,9 @@ class Galaxies:
 
 
 def sheet_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return an order of the galaxies, (N,), along a Morton curve: galaxies that are close on the
-    map share a sheet.
+    """Return an order of the galaxies, (N,), along a Morton curve.
+
+    Galaxies that are close on the map then share a sheet.
     """
     low, span = places.min(axis=0), max(float(np.ptp(places, axis=0).max()), 1e-12)
     cells = np.minimum((places - low) / span * 256, 255).astype(np.int64)
@@ -106,16 +109,10 @@ def sheets(thumbnails: Iterator[NDArray[np.uint8]]) -> Iterator[str]:
         canvas[row * TILE : (row + 1) * TILE, column * TILE : (column + 1) * TILE] = tile
         place += 1
         if place == TILES**2:
-            yield _jpeg(canvas)
+            yield jpeg(canvas, QUALITY)
             canvas[:], place = 0, 0
     if place:
-        yield _jpeg(canvas[: -(-place // TILES) * TILE])
-
-
-def _jpeg(canvas: NDArray[np.uint8]) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(canvas).save(stream, "JPEG", quality=QUALITY)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+        yield jpeg(canvas[: -(-place // TILES) * TILE], QUALITY)
 
 
 def map_page(title: str, lead: str, galaxies: Galaxies, thumbnails: Iterator[NDArray]) -> str:

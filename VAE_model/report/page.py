@@ -63,12 +63,12 @@ class Picture:
 
     @property
     def embedded(self) -> tuple[str, int, int]:
-        """Address, width and height."""
+        """The picture as a `data:` address, its width and its height."""
         return embed(self.source, self.widest)
 
 
 def is_web(address: str) -> bool:
-    """Tell whether an address leads to the web, as a link in a page must."""
+    """Return True where an address leads to the web, as a link in a page must."""
     return urlsplit(address).scheme in ("http", "https")
 
 

@@ -16,8 +16,9 @@ STYLE = Path(__file__).with_name("galaxy_vae.mplstyle")
 
 @contextlib.contextmanager
 def _without_the_users_settings() -> Iterator[None]:
-    """Let matplotlib find no matplotlibrc but the style, which comes before the home's and after
-    the working directory's, and no MPLBACKEND.
+    """Let matplotlib find no matplotlibrc but the style, and no MPLBACKEND.
+
+    MATPLOTLIBRC comes before the home's matplotlibrc, but after the working directory's.
     """
     before = {name: os.environ.pop(name, None) for name in ("MATPLOTLIBRC", "MPLBACKEND")}
     here = os.getcwd() if os.path.exists("matplotlibrc") else None

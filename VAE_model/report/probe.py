@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.evaluation.bootstrap import Estimate
-from VAE_model.report.figures import GREY, INDIGO, ROSE, log_scale, new_figure, save_figure
+from VAE_model.report import figures
+from VAE_model.report.figures import GREY, INDIGO, ROSE
 from VAE_model.report.page import Block, Details, Paragraph
 from VAE_model.report.plotting import Axes, AxesImage, PowerNorm
 from VAE_model.report.run_outputs import RunOutputs
-from VAE_model.report.tables import Note, Table
+from VAE_model.report.tables import Note, Table, prose
 
 _SHOWN = 0.015  # R^2 from which a cell shows its number
 _KINDS = {"noise": (INDIGO, "o", "same conditions"), "night": (ROSE, "s", "another night")}
@@ -34,31 +35,18 @@ def blocks(outputs: RunOutputs) -> list[Block]:
 
 
 def _quantities(content: dict[str, Any]) -> Table:
-    n = content["dimension"]
     rows = [
         (Note(name, f"{of['unit']}; from the {of['source']}"), of["n_train"], of["n_test"],
          *(Estimate.read(of[by]) for by in ("latents", "forest", "pca")),
          Estimate.read(of["single"][of["best"]]), of["best"])
         for name, of in content["quantities"].items()
     ]  # fmt: skip
-    head = ["quantity", "train galaxies", "test galaxies", f"all {n} latents, ridge", "forest",
-            f"PCA-{content['components']}, ridge", "best single latent", "which"]  # fmt: skip
-    caption = (
-        "R² on test galaxies with 95 % intervals of resampled test galaxies: 1 is a perfect "
-        "prediction, 0 that of the training galaxies' mean. Best single latent: the one that "
-        "explains most of the training galaxies. Images with a defect flag are left out."
-    )
-    return Table(head, rows, caption)
+    return Table.named("quantities", rows, **content)
 
 
 def _moves(content: dict[str, Any]) -> Table:
     rows = [(name, of["n"], Estimate.read(of)) for name, of in content["moves"].items()]
-    caption = (
-        "Median distance that the latents move, over the median distance between two galaxies, "
-        "with 95 % intervals of resampled test galaxies. Angles and shifts are interpolated; "
-        "another exposure shows the effect of noise alone."
-    )
-    return Table(["the same galaxy", "test galaxies", "moves by"], rows, caption)
+    return Table.named("moves", rows)
 
 
 def _calibration(content: dict[str, Any]) -> Table:
@@ -68,45 +56,20 @@ def _calibration(content: dict[str, Any]) -> Table:
          f"{of['min']:.2f} to {of['max']:.2f}", Estimate.read(of["within"]))
         for kind, of in content["calibration"].items()
     ]  # fmt: skip
-    head = [
-        "exposures",
-        "test galaxies",
-        "exposures of each",
-        "deviation over sigma, median latent",
-        "range of the active latents",
-        "within one sigma",
-    ]
     expected = min(of["expected"] for of in content["calibration"].values())
-    caption = (
-        "Galaxies of the simulated sky, observed again: standard deviation of the posterior's mean "
-        "between exposures over the posterior's sigma (root mean squares). A correct sigma gives "
-        f"{expected:.2f}, and 0.68 of the differences between two exposures within one sigma of a "
-        "difference; a larger ratio means that sigma is too small."
-    )
-    return Table(head, rows, caption)
+    return Table.named("exposures", rows, expected=expected)
 
 
 def _latents(content: dict[str, Any]) -> Table:
-    names, kinds = list(content["quantities"]), list(content["calibration"])
-    rows = [
-        (line["latent"], f"{line['kl']:.2f}", f"{line['variance']:.3f}", line["active"],
-         f"{line['sigma']:.3f}", *(f"{line[f'ratio_{kind}']:.2f}" for kind in kinds),
-         *(f"{line['r2_' + name.replace(' ', '_')]:.3f}" for name in names))
-        for line in content["latents"]
-    ]  # fmt: skip
-    head = ["latent", "KL, nats", "variance of the mean", "active", "sigma",
-            *(f"deviation over sigma, {kind}" for kind in kinds), *names]  # fmt: skip
-    caption = (
-        f"Of {content['test_images']:,} test images, the latent with the largest KL first; "
-        f"{content['active']} are active (variance of the mean above 0.01, Burda et al. 2016), and "
-        f"all carry {content['kl']:.1f} nats per image. Below each quantity: R² of a latent alone."
-    )
-    return Table(head, rows, caption)
+    names = {name: name.replace("_", " ") for name in content["latents"][0]}
+    return Table.of(content["latents"], names, prose("every_latent", **content))
 
 
 def draw_probe(content: dict[str, Any], path: Path) -> None:
-    """Draw, a row per latent: its KL, R^2 of each quantity from it alone (above from all together),
-    and the standard deviation between exposures over sigma.
+    """Draw KL, R^2 and calibration, one row per latent.
+
+    R^2 is of each quantity from the latent alone, at the top from all latents together; the
+    calibration is the standard deviation between exposures over the posterior's sigma.
     """
     quantities, latents = content["quantities"], content["latents"]
     order = [line["latent"] for line in latents]
@@ -118,7 +81,8 @@ def draw_probe(content: dict[str, Any], path: Path) -> None:
     together = np.array([[of[kind]["value"] for of in quantities.values()] for kind in kinds])
     right = bool(content["calibration"])
     wide = 0.95 * max(len(quantities), 1)
-    figure = new_figure(3.4 + wide + 2.6 * right, 2.9 + 0.215 * len(order), layout="constrained")
+    size = (3.4 + wide + 2.6 * right, 2.9 + 0.215 * len(order))
+    figure = figures.new_figure(*size, layout="constrained")
     grid = figure.add_gridspec(
         2, 2 + right, height_ratios=[3 * 1.25, len(order)],
         width_ratios=[1.5, wide, *([2.3] if right else [])], hspace=0.02, wspace=0.02,
@@ -135,7 +99,7 @@ def draw_probe(content: dict[str, Any], path: Path) -> None:
     figure.colorbar(image, ax=[top, middle], location="bottom", shrink=0.6, aspect=40, pad=0.015,
                     ticks=[0, 0.01, 0.05, 0.2, 0.5, 1], format="{x:g}",
                     label="R² on test galaxies: of all latents, and of each alone")  # fmt: skip
-    save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
 def _cells(axes: Axes, colours: NDArray, numbers: NDArray, names: list[str]) -> AxesImage:
@@ -147,8 +111,7 @@ def _cells(axes: Axes, colours: NDArray, numbers: NDArray, names: list[str]) -> 
             axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     return image
 
 
@@ -168,10 +131,9 @@ def _ratios(axes: Axes, calibration: dict[str, Any], latents: list[dict[str, Any
     for shift, (kind, (colour, marker, label)) in zip((-0.15, 0.15), _KINDS.items(), strict=True):
         rows = [calibration[kind]["ratio"][line["latent"]] for line in latents]
         for place, row in enumerate(rows):
-            axes.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.2)
-        x = [row["value"] for row in rows]
-        axes.plot(x, np.arange(len(x)) + shift, marker, color=colour, markersize=3.5, label=label)
-    log_scale(axes.xaxis)
+            figures.draw_interval(axes, row, place + shift, colour, marker, 3.5)
+        axes.plot([], [], marker, color=colour, markersize=3.5, label=label)
+    figures.log_scale(axes.xaxis)
     ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20]
     low, high = axes.get_xlim()
     axes.set_xticks([tick for tick in ticks if low <= tick <= high])

@@ -16,7 +16,7 @@ from VAE_model.report.figures import new_figure
 from VAE_model.report.page import Block, Details, Paragraph, Picture, facts
 from VAE_model.report.plotting import MaxNLocator
 from VAE_model.report.run_outputs import RunOutputs
-from VAE_model.report.tables import Note, Table, percent
+from VAE_model.report.tables import Note, Table, percent, prose
 
 _SHOWN = 12  # rows of a long list
 _LONGEST = 200  # rows of a table that may be long
@@ -58,7 +58,7 @@ def by_reason(refused: pd.DataFrame | None) -> list[Table]:
         (kind, len(group), Note(group["reason"].iloc[0], group["path"].iloc[0]))
         for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
     ]
-    return [Table(["reason of refusal", "files", "for example"], rows)]
+    return [Table.named("refused", rows)]
 
 
 def training(outputs: RunOutputs) -> list[Block]:
@@ -71,9 +71,7 @@ def training(outputs: RunOutputs) -> list[Block]:
         seconds = sum(line["seconds"] for line in epochs)
         rows.append((log.name.removesuffix("_log.jsonl"), f"{best['epoch']} of {len(epochs)}",
                      *terms, best["active"], seconds))  # fmt: skip
-    head = ["model", "best epoch", "−ELBO", "reconstruction", "KL", "active latents", "seconds"]
-    caption = "On validation images after the best epoch, in nats per image."
-    parts: list[Block] = [Table(head, rows, caption)] if rows else []
+    parts: list[Block] = [Table.named("training", rows)] if rows else []
     history = outputs.history(outputs.run.model_log(outputs.num_var))
     if not history:
         return parts
@@ -102,11 +100,8 @@ def learning_curve(history: list[dict[str, Any]]) -> Picture:
     axes.legend()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
-    caption = (
-        "Learning curve. Where the two curves part, the network begins to overfit; the model of "
-        "the best validation epoch is kept."
-    )
-    return Picture(stream, caption, "loss against epoch for training and validation images")
+    alt = "loss against epoch for training and validation images"
+    return Picture(stream, prose("learning_curve"), alt)
 
 
 def latents(outputs: RunOutputs) -> list[Block]:
@@ -115,26 +110,16 @@ def latents(outputs: RunOutputs) -> list[Block]:
     if found is None:
         return []
     rows = [
-        (
-            split,
-            survey,
-            len(group),
-            f"{group['reduced_chi2'].median():.2f}",
-            f"{group['ssim'].median():.3f}",
-        )
-        for (split, survey), group in found.groupby(["split", "survey"])
+        (*names, len(of), f"{of['reduced_chi2'].median():.2f}", f"{of['ssim'].median():.3f}")
+        for names, of in found.groupby(["split", "survey"])
     ]
-    head = ["split", "survey", "images", "median reduced χ² per pixel", "median SSIM"]
-    caption = (
-        "Of the central 34 arcsec. Reduced χ² per pixel: squared error over the sky's variance; 1 "
-        "is noise alone."
-    )
     flags = [name for name in found if name.startswith("flag_")]
-    flagged = [
-        (FLAGS.get(name, name.removeprefix("flag_")), int(found[name].sum())) for name in flags
-    ]
+    flagged = [(FLAGS.get(name, name), int(found[name].sum())) for name in flags]
     flagged.append(("any of them", int(found[flags].any(axis=1).sum())))
-    return [Table(head, rows, caption), Table(["flagged", "images"], flagged, total=True)]
+    return [
+        Table.named("reconstruction", rows),
+        Table(["flagged", "images"], flagged, total=True),
+    ]
 
 
 def classes(outputs: RunOutputs) -> list[Block]:
@@ -143,10 +128,10 @@ def classes(outputs: RunOutputs) -> list[Block]:
     if found is None:
         return []
     names = [name for name in galaxy_zoo.CLASSES if name in found]
-    both = {a: {b: int((found[a] & found[b]).sum()) for b in names} for a in names}
+    members = found[names].astype(int)
     rows = [
         (a, of[a], ", ".join(f"{b} {n:,}" for b, n in of.items() if n and b != a) or "none")
-        for a, of in both.items()
+        for a, of in (members.T @ members).to_dict().items()
     ]
     numbers = outputs.numbers(outputs.run.classes)
     questions = [
@@ -193,13 +178,7 @@ def outliers(outputs: RunOutputs) -> list[Block]:
         name = Note(row.iauname, url=viewer_url(row.ra, row.dec, row.survey) if known else "")
         place = sexagesimal(row.ra, row.dec) if known else ""
         rows.append((row.rank, name, place, row.survey, row.split, row.distance, row.residual))
-    head = ["rank", "galaxy", "position", "survey", "split", "distance", "residual"]
-    caption = (
-        f"The first {len(rows)} rare galaxies; a name leads to the survey's own viewer. Distance: "
-        "Mahalanobis distance from all galaxies in the latent space; residual: mean square of the "
-        "difference between the network's target and its reconstruction."
-    )
-    return [*parts, Table(head, rows, caption)] if rows else parts
+    return [*parts, Table.named("rare", rows, count=len(rows))] if rows else parts
 
 
 def recovered(recovery: dict[str, Any]) -> list[Block]:
@@ -212,15 +191,12 @@ def recovered(recovery: dict[str, Any]) -> list[Block]:
         counts = [line[name] for name in ("n", "top_ranked", "flagged", "either")]
         share = percent(line["share"]) if line["n"] else None
         rows.append((kind.replace("_", " "), *counts, share, interval))
-    head = ["injected defect", "images", "top-ranked", "flagged", "found", "share", "95 % interval"]
-    clean, refused = recovery["clean"], sum(recovery["not_in_train_txt"].values())
-    caption = (
-        f"Top-ranked: among the {recovery['injected']['n']:,} most unusual images; found: top-"
-        f"ranked or flagged. Of {clean['n']:,} clean images {clean['flagged']:,} are flagged. "
-        f"{refused:,} more images with a defect were refused by make_datatxt.py, or their galaxy "
-        "is not in this survey."
-    )
-    return [Table(head, rows, caption, total=True)]
+    clean = recovery["clean"]
+    numbers = {
+        "injected": recovery["injected"]["n"], "clean": clean["n"], "flagged": clean["flagged"],
+        "refused": sum(recovery["not_in_train_txt"].values()),
+    }  # fmt: skip
+    return [Table.named("recovered", rows, total=True, **numbers)]
 
 
 def anything(outputs: RunOutputs, script: str) -> list[Block]:
@@ -244,8 +220,7 @@ def latent_map(outputs: RunOutputs) -> list[Block]:
     if path not in outputs.records:
         return []
     link = ("Open the interactive map", path.relative_to(outputs.run.folder).as_posix())
-    words = ": point at a galaxy to see it, zoom in until points are images, search, colour."
-    return [Paragraph(words, link=link)]
+    return [Paragraph(": point, zoom, search, and colour by class or answer.", link=link)]
 
 
 def traversal(outputs: RunOutputs) -> list[Block]:
@@ -261,10 +236,5 @@ def traversal(outputs: RunOutputs) -> list[Block]:
             for name in ("mag_r", "colour", "half_light")
         ]
         rows.append((str(latent), f"{group['kl'].iloc[0]:.2f}", *changes))
-    low, high = found["step"].min(), found["step"].max()
-    caption = (
-        f"Measured on the decoded image, from {low:+g} to {high:+g} standard deviations of the "
-        "latent."
-    ).replace("-", "−")
-    head = ["latent", "KL, nats", "r, mag", "g−r, mag", "half-light radius, arcsec"]
-    return [Table(head, rows, caption)]
+    low, high = (f"{end:+g}".replace("-", "−") for end in found["step"].agg(["min", "max"]))
+    return [Table.named("traversal", rows, low=low, high=high)]

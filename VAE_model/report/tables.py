@@ -4,6 +4,7 @@ A result is a record: a dict by column, whose values are numbers, text or an `Es
 """
 
 import math
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -14,6 +15,13 @@ import pandas as pd
 
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.pipeline.files import atomic
+
+_TEXTS = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
+
+
+def prose(name: str, **values: object) -> str:
+    """Return a text of texts.toml, filled with `values`; empty where the entry has none."""
+    return _TEXTS[name].get("text", "").format(**values)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,21 @@ class Table:
         """Return a table of the columns that `headings` names, a row for each record."""
         rows = [[record.get(name) for name in headings] for record in records]
         return cls(list(headings.values()), rows, caption, total)
+
+    @classmethod
+    def named(
+        cls, name: str, rows: Iterable[Any], total: bool = False, **values: object
+    ) -> "Table":
+        """Return a table with the headings and the caption of texts.toml, filled with `values`.
+
+        rows: lists of cells, or records of which the columns in texts.toml are taken.
+        """
+        entry = _TEXTS[name]
+        if columns := entry.get("columns"):
+            rows = [[record.get(column) for column in columns] for record in rows]
+        head = columns.values() if columns else entry["head"]
+        head = [heading.format(**values) for heading in head]
+        return cls(head, list(rows), prose(name, **values), total)
 
     @property
     def cells(self) -> list[list[Note]]:
@@ -105,6 +128,7 @@ def number(value: object) -> str:
 
 
 def percent(share: float) -> str:
+    """Return a share as a percentage without decimals."""
     return f"{100 * share:.0f}\u00a0%"
 
 

@@ -1,4 +1,7 @@
-"""Tables, figure and sentences of the comparison of two surveys, from transfer/comparison.json."""
+"""The comparison of two surveys: tables, figure, sentences, and the chapters of the report.
+
+All but the chapters on pairs and adaptation is made from transfer/comparison.json.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +11,13 @@ from scipy.stats import binomtest
 
 from VAE_model import surveys
 from VAE_model.evaluation.bootstrap import Estimate
-from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, WINE, new_figure, save_figure
+from VAE_model.report import figures
+from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, WINE
+from VAE_model.report.page import Block, Details, Paragraph
 from VAE_model.report.plotting import Axes
-from VAE_model.report.tables import Note, Table, signed
+from VAE_model.report.run_outputs import RunOutputs
+from VAE_model.report.run_tables import by_reason
+from VAE_model.report.tables import Note, Table, percent, prose, signed
 from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 Content = dict[str, Any]
@@ -25,6 +32,7 @@ estimate = Estimate.read
 
 
 def label_of(method: str) -> str:
+    """Return the name of a method in tables and figures."""
     return "before" if method == BEFORE else method
 
 
@@ -118,7 +126,7 @@ def question_records(result: Content) -> list[Content]:
 
 
 def _counted(result: Content) -> list[tuple[Content, tuple[str, int, int]]]:
-    """The questions with a score: their name, and their training and test galaxies."""
+    """Return the questions with a score, each with its name and numbers of galaxies."""
     return [
         (q, (q["question"], *(sum(q[n][a] for a in q["answers"]) for n in ("n_train", "n_test"))))
         for q in result["questions"]
@@ -127,7 +135,7 @@ def _counted(result: Content) -> list[tuple[Content, tuple[str, int, int]]]:
 
 
 def _named(route: str, result: Content) -> str:
-    """first to second -> decals_to_bassmzls."""
+    """Return `first to second` as decals_to_bassmzls."""
     names = dict(zip(("first", "second"), result["surveys"], strict=True))
     return "_".join(names.get(part, part) for part in route.split(" "))
 
@@ -168,13 +176,8 @@ def transfer_table(result: Content) -> Table:
     for test, name in names.items():
         headings[_named(f"old to {test}", result)] = f"old forest → {name}"
     rows = [row | {"change": signed(row["change"])} for row in method_records(result)]
-    caption = (
-        f"Balanced accuracy on {result['pairs']['test']:,} test pairs, which no adaptation and no "
-        f"forest was fitted on; mean of {len(result['mean_of'])} questions, forest of the first "
-        "survey named → tested on the second, with 95 % intervals of resampled test galaxies. Old "
-        "forest: fitted before adaptation."
-    )
-    return Table.of(rows, headings, caption)
+    counts = {"pairs": result["pairs"]["test"], "questions": len(result["mean_of"])}
+    return Table.of(rows, headings, prose("transfer", **counts))
 
 
 def agreement_table(result: Content) -> Table:
@@ -192,13 +195,7 @@ def agreement_table(result: Content) -> Table:
         {name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()}
         for row in method_records(result)
     ]
-    caption = (
-        "The same galaxies in both surveys. Distance: between a galaxy's latents in the two, in "
-        "standard deviations of the latents; recall at 1: share of galaxies whose nearest "
-        "neighbour in the other survey is themselves; AUC: of a classifier of the survey, 0.5 is "
-        "chance."
-    )
-    return Table.of(rounded, headings, caption)
+    return Table.of(rounded, headings, prose("agreement"))
 
 
 def published_table(result: Content, method: str) -> Table:
@@ -217,17 +214,11 @@ def published_table(result: Content, method: str) -> Table:
                 share = Estimate(100 * scores[route]["accuracy"], 100 * low, 100 * high)
                 cells.append(Note(*f"{share:.1f}".split(" ", 1)))
         rows.append([name, n_train, n_test, f"{100 * question['majority']:.2f}", *cells])
-    caption = (
-        "Accuracy in per cent, forest fitted and tested in the same survey, as Xu et al. 2023 "
-        "report it, but on galaxies that nothing was fitted on; in brackets the 95 % interval of "
-        "Wilson (1927)."
-    )
-    return Table(head, rows, caption)
+    return Table(head, rows, prose("published"))
 
 
 def mcnemar_table(result: Content, method: str) -> Table:
     """Return each question before and after, with the galaxies gained and lost."""
-    head = ["question", "n", "chance", "before", "after", "gained", "lost", "McNemar p"]
     scored = {name: n_test for _, (name, _, n_test) in _counted(result)}
     rows: list[list[object]] = []
     for question in result["questions"]:
@@ -242,24 +233,27 @@ def mcnemar_table(result: Content, method: str) -> Table:
         test = after["mcnemar"]
         rows.append([name, scored[name], f"{question['chance']:.3f}", *values, test["gained"],
                      test["lost"], f"{test['p']:.2g}"])  # fmt: skip
-    return Table(head, rows)
+    return Table.named("mcnemar", rows)
 
 
 def draw_comparison(result: Content, path: Path) -> None:
-    """Draw, a row per method: the score of a forest in either survey, the AUC of a classifier of
-    the survey, and the distance between a galaxy's two latents.
+    """Draw the comparison, one row per method.
+
+    The score of a forest in either survey, the AUC of a classifier of the survey, and the distance
+    between a galaxy's two latents.
     """
     methods = list(result["methods"])
     first, second = surveys_of(result)
-    figure = new_figure(12.5, 2.0 + 0.42 * len(methods), layout="constrained")
+    figure = figures.new_figure(12.5, 2.0 + 0.42 * len(methods), layout="constrained")
     left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 1, 1))
     for y, name in enumerate(methods):
         of = result["methods"][name]
         if "transfer" in of:
             for route, shift in ((HOME, -0.14), (CARRIED, 0.14)):
-                _bar(left, of["transfer"]["mean"][route], y + shift, *_LOOKS[route])
-        _bar(middle, of["agreement"]["auc"], y, GREEN)
-        _bar(right, of["agreement"]["distance"], y, WINE)
+                values = of["transfer"]["mean"][route]
+                figures.draw_interval(left, values, y + shift, *_LOOKS[route])
+        figures.draw_interval(middle, of["agreement"]["auc"], y, GREEN, "o")
+        figures.draw_interval(right, of["agreement"]["distance"], y, WINE, "o")
     if "transfer" in result["methods"][BEFORE]:
         for (colour, marker), survey in zip(_LOOKS.values(), (first, second), strict=True):
             left.plot([], [], f"{marker}-", color=colour, label=f"tested on {survey}")
@@ -272,7 +266,7 @@ def draw_comparison(result: Content, path: Path) -> None:
     left.set_yticks(range(len(methods)), [label_of(name) for name in methods])
     left.set_ylim(len(methods) - 0.4, -0.6)
     left.set_title(f"A forest fitted on {first}:\ndoes it hold on {second}?")
-    middle.set_title("Can the surveys be told apart\nby the latents?")
+    middle.set_title("Can a classifier distinguish\nthe surveys?")
     right.set_title("How far apart are a galaxy's\ntwo latents?")
     left.set_xlabel("balanced accuracy, mean of the questions")
     middle.set_xlabel("AUC of a classifier of the survey")
@@ -280,16 +274,80 @@ def draw_comparison(result: Content, path: Path) -> None:
     right.set_xlim(left=0)
     for axes in (left, middle, right):
         axes.grid(axis="x")
-    save_figure(figure, path)
-
-
-def _bar(axes: Axes, values: dict[str, float], y: float, colour: str, marker: str = "o") -> None:
-    axes.plot([values["low"], values["high"]], [y, y], color=colour, linewidth=2.4)
-    axes.plot(values["value"], y, marker, color=colour, markersize=7)
+    figures.save_figure(figure, path)
 
 
 def _mark(axes: Axes, x: float, words: str) -> None:
-    """A dashed vertical line with a word to its right."""
+    """Draw a dashed vertical line with a word to its right."""
     axes.axvline(x, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(words, (x, 0.02), (4, 0), ("data", "axes fraction"), "offset points", fontsize=9,
                   rotation=90, ha="left", color="#666666")  # fmt: skip
+
+
+def pair_blocks(outputs: RunOutputs) -> list[Block]:
+    """Return the number of pairs in each split, and the refused images by reason."""
+    run = outputs.run
+    found = outputs.parquet(run.pairs, ["split", "usable", "defect", "shift_x", "shift_y"])
+    if found is None:
+        return []
+    moved = found.assign(moved=(found[["shift_x", "shift_y"]] != 0).any(axis=1))
+    groups = {split: moved[moved["split"] == split] for split in ("train", "validation", "test")}
+    rows = [
+        (split, len(of), int(of["usable"].sum()), int(of["moved"].sum()))
+        for split, of in {**groups, "all": moved}.items()
+    ]
+    return [Table.named("pairs", rows, total=True), *by_reason(outputs.csv(run.pairs_refused))]
+
+
+def adaptation_blocks(outputs: RunOutputs) -> list[Block]:
+    """Return the best epoch of each method that trains."""
+    numbers: Content = next(
+        (r["numbers"] for r in outputs.records.values() if r["script"] == "transfer/adapt.py"), {}
+    )
+    rows = [
+        (
+            method, best["epoch"], f"{best['validation_reconstruction']:,.0f}",
+            f"{best['validation_pair'] ** 0.5:.3f}", f"{best['validation_mmd']:.4f}",
+            f"{best['validation_keep'] ** 0.5:.3f}", f"{best['stiffness']:,.0f}",
+        )
+        for method, best in numbers.get("best", {}).items()
+    ]  # fmt: skip
+    return [Table.named("adaptation", rows)] if rows else []
+
+
+def comparison_blocks(outputs: RunOutputs) -> list[Block]:
+    """Return the comparison of the methods."""
+    content = outputs.json(outputs.run.comparison())
+    if not content:
+        return []
+    verdict = content["verdicts"][0]
+    parts: list[Block] = [Paragraph(f"{verdict[0].upper()}{verdict[1:]}.")]
+    if not content["mean_of"]:
+        return [*parts, agreement_table(content)]
+    parts += [transfer_table(content), agreement_table(content)]
+    for method in content["methods"]:
+        if method != BEFORE:
+            tables = [mcnemar_table(content, method), published_table(content, method)]
+            parts.append(Details(f"Each question, before and after: {method}", tables))
+    return parts
+
+
+def headline(outputs: RunOutputs) -> list[tuple[str, object, str]]:
+    """Return the forest's score in the second survey, the AUC of the surveys, and the recall."""
+    content = outputs.json(outputs.run.comparison())
+    before, after = (content.get("methods", {}).get(name) for name in (BEFORE, RECOMMENDED))
+    if before is None or after is None:
+        return []
+    first, second = surveys_of(content)
+    found: list[tuple[str, object, str]] = []
+    if content["mean_of"]:
+        was, now = (of["transfer"]["mean"][CARRIED]["value"] for of in (before, after))
+        change = Estimate.read(after["transfer"]["change"][CARRIED])
+        note = f"balanced accuracy, before {was:.3f}; paired change {change:+.3f}"
+        found.append((f"{first} forest on {second}", f"{now:.3f}", note))
+    was, now = (of["agreement"]["auc"]["value"] for of in (before, after))
+    note = f"classifier on the latents, before {was:.3f}; 0.5 is chance"
+    found.append(("AUC of the survey", f"{now:.3f}", note))
+    was, now = (of["agreement"]["recall_at_1"]["value"] for of in (before, after))
+    note = f"test galaxies that are their own nearest neighbour, before {percent(was)}"
+    return [*found, ("Found again in the other survey", percent(now), note)]

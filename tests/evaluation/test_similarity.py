@@ -21,8 +21,7 @@ def with_similar(tiny_run: Run, tmp_path_factory) -> Run:
 
 @pytest.mark.parametrize("offset", [0.0, 3e3])
 def test_nearest_are_exact_across_blocks_and_far_from_the_origin(monkeypatch, offset: float):
-    """Far from the origin float32 alone would be wrong: the exact search must step in."""
-    monkeypatch.setattr(similarity, "_BLOCK", 97)
+    """Far from the origin, distances from products of float32 would be wrong."""
     monkeypatch.setattr(similarity, "_QUERIES", 7)
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(1000, 5)).astype(np.float32)

@@ -403,7 +403,7 @@ def test_the_report_has_the_chapters_of_the_second_survey(adapted, tmp_path, scr
     assert done.returncode == 0, done.stderr
     page = run.report.read_text()
     for words in ("T1 The same galaxies in a second survey", "T2, T3 Adapting the model",
-                  "T4 Before and after", "wrong survey", "Surveys told apart"):  # fmt: skip
+                  "T4 Before and after", "wrong survey", "AUC of the survey"):  # fmt: skip
         assert words in page
 
 

@@ -77,8 +77,9 @@ class Encoder:
     def __call__(
         self, flux: NDArray[np.float32] | torch.Tensor, rows: Sequence[int] | NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return means and log-variances, each (N, num_var), of flux (N, 3, 256, 256) in
-        nanomaggies, of the galaxies in the rows (N,) of the table.
+        """Return means and log-variances, each (N, num_var).
+
+        flux: (N, 3, 256, 256), nanomaggies, of the galaxies in the rows (N,) of the table.
         """
         known = self.encoded.packed.index["survey"].to_numpy(object)
         surveys = known[self.encoded.images(np.asarray(rows))]

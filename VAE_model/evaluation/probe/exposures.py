@@ -32,6 +32,7 @@ class Exposures:
 
     @classmethod
     def none(cls, why: str) -> "Exposures":
+        """Return no exposures, with the reason."""
         return cls(np.empty(0, np.int64), {}, why)
 
 

@@ -78,9 +78,10 @@ def _resampled(images: Tensor, angle: Tensor, step: Tensor) -> Tensor:
 def relative_moves(
     moved: dict[str, NDArray], latents: NDArray, n_bootstrap: int = 1000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the median distance between latents (N, d) and those of the changed images, (N, d),
-    over the median distance between two of the N galaxies, by the name of the change; 95 %
-    intervals of resampled galaxies.
+    """Return how far the latents move, by the name of the change, with 95 % bootstrap intervals.
+
+    It is the median distance between latents (N, d) and those of the changed images, (N, d), over
+    the median distance between two of the N galaxies.
     """
     steps = {name: np.linalg.norm(other - latents, axis=1) for name, other in moved.items()}
     apart = cdist(latents, latents)
@@ -94,7 +95,7 @@ def relative_moves(
 
 
 def _median_apart(apart: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-    """Median distance of two different galaxies, each repeated by its weight (N,)."""
+    """Return the median distance of two different galaxies, each repeated by its weight (N,)."""
     rows = np.repeat(np.arange(len(weight)), weight.astype(int))
     different = rows[:, None] != rows
     return float(np.median(apart[np.ix_(rows, rows)][different])) if different.any() else math.nan

@@ -75,7 +75,7 @@ def quantities(
 
 
 def _true(known: pd.DataFrame, survey: pd.Series) -> tuple[list[Quantity], dict[str, str]]:
-    """The properties from `known`, the truth of each image."""
+    """Return the properties from `known`, the truth of each image, and the unknown ones."""
     angle, ratio = (known[name].to_numpy(float) for name in ("position_angle", "axis_ratio"))
     width = np.mean([_of_survey(known, survey, f"fwhm_{band}") for band in BANDS], axis=0)
     noise = [_of_survey(known, survey, f"noise_{band}") for band in BANDS]
@@ -135,7 +135,7 @@ def _angle(angle: NDArray[np.float64], ratio: NDArray[np.float64], source: Sourc
 
 
 def _of_survey(known: pd.DataFrame, survey: pd.Series, name: str) -> NDArray[np.float64]:
-    """The values of each image's own survey."""
+    """Return the values of each image's own survey."""
     values = np.full(len(known), np.nan)
     for one in survey.unique():
         if f"{name}_{one}" in known:
