@@ -27,7 +27,8 @@ from VAE_model.data.sky import iauname, viewer_of
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
 from VAE_model.report.figures import CLASS_STYLES, thumbnail
-from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page
+from VAE_model.report.latent_map import TILE, Galaxies, Vote, map_page
+from VAE_model.report.map_data import Answer, Scheme
 
 sys.path.insert(0, str(ROOT / "tests"))
 
@@ -61,8 +62,10 @@ def page(config: Config) -> str:
     ra, dec = rng.uniform(0, 360, n), rng.uniform(-5, 35, n)
     places = rng.normal(0, 1, (n, 2)) + 3 * np.stack([np.cos(group), np.sin(group)], axis=1)
     classes = [Answer(s.label, s.colour, s.marker) for s in CLASS_STYLES.values()]
+    names = [iauname(*at) for at in zip(ra, dec, strict=True)]
     galaxies = Galaxies(
-        places=places, names=[iauname(*at) for at in zip(ra, dec, strict=True)], ra=ra, dec=dec,
+        places=places, names=names, ra=ra, dec=dec, similar=rng.integers(0, n, (n, 6)),
+        paths=[f"images/decals/{a:.4f}_{d:.4f}.fits" for a, d in zip(ra, dec, strict=True)],
         survey=np.zeros(n, int), surveys=["DECaLS"], viewer=[viewer_of("decals")],
         schemes=[Scheme("class", classes, group), Scheme("survey", classes[:1], 0 * group)],
         votes=[
