@@ -243,10 +243,10 @@ function choose(i, keep = true) {
     if (data.similar[i].length) similar(i);
     const more = text(card, "div", "", "more");
     const list = document.createElement("dl");
-    for (const { title, answers, codes } of data.schemes.slice(0, -1)) {
+    for (const { title, answers, codes, values } of data.schemes.slice(0, -1)) {
       if (answers[codes[i]].none) continue;
       text(list, "dt", title);
-      text(list, "dd", answers[codes[i]].label);
+      text(list, "dd", values[i] || answers[codes[i]].label);
     }
     more.append(list);
     const votes = data.votes.filter((vote) => vote.share[i] >= 0);
@@ -424,7 +424,7 @@ at("all").addEventListener("click", reset);
 at("back").addEventListener("click", () => { reset(); canvas.focus(); });
 
 // ---- search, with the rules of VAE_model/tables/lookup.py: the name or path, the file name with or
-// without its ending, a part of name or file name, then a position
+// without its ending, a part of name or file name; if there is none, a position
 const RADIUS = 30; // arcsec around a position in which a galaxy is meant
 const LETTERS = /\.(fits?|fts|jpe?g|png|tiff?)(\.gz|\.fz)?$/;
 const files = data.path.map((path) => path.slice(path.lastIndexOf("/") + 1).toLowerCase());
@@ -474,14 +474,13 @@ function search(words) { // into `found`; what to say of it
   found = [];
   if (!wanted) return "";
   const names = data.name.map((name) => name.toLowerCase());
-  for (const fits of [
-    (i) => names[i] === wanted || data.path[i].toLowerCase() === wanted,
-    (i) => files[i] === wanted || files[i].replace(LETTERS, "") === stem,
-    (i) => names[i].includes(wanted) || files[i].includes(wanted),
-  ]) {
-    for (let i = 0; i < count; i++) if (fits(i)) found.push(i);
-    if (found.length) return "";
-  }
+  const all = [...names.keys()];
+  found = [...new Set([ // the best first
+    ...all.filter((i) => names[i] === wanted || data.path[i].toLowerCase() === wanted),
+    ...all.filter((i) => files[i] === wanted || files[i].replace(LETTERS, "") === stem),
+    ...all.filter((i) => names[i].includes(wanted) || files[i].includes(wanted)),
+  ])];
+  if (found.length) return "";
   const position = positionIn(words);
   return position ? atPosition(position) : "No galaxy has this name or position.";
 }
@@ -494,7 +493,7 @@ at("search").addEventListener("submit", (event) => {
   else if (found.length) turn = (turn + 1) % found.length;
   if (found.length > 1) said = `${turn + 1} of ${found.length}: Enter for the next.`;
   at("said").textContent = said;
-  if (matchMedia("(hover: none)").matches) at("words").blur(); // the keyboard hides the map
+  if (matchMedia("(pointer: coarse)").matches) at("words").blur(); // the keyboard hides the map
   if (found.length) goTo(found[turn]);
   redraw();
 });

@@ -128,7 +128,8 @@ def _content(galaxies: Galaxies) -> dict[str, Any]:
         "viewer": galaxies.viewer, "labels": galaxies.labels, "simulated": galaxies.simulated,
         "tile": TILE, "tiles": TILES,
         "schemes": [
-            {"title": s.title, "answers": [vars(a) for a in s.answers], "codes": s.codes.tolist()}
+            {"title": s.title, "answers": [vars(a) for a in s.answers], "codes": s.codes.tolist(),
+             "values": s.values}
             for s in galaxies.schemes
         ],
         "votes": [

@@ -60,15 +60,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way to colour the map: answers, and the code of each galaxy's answer, (N,)."""
+    """One way to colour the map: answers, and the code of each galaxy's answer, (N,).
+
+    values: of a number whose answers are bins, as text; empty: the answer itself is the value.
+    """
 
     title: str
     answers: list[Answer]
     codes: NDArray[np.int64]
+    values: tuple[str, ...] = ()
 
     def of(self, rows: NDArray[np.int64]) -> "Scheme":
         """Return the colours of some of the galaxies."""
-        return replace(self, codes=self.codes[rows])
+        values = tuple(self.values[row] for row in rows) if self.values else ()
+        return replace(self, codes=self.codes[rows], values=values)
 
 
 def map_source(run: Run, num_var: int) -> Path:
@@ -211,7 +216,8 @@ def binned(title: str, values: NDArray[np.float64]) -> Scheme:
     codes[known] = np.searchsorted(cuts, place, side="right")
     colours = _viridis(len(labels))
     answers = [Answer(label, c, "o") for label, c in zip(labels, colours, strict=True)]
-    return Scheme(title, [*answers, _NONE], codes)
+    shown = tuple(_number(value, 6) for value in values)
+    return Scheme(title, [*answers, _NONE], codes, shown)
 
 
 def _number(value: float, digits: int) -> str:
