@@ -31,6 +31,8 @@ from VAE_model.training.losses import LossKind
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: tuple[int, ...] = (40,)
@@ -39,9 +41,8 @@ class Config:
     """A name in VAE_model.models.NETWORKS. `structured`: encodes each galaxy in its own frame and
     must reconstruct its structure; `published`: Xu et al. 2023."""
     contaminants: models.Contaminants = "masked"
-    """`masked`: the light of other sources is removed before the galaxy is described
-    (VAE_model/preparation/segmentation.py); `kept`: it stays, as it always does for the published
-    network."""
+    """`masked`: the light of other sources is removed (VAE_model/preparation/segmentation.py), but
+    not by the published network; `kept`: it stays."""
     stretch: Literal["auto", "asinh", "linear", "display"] = "auto"
     """`linear`: nanomaggies, as published; `asinh`: arcsinh(flux / noise of the survey);
     `display`: brightness of 8-bit images; `auto`: asinh for flux, display for 8-bit images."""
@@ -56,7 +57,7 @@ class Config:
     learning_rate: float = 1e-3
     """Largest learning rate of Adam."""
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    """Learning rate against step; the published one is constant."""
+    """Learning rate as a function of the step; the published one is constant."""
     max_grad_norm: float = 1e4
     """Largest norm of the gradient."""
     seed: int = 0
@@ -65,8 +66,8 @@ class Config:
     """`auto`: bf16 on a GPU that has it, and on a CPU that has it for a network that is faster in
     it (the published one); else float32."""
     block: int = 0
-    """Consecutive lines of train.txt that are read as one, for a set larger than the memory (64,
-    say); 0: every image by itself."""
+    """Consecutive lines of train.txt that are read at once, for a set larger than the memory (for
+    example 64); 0: images are read one by one."""
     device: str = "auto"
     """`auto`: CUDA if there is a GPU, else the CPU."""
     workers: int = 0
@@ -82,6 +83,7 @@ def settings_of(config: Config, num_var: int, stretch: Stretch) -> Settings:
 
 
 def main(config: Config) -> None:
+    """Train a model for each number of latent variables."""
     run = Run(config.run)
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
     inputs = [run.train_txt, *split_source(run)]

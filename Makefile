@@ -5,6 +5,9 @@ N ?= 2000
 OVERLAP = $$(( $(N) * 3 / 4 ))
 DOWNLOAD ?=
 IMPORT ?=
+FOLDER ?=
+TABLE ?=
+NAME ?= mine
 SIMILAR ?=
 BENCH ?=
 
@@ -56,8 +59,11 @@ paper: setup  ## the full size: 313,789 galaxies, about 255 GB to fetch and as m
 	$(PY) data/download.py --run $(RUN) --survey decals $(DOWNLOAD)
 	$(PY) data/download.py --run $(RUN) --survey bassmzls $(DOWNLOAD)
 	$(after_download)
-mine: RUN = data/mine
-mine: import  ## the stages that need no catalogue, on images of your own (IMPORT="--folder path --name mine")
+mine: RUN = data/$(NAME)
+mine: setup  ## your own images, from a folder to a page (FOLDER=path/to/images TABLE=labels.csv NAME=mine)
+	@test -n "$(FOLDER)" || { echo 'say where the images are: make mine FOLDER=path/to/images'; exit 1; }
+	$(PY) data/import_images.py --run $(RUN) --folder "$(FOLDER)" --name $(NAME) \
+	  $(if $(TABLE),--table "$(TABLE)") $(IMPORT)
 	$(after_import)
 published: setup  ## the published network with the published settings, on the same images
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals

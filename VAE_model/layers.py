@@ -21,19 +21,22 @@ class Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return features of the same shape, (N, channels, y, x)."""
         return inputs + self.block(inputs)
 
 
 def double_resolution(channels: int, out: int) -> tuple[nn.Module, nn.Module]:
-    """Return a 1x1 convolution and a pixel shuffle: twice the resolution without the checkerboard
-    pattern of a transposed convolution.
+    """Return a 1x1 convolution and a pixel shuffle, which double the resolution.
+
+    They avoid the checkerboard pattern of a transposed convolution.
     """
     return nn.Conv2d(channels, 4 * out, 1), nn.PixelShuffle(2)
 
 
 def zero_initialised(layer: nn.Module) -> nn.Module:
-    """Set all parameters of a layer to zero, so that a branch that ends in it adds nothing at the
-    beginning of training; return the layer.
+    """Set all parameters of a layer to zero; return the layer.
+
+    A branch that ends in it contributes nothing at the beginning of training.
     """
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -41,19 +44,19 @@ def zero_initialised(layer: nn.Module) -> nn.Module:
 
 
 class FusedUpsampling(nn.Sequential):
-    """A sequence of layers in which `Upsample(2)` followed by `ConvTranspose2d(3, stride 2)` runs
-    as one transposed convolution.
+    """A sequence in which `Upsample(2)` and `ConvTranspose2d(3, stride 2)` run as one convolution.
 
     Repeating each pixel twice and applying a 3x3 kernel with stride 2 equals applying, with stride
     4, the sum of that kernel shifted by 0 and 2 pixels on each axis: a 5x5 kernel. It is the same
     function of the same weights up to rounding, with fewer operations and less memory.
 
-    layer_by_layer: run the layers one after the other instead, for inspection and tests.
+    layer_by_layer: run the layers one after the other instead, for drawings and comparisons.
     """
 
     layer_by_layer = False
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return the output of the last layer."""
         if self.layer_by_layer:
             return super().forward(inputs)
         upsampled = False
@@ -68,8 +71,10 @@ class FusedUpsampling(nn.Sequential):
 
 
 def _upsample_fourfold(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Map (N, in, y, x) to (N, out, 4 y, 4 x). weight: (in, out, 3, 3), of a transposed convolution
-    with stride 2, padding 1 and output padding 1 after nearest-neighbour upsampling.
+    """Map (N, in, y, x) to (N, out, 4 y, 4 x).
+
+    weight: (in, out, 3, 3), of a transposed convolution with stride 2, padding 1 and output padding
+    1 after nearest-neighbour upsampling.
     """
     shifted = [functional.pad(weight, (x, 2 - x, y, 2 - y)) for y in (0, 2) for x in (0, 2)]
     kernel = torch.stack(shifted).sum(dim=0).contiguous(memory_format=torch.channels_last)
@@ -80,8 +85,10 @@ def _upsample_fourfold(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> T
 
 
 class _FourfoldOnCPU(torch.autograd.Function):
-    """The transposed convolution with the gradient of its bias as a plain sum: on a CPU torch's own
-    takes longer than the rest of the backward pass (3.2 of 3.5 ms per image in bf16).
+    """The transposed convolution, with the gradient of its bias as a plain sum.
+
+    On a CPU torch's own gradient of the bias takes longer than the rest of the backward pass (3.2
+    of 3.5 ms per image in bf16).
     """
 
     @staticmethod

@@ -43,14 +43,17 @@ class VAE(nn.Module, ABC):
         self.num_var = num_var
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose | None]:
-        """Return the encoder's input, (N, ...), of stretched images (N, 3, 256, 256), and the pose
-        of each galaxy, if the network takes it out of the image.
+        """Return the encoder's input, (N, ...), and the poses, if the network measures them.
+
+        images: stretched, (N, 3, 256, 256).
         """
         return images, None
 
     def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
-        """Initialise from data: prepared training images, (N, ...), and the first M of them at
-        lower signal-to-noise (preparation/degradation.py), (M, ...). By default do nothing.
+        """Initialise from data; by default do nothing.
+
+        inputs: prepared training images, (N, ...); degraded: the first M of them at lower
+        signal-to-noise (preparation/degradation.py), (M, ...).
         """
 
     def target(self, inputs: Tensor) -> Tensor:
@@ -70,10 +73,10 @@ class VAE(nn.Module, ABC):
         """Return stretched images on the sky, (N, 3, 256, 256), from `decode` and the pose."""
 
     def forward(self, inputs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the reconstruction of the target, (N, D), from one draw of the posterior, and the
-        posterior's mean and log-variance, (N, num_var) each.
+        """Return the reconstruction of the target from one draw, and the posterior.
 
-        noise: standard normal, (N, num_var); None: drawn here.
+        noise: standard normal, (N, num_var); None: drawn here. Returns the reconstruction, (N, D),
+        and the posterior's mean and log-variance, (N, num_var) each.
         """
         mean, log_variance = self.encode(inputs)
         return self.decode(reparameterise(mean, log_variance, noise)), mean, log_variance
@@ -89,9 +92,9 @@ class PublishedVAE(VAE):
     Its final ReLU is left out: the sky goes negative, and a ReLU could never fit it.
     """
 
-    FAST_IN_BF16 = True  # three times as fast and more
-    # Bytes of the largest layer's output. The C library maps larger blocks anew each time, page by
-    # page, which then takes most of the time.
+    FAST_IN_BF16 = True  # more than three times as fast
+    # Largest output of a layer (bytes). The C library maps larger blocks anew each time, page by
+    # page, which takes most of the time.
     LARGEST_OUTPUT = 12 * 2**20
 
     def __init__(self, num_var: int) -> None:
@@ -116,16 +119,20 @@ class PublishedVAE(VAE):
         self.decoder.append(nn.Conv2d(32, BANDS, 3, 1, 1))
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, (N, num_var) each, of images (N, 3, 256, 256)."""
         features = self.encoder(inputs.contiguous(memory_format=torch.channels_last))
         return self.mean(features), self.log_variance(features)
 
     def decode(self, latent: Tensor) -> Tensor:
+        """Return the pixels, (N, 3 x 256 x 256)."""
         return self.decoder(latent).flatten(1)
 
     def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
+        """Return the pixels as images, (N, 3, 256, 256)."""
         return decoded.unflatten(1, (BANDS, SIZE, SIZE))
 
     def microbatch_size(self, dtype: torch.dtype) -> int:
+        """Return the number of images whose largest layer stays below LARGEST_OUTPUT."""
         return max(1, self.LARGEST_OUTPUT // (32 * SIZE**2 * dtype.itemsize))
 
 
@@ -214,6 +221,7 @@ class StructuredVAE(VAE):
         )
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
+        """Return the image in the galaxy's frame and its structure vector, (N, D), and the pose."""
         masked_fraction = None
         if self.masks_contaminants:
             images, masked_fraction = mask_contaminants(images)
@@ -223,6 +231,7 @@ class StructuredVAE(VAE):
         return torch.cat([frames.flatten(1), features], dim=1), where
 
     def target(self, inputs: Tensor) -> Tensor:
+        """Return the image and the weighted, compressed structure vector, (N, D)."""
         image, features = self._split(inputs - self.input_mean)
         compressed = self.reproducibility * (
             _compress(features / self.feature_std) - self.compressed_mean
@@ -230,6 +239,7 @@ class StructuredVAE(VAE):
         return torch.cat([self.scale[0] * image, self.scale[1] * compressed], dim=1)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, (N, num_var) each, of prepared images (N, D)."""
         target = self.target(inputs)
         image, features = self._split(target)
         nonlinear = self.image_encoder(image) + self.structure_encoder(features)
@@ -237,11 +247,12 @@ class StructuredVAE(VAE):
         return mean + self.linear_encoder(target), log_variance.clamp(-12, 4)
 
     def decode(self, latent: Tensor) -> Tensor:
+        """Return the reconstruction of the target, (N, D)."""
         nonlinear = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
         return nonlinear + self.linear_decoder(latent)
 
     def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
-        """As `VAE.restore`; zero, which is empty sky, outside the galaxy's frame."""
+        """Return stretched images; outside the galaxy's frame they are zero, which is empty sky."""
         if where is None:
             raise ValueError("a structured network needs the pose to restore an image")
         pixels = self._split(decoded)[0] / self.scale[0] + self._split(self.input_mean)[0]
@@ -259,8 +270,10 @@ class StructuredVAE(VAE):
         self._set_linear_maps(self.target(inputs))
 
     def _set_scales(self, inputs: Tensor, degraded: Tensor | None) -> None:
-        """Keep the variance of each pixel; standardise each feature, compress its tails and weight
-        it by its reproducibility; then give image and structure vector their shares.
+        """Set the scales of the target.
+
+        Pixels keep their variance. Features are standardised, compressed and weighted by their
+        reproducibility. Then image and structure vector get their shares of the variance.
         """
         self.input_mean.copy_(inputs.mean(dim=0))
         image, features = self._split(inputs - self.input_mean)
@@ -278,8 +291,9 @@ class StructuredVAE(VAE):
         self.scale.copy_((shares * inputs.shape[1] / variances).sqrt())
 
     def _set_linear_maps(self, target: Tensor) -> None:
-        """Set the linear encoder and decoder from targets (N, D). Latents beyond the rank of the
-        sample, or of clusters that do not vary, are left to the networks.
+        """Set the linear encoder and decoder from targets (N, D).
+
+        Latents beyond the rank of the sample, or of clusters that do not vary, keep zero weights.
         """
         count, size = target.shape
         rank = min(self.num_var, count - 1)
@@ -295,20 +309,17 @@ class StructuredVAE(VAE):
         covariance = gain * std[:, None].square() * means.T  # of components and latents
         noise = self.INITIAL_STD**2 * torch.eye(len(means)).to(means)
         regression = torch.linalg.solve(gain * means @ covariance + noise, covariance.T).T
-        used_latents = slice(0, len(means))
-        self.linear_encoder.weight[used_latents] = gain * means @ axes.T
-        self.linear_decoder.weight[:, used_latents] = axes @ regression
-        log_variance = slice(self.num_var, self.num_var + len(means))
-        cast(nn.Linear, self.structure_encoder[-1]).bias[log_variance] = 2 * math.log(
-            self.INITIAL_STD
-        )
+        self.linear_encoder.weight[: len(means)] = gain * means @ axes.T
+        self.linear_decoder.weight[:, : len(means)] = axes @ regression
+        bias = cast(nn.Linear, self.structure_encoder[-1]).bias
+        bias[self.num_var : self.num_var + len(means)] = 2 * math.log(self.INITIAL_STD)
 
     @staticmethod
     def clusters(loadings: Tensor) -> Tensor:
-        """Return averaging weights, (clusters, features), of clusters of correlated features, as
-        many as there are components: each row adds up to one.
+        """Return averaging weights, (clusters, features), of clusters of correlated features.
 
-        loadings: (features, components), of components of unit variance. Features with similar
+        loadings: (features, components), of components of unit variance. There are as many
+        clusters as components; each row of the weights adds up to one. Features with similar
         reconstructions share a cluster (Ward 1963, J. Am. Stat. Assoc. 58, 236).
         """
         count, rank = loadings.shape
@@ -337,16 +348,13 @@ def _fixed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-NETWORKS: dict[str, type[VAE]] = {
-    "published": PublishedVAE,
-    "structured": StructuredVAE,
-}
+NETWORKS: dict[str, type[VAE]] = {"published": PublishedVAE, "structured": StructuredVAE}
 
 
 def build(network: str, num_var: int, contaminants: Contaminants = "masked") -> VAE:
     """Return a new network by its name in NETWORKS. Raises KeyError for an unknown name.
 
-    contaminants: `kept`: other sources in the image stay, also for a network that masks them.
+    contaminants: `kept`: a network that masks other sources leaves them in the image.
     """
     vae = NETWORKS[network](num_var)
     vae.masks_contaminants = vae.masks_contaminants and contaminants == "masked"

@@ -26,10 +26,11 @@ from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification as scores
 from VAE_model.extraction.extract import extract, extract_means
-from VAE_model.pipeline.files import atomic, read_parquet, sha256, write_json
+from VAE_model.pipeline.files import read_parquet, sha256, write_json
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import new_figure, save_figure
+from VAE_model.report.tables import write_csv
 from VAE_model.training import checkpoint
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -92,12 +93,10 @@ def forest_score(
     labels: pd.DataFrame, latents: NDArray, split: ArrayLike, config: Config
 ) -> dict[str, Any]:
     """Return the mean balanced accuracy of the questions with enough galaxies, and their number."""
-    found = []
+    found, options = [], ("validation", 3, config.min_scored)
     for name, answers in galaxy_zoo.questions().items():
         column = labels[galaxy_zoo.answer_column(name)]
-        question = scores.set_question(
-            name, list(answers), column, split, "validation", 3, config.min_scored
-        )
+        question = scores.set_question(name, list(answers), column, split, *options)
         if not question.too_few:
             codes = scores.answer(question, latents, (0, 1), config.trees)
             confusion = scores.confusion_matrix(question.test_codes, codes, len(question.answers))
@@ -109,7 +108,7 @@ def draw(table: pd.DataFrame, chosen: int, path: Path) -> None:
     """Draw the measures against the number of latents, with the knee."""
     panels = [
         ("validation_loss", "−ELBO (nats per image)", "lower is better"),
-        ("reduced_chi2", "squared error (sky variances)", "lower is better"),
+        ("reduced_chi2", "reduced χ² per pixel", "lower is better"),
         ("ssim", "SSIM", "higher is better"),
         ("forest", "balanced accuracy of a forest", "higher is better"),
         ("active", "active latents", "latents that vary from image to image"),
@@ -137,13 +136,9 @@ def main(config: Config) -> None:
     run = Run(config.run)
     tables = [path for path in (run.classes, run.matches) if path.exists()]
     outputs = [run.dimensions(), run.dimensions("csv"), run.figure("dimensions.png")]
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[run.train_txt, run.model(config.like), *tables],
-        outputs=[*outputs, *(run.dimension_model(n) for n in config.num_var)],
-    )
+    outputs += [run.dimension_model(number) for number in config.num_var]
+    inputs = [run.train_txt, run.model(config.like), *tables]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
@@ -153,10 +148,9 @@ def main(config: Config) -> None:
     try:
         like = Settings(**{**base, "softening": tuple(base["softening"])})
     except (TypeError, KeyError):
-        raise Problem(
-            f"{run.show(run.model(config.like))} was trained by another version: delete it and "
-            "run python Galaxy_VAE_n.py"
-        ) from None
+        again = "delete it and run python Galaxy_VAE_n.py"
+        what = f"{run.show(run.model(config.like))} was trained by another version"
+        raise Problem(f"{what}: {again}") from None
     packed = Packed.of(run, config.workers)
     labels = read_labels(run, packed)
     device = choose_device(config.device)
@@ -189,8 +183,7 @@ def main(config: Config) -> None:
     chosen = knee(table["num_var"], -table["validation_loss"])
     found = {"num_var": chosen, "of": "−ELBO of validation images against log dimension"}
     write_json(run.dimensions(), {"dimensions": measured, "knee": found})
-    with atomic(run.dimensions("csv")) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(run.dimensions("csv"), measured)
     draw(table, chosen, run.figure("dimensions.png"))
     print(f"  knee of the -ELBO: {chosen} latent variables")
     stage.finish(knee=chosen)

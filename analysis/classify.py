@@ -1,22 +1,27 @@
 """Questions of morphology, answered by a random forest on the latent variables.
 
 The questions are the seven of Galaxy Zoo, or, for images that were imported with a table of labels,
-the columns that the constant `label` names; labels are then joined by the path of the image.
+the columns that the constant `label` names (none: every column with 2 to 20 values); labels are
+then joined by the path of the image.
 
 For each question a forest is trained on the galaxies of the train split and scored on those of the
 test split. It is compared with predicting the majority class and with a forest on as many principal
 components of the pixels. Intervals are 95 %, from resampled test galaxies; differences are paired.
 The calibration of the forest's probabilities is measured on the same galaxies.
 
-Reads:  result/class_latents_40.parquet, or with `label` result/latents_40.parquet and
-        labels.parquet; train.txt (its packed images)
-Writes: result/classification_40.json, .csv, .md; figures/classification_40.png, confusion_40.png,
-        reliability_40.png
+The forests also answer for every image, with or without a label (VAE_model/evaluation/
+predictions.py): `bar_predicted`, `bar_p_yes` and so on, and `bar_reliability`, the share of correct
+answers among test galaxies of a similar probability. Images without a label come first.
+
+Reads:  result/class_latents_40.parquet (with `label` labels.parquet); result/latents_40.parquet;
+        train.txt (its packed images)
+Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
+        figures/classification_40.png, confusion_40.png, reliability_40.png
 
 Example: python analysis/classify.py --num-var 40 --trees 500
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +32,22 @@ from tqdm import tqdm
 
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
+from VAE_model.evaluation import classification
 from VAE_model.evaluation.calibration import calibration, mean_error
-from VAE_model.evaluation.classification import (
-    METRICS,
-    Question,
-    Scores,
-    probabilities,
-    set_question,
-)
+from VAE_model.evaluation.classification import Question, Scores
 from VAE_model.evaluation.pca import pixel_components
-from VAE_model.pipeline.files import read_parquet, write_json, write_text
+from VAE_model.evaluation.predictions import all_probabilities, prediction_table
+from VAE_model.pipeline.files import read_parquet, write_json, write_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.report.classification import (
-    LATENTS,
-    MAIN,
-    PCA,
-    compared,
-    draw_calibration,
-    draw_confusion,
-    draw_scores,
-    estimate,
-    markdown,
-    records,
-    scored,
-    unscored,
-    verdict,
-)
+from VAE_model.report import classification as shown
+from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
-from VAE_model.tables.joins import image_rows
+from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.labels import questions_in, read_answers
+
+MOST_LABELS = 10  # that are predicted if the user names none
 
 
 @dataclass(frozen=True)
@@ -69,7 +59,8 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     label: tuple[str, ...] = ()
-    """Columns of labels.parquet to predict; none: the seven questions of Galaxy Zoo."""
+    """Columns of labels.parquet to predict; none: the seven questions of Galaxy Zoo, or, without a
+    catalogue, every column with 2 to 20 values."""
     features: str = "mu_"
     """Prefix of the feature columns."""
     trees: int = 200
@@ -95,41 +86,46 @@ class Config:
 
 
 def latents_of(config: Config, run: Run) -> Path:
-    """Return the table with the features: of all images, or of those in the Galaxy Zoo classes.
+    """Return the table with the features: of all images, or of those in the Galaxy Zoo classes."""
+    return (run.latents if config.label else run.class_latents)(config.num_var)
 
-    Raises Problem where there are only imported labels and `label` names none.
-    """
-    path = run.class_latents(config.num_var)
-    if config.label:
-        return run.latents(config.num_var)
-    if not path.exists() and not run.classes.exists() and (there := questions_in(run)):
-        raise Problem(
-            f"{run.show(path)} is missing: run {run.made_by(path)}, or name the labels that are "
-            f"the questions with --label ({run.show(run.labels)} has {', '.join(there)})"
-        )
-    return path
+
+def with_labels(config: Config, run: Run) -> Config:
+    """Return the constants with the questions of a run of one's own images: all its labels."""
+    if config.label or run.catalogue.exists() or not run.labels.exists():
+        return config
+    there = questions_in(run)
+    if len(there) > MOST_LABELS:
+        print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
+    return replace(config, label=tuple(there[:MOST_LABELS]))
 
 
 def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Return the galaxies and their features (N, d)."""
     path = latents_of(config, run)
-    shown = run.show(path)
+    name = run.show(path)
     table = read_parquet(path)
-    lacking = [name for name in ("path", "split") if name not in table]
+    lacking = [column for column in ("path", "split") if column not in table]
     if lacking:
-        raise Problem(f"{shown} has no column {', '.join(lacking)}: run {run.made_by(path)}")
+        raise Problem(f"{name} has no column {', '.join(lacking)}: run {run.made_by(path)}")
     if config.drop_flagged:
         flags = [name for name in table if name.startswith("flag_")]
         flagged = table[flags].any(axis=1)
         print(f"  dropped {int(flagged.sum()):,} of {len(table):,} galaxies: flagged images")
         table = table[~flagged].reset_index(drop=True)
-    names = [name for name in table if name.startswith(config.features)]
+    return table, features_of(config, run, table, path)
+
+
+def features_of(config: Config, run: Run, table: pd.DataFrame, path: Path) -> NDArray[np.float32]:
+    """Return the feature columns of a table, (N, d), that was read from `path`."""
+    name = run.show(path)
+    names = [column for column in table if column.startswith(config.features)]
     if not names:
-        raise Problem(f"{shown} has no column that begins with {config.features!r}: see features")
+        raise Problem(f"{name} has no column that begins with {config.features!r}: see --features")
     features = table[names].to_numpy(np.float32)
     if not np.isfinite(features).all():
-        raise Problem(f"{shown} holds features that are not finite: extract the latents anew")
-    return table, features
+        raise Problem(f"{name} holds features that are not finite: run {run.remade_by(path)}")
+    return features
 
 
 def read_questions(
@@ -147,9 +143,8 @@ def read_questions(
     lacking = [name for name in columns if name not in table]
     if lacking:
         path = run.class_latents(config.num_var)
-        raise Problem(
-            f"{run.show(path)} has no column {', '.join(lacking)}: run {run.made_by(path)}"
-        )
+        what = f"has no column {', '.join(lacking)}"
+        raise Problem(f"{run.show(path)} {what}: run {run.made_by(path)}")
     labels = table[list(columns)].rename(columns=columns)
     return answers, labels, table.attrs.get("labels") or "of unknown origin"
 
@@ -167,40 +162,30 @@ def read_components(
     rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
-        raise Problem(
-            f"{run.show(path)} has another split than {run.show(run.packed)}: delete it and run "
-            "the stages from Galaxy_VAE_n.py on again"
-        )
+        remedy = "delete it and run the stages from Galaxy_VAE_n.py on again"
+        raise Problem(f"{run.show(path)} has another split than {run.show(run.packed)}: {remedy}")
     return pixel_components(
-        packed.images,
-        packed.rows("train"),
-        rows,
-        dimension,
-        config.pca_side,
-        config.pca_images,
-        config.seed,
-        Stretch.of(packed.index["display"]),
-    )
+        packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,
+        config.seed, Stretch.of(packed.index["display"]),
+    )  # fmt: skip
 
 
 def main(config: Config) -> None:
     """Run the stage."""
     run, number = Run(config.run), config.num_var
+    config = with_labels(config, run)
+    if not config.label and run.labels.exists() and not run.catalogue.exists():
+        return print(f"analysis/classify.py: nothing to do, {run.show(run.labels)} has no labels")
     json_path, csv_path, md_path = (run.classification(number, e) for e in ("json", "csv", "md"))
     figures = {
-        run.figure(f"{name}_{number}.png"): draw
-        for name, draw in (
-            ("classification", draw_scores), ("confusion", draw_confusion),
-            ("reliability", draw_calibration),
-        )
-    }  # fmt: skip
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[latents_of(config, run), run.train_txt, *([run.labels] if config.label else [])],
-        outputs=[json_path, csv_path, md_path, *figures],
-    )
+        run.figure(f"classification_{number}.png"): shown.draw_scores,
+        run.figure(f"confusion_{number}.png"): shown.draw_confusion,
+        run.figure(f"reliability_{number}.png"): shown.draw_calibration,
+    }
+    inputs = [*dict.fromkeys([latents_of(config, run), run.latents(number)]), run.train_txt]
+    inputs += [run.labels] if config.label else []
+    outputs = [json_path, csv_path, md_path, run.predictions(number), *figures]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
@@ -212,15 +197,16 @@ def main(config: Config) -> None:
     some = labelled.notna().any(axis=1)
     print(f"  {int(some.sum()):,} of {len(table):,} images have an answer")
     asked = [
-        set_question(
+        classification.set_question(
             name, of, labelled[name], table["split"],
             min_answer=config.min_answer, min_test=config.min_test,
         )
         for name, of in answers.items()
     ]  # fmt: skip
+    probability = predict(config, run, table, labelled, asked)
     content = {
         "labels": labels, "features": config.features, "dimension": features.shape[1],
-        **evaluate(config, run, table, features, asked),
+        **evaluate(config, run, table, features, asked, probability),
     }  # fmt: skip
     words = (
         f"Labels: {labels}. Random forests of {config.trees} trees, {len(config.seeds)} seeds "
@@ -228,12 +214,41 @@ def main(config: Config) -> None:
         "bootstrap samples."
     )
     write_json(json_path, content)
-    write_csv(csv_path, records(content))
-    write_text(md_path, markdown(content, words))
+    write_csv(csv_path, shown.records(content))
+    write_text(md_path, shown.markdown(content, words))
     for path, draw in figures.items():
         draw(content, path)
     report(content)
     stage.finish(scored=content["mean_of"], mean=content["mean"])
+
+
+def predict(
+    config: Config, run: Run, table: pd.DataFrame, labelled: pd.DataFrame, asked: list[Question]
+) -> dict[str, NDArray[np.float64]]:
+    """Write the predicted answers of every image with latents.
+
+    Return the probabilities of each question's answers for its test galaxies, (M, answers).
+    """
+    every = read_parquet(run.latents(config.num_var))
+    features = features_of(config, run, every, run.latents(config.num_var))
+    again = f"run {run.made_by(latents_of(config, run))}"
+    names = (run.show(latents_of(config, run)), run.show(run.latents(config.num_var)))
+    place = join_rows(table["path"], every["path"], names, required=again)
+    questions = [
+        replace(question, train=place[question.train], test=place[question.test])
+        for question in asked
+        if len(question.answers) > 1
+    ]
+    progress = tqdm(questions, desc="growing forests", unit="question")
+    found = [all_probabilities(q, features, config.seeds, config.trees) for q in progress]
+    labels = labelled.set_axis(place).reindex(range(len(every)))
+    identity = every[["iauname", "ra", "dec", "path", "survey", "split"]]
+    flagged = every.filter(regex="^flag_").any(axis=1)
+    predictions = prediction_table(identity.assign(flagged=flagged), labels, questions, found)
+    write_parquet(run.predictions(config.num_var), predictions)
+    without = int(labels.isna().all(axis=1).sum())
+    print(f"  {len(every):,} images have a predicted answer, {without:,} of them have no label")
+    return {q.name: p[q.test] for q, p in zip(questions, found, strict=True)}
 
 
 def evaluate(
@@ -242,48 +257,50 @@ def evaluate(
     table: pd.DataFrame,
     features: NDArray[np.float32],
     asked: list[Question],
+    of_latents: dict[str, NDArray[np.float64]],
 ) -> dict[str, Any]:
-    """Fit forests on the features and on principal components, and score them.
+    """Fit forests on principal components, and score them beside those on the features.
+
+    of_latents: by question, the probabilities of the latents' forest for the test galaxies.
 
     Returns the questions, the mean over those with a score, and the calibration as plain values.
     """
     questions = [question for question in asked if not question.too_few]
     if not questions:
-        content = [unscored(question) for question in asked]
+        content = [shown.unscored(question) for question in asked]
         return {"questions": content, "mean_of": [], "mean": None, "calibration": {}}
-    sets = {PCA: read_components(config, run, table, features.shape[1]), LATENTS: features}
-    probability: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sets}
-    for question in tqdm(questions, desc="growing forests", unit="question"):
-        for name, x in sets.items():
-            probability[name].append(probabilities(question, x, config.seeds, config.trees))
+    pca = read_components(config, run, table, features.shape[1])
+    probability = {
+        PCA: [classification.probabilities(q, pca, config.seeds, config.trees) for q in questions],
+        LATENTS: [of_latents[question.name] for question in questions],
+    }
     predicted = {name: [p.argmax(axis=1) for p in of] for name, of in probability.items()}
     scores = {
         metric.__name__: Scores.of(questions, predicted, metric, config.n_bootstrap, config.seed)
-        for metric in METRICS
+        for metric in classification.METRICS
     }
     place = {question.name: number for number, question in enumerate(questions)}
     difference = scores[MAIN].difference(LATENTS, PCA)
+    trusted = calibration(questions, probability[LATENTS], config.n_bootstrap, config.seed)
     return {
         "questions": [
-            scored(scores, place[question.name]) if question.name in place else unscored(question)
-            for question in asked
+            shown.scored(scores, place[q.name]) if q.name in place else shown.unscored(q)
+            for q in asked
         ],
         "mean_of": list(place),
-        "mean": compared(scores[MAIN]) | {"verdict": verdict(difference)},
-        "calibration": calibration(
-            questions, probability[LATENTS], config.n_bootstrap, config.seed
-        ),
+        "mean": shown.compared(scores[MAIN]) | {"verdict": shown.verdict(difference)},
+        "calibration": trusted,
     }
 
 
 def report(content: dict[str, Any]) -> None:
     """Print the main numbers."""
-    for row in records(content):
+    for row in shown.records(content):
         scores = f"PCA {row[PCA]}, latents {row[LATENTS]}, " if PCA in row else ""
         print(f"  {row['question']}: {scores}{row['verdict']}")
     for kind, of in next(iter(content["calibration"].values()), {}).items():
         print(f"  probabilities, {kind}: calibration error {mean_error(of):.3f} (mean of the "
-              f"questions), Brier score {estimate(of['brier'])}")  # fmt: skip
+              f"questions), Brier score {shown.estimate(of['brier'])}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ The cuts are the table in VAE_model/data/galaxy_zoo.py: classes may overlap, ans
 exclude each other.
 
 Reads:  catalogue.parquet, or, where images were imported with its columns, labels.parquet
-Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, a boolean
-        column a class, a text column a question by galaxy_zoo.answer_column),
-        result/class_<name>.fits (one a class, with the fractions it is cut on, for TOPCAT)
+Writes: result/classes.parquet (galaxies in a class or with an answer: iauname, ra, dec, one boolean
+        column per class, one text column per question, named by galaxy_zoo.answer_column),
+        result/class_<name>.fits (one per class, with the fractions it is cut on, for TOPCAT)
 
 Example: python analysis/decals_1.py --min-volunteers-asked 0.5 --drop-wrong-size
 """
@@ -18,15 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from VAE_model.data.galaxy_zoo import (
-    CLASSES,
-    IDENTITY,
-    Cut,
-    answer_column,
-    asked,
-    columns_needed,
-    questions,
-)
+from VAE_model.data import galaxy_zoo
+from VAE_model.data.galaxy_zoo import CLASSES, IDENTITY, Cut, answer_column, asked
 from VAE_model.pipeline.files import atomic, read_parquet, utf8, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -67,11 +60,11 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
         return run.catalogue
     lacking = [name for name in columns if not find_column(name, (*IDENTITY, *there), run.labels)]
     if lacking:
-        asked = " ".join(questions_in(run))
-        labels = f", or ask the labels themselves with python analysis/classify.py --label {asked}"
+        names = " ".join(questions_in(run))
+        other = f", or run python analysis/classify.py --label {names}" if names else ""
         raise Problem(
             f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
-            f"{lacking[0]}: bring a Galaxy Zoo catalogue{labels if asked else ''}"
+            f"{lacking[0]}: bring a Galaxy Zoo catalogue{other}"
         )
     return run.labels
 
@@ -92,7 +85,7 @@ def describe_labels(config: Config, run: Run, path: Path) -> str:
 
 def columns_read(config: Config, cuts: list[Cut]) -> list[str]:
     """Return the columns of the catalogue that the cuts and the gates of the constants need."""
-    columns = columns_needed(cuts)
+    columns = galaxy_zoo.columns_needed(cuts)
     if config.min_volunteers_asked > 0:
         columns += sorted({asked(question) for cut in cuts for question in _questions_of(cut)})
     if config.drop_wrong_size:
@@ -111,16 +104,15 @@ def read_catalogue(run: Run, path: Path, columns: list[str]) -> pd.DataFrame:
         try:
             catalogue[name] = as_numbers(catalogue[name])
         except ValueError as error:
-            raise Problem(
-                f"{run.show(path)}: column {name} does not hold numbers ({error})"
-            ) from None
+            what = f"column {name} does not hold numbers ({error})"
+            raise Problem(f"{run.show(path)}: {what}") from None
         # A missing fraction passes no cut.
         wrong = catalogue[name].notna() & ~catalogue[name].between(0, 1)
         if name != _WRONG_SIZE and wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise Problem(
                 f"{run.show(path)}: {name} in row {row + 1} is {catalogue[name].iloc[row]:g}, "
-                "beyond 0 to 1: make it anew, or correct it"
+                "outside 0 to 1: correct it, or make the table again"
             )
     return catalogue
 
@@ -165,16 +157,12 @@ def write_class(path: Path, name: str, galaxies: pd.DataFrame, labels: str) -> N
         table.write(temporary, format="fits", overwrite=True)
 
 
-def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut]]) -> None:
+def print_counts(classes: pd.DataFrame, questions: dict[str, dict[str, Cut]]) -> None:
     """Print the number of galaxies in each class, in each two of them, and with each answer."""
-    members = classes[list(CLASSES)].to_numpy(int)
-    overlap = pd.DataFrame(
-        members.T @ members, index=list(CLASSES), columns=[str(i + 1) for i in range(len(CLASSES))]
-    )
-    overlap.index = [f"{i + 1} {name}" for i, name in enumerate(CLASSES)]
+    members = classes[list(CLASSES)].astype(int)
     print("  galaxies in each class (diagonal) and in each two of them:")
-    print("   ", overlap.to_string().replace("\n", "\n    "))
-    for name, answers in asked_questions.items():
+    print("   ", (members.T @ members).to_string().replace("\n", "\n    "))
+    for name, answers in questions.items():
         counts = classes[answer_column(name)].value_counts()
         shown = ", ".join(f"{answer} {counts.get(answer, 0):,}" for answer in answers)
         print(f"  {name}: {shown}")
@@ -183,37 +171,32 @@ def print_counts(classes: pd.DataFrame, asked_questions: dict[str, dict[str, Cut
 def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
-    tables = {name: run.class_table(name) for name in CLASSES}
-    outputs = [run.classes, *tables.values()]
-    asked_questions = questions(config.gate, config.answer)
-    cuts = [
-        *CLASSES.values(),
-        *(c for answers in asked_questions.values() for c in answers.values()),
-    ]
+    questions = galaxy_zoo.questions(config.gate, config.answer)
+    cuts = [*CLASSES.values(), *(cut for of in questions.values() for cut in of.values())]
     columns = columns_read(config, cuts)
     path = catalogue_of(run, columns)
     if path.exists():
         read_parquet(path, [])  # a file of another kind is refused in one line
+    tables = {name: run.class_table(name) for name in CLASSES}
+    outputs = [run.classes, *tables.values()]
     stage = Stage(__file__, run, config, inputs=[path], outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
     if not (0 <= config.gate < 1 and 0.5 <= config.answer < 1):
-        raise Problem(
-            f"gate = {config.gate} and answer = {config.answer}: gate must be from 0 to 1 and "
-            "answer from 0.5 to 1, so that answers exclude each other"
-        )
+        limits = "gate must be in [0, 1) and answer in [0.5, 1), so that answers exclude each other"
+        raise Problem(f"gate = {config.gate} and answer = {config.answer}: {limits}")
     catalogue = read_catalogue(run, path, columns)
     labels = describe_labels(config, run, path)
     classes = catalogue[IDENTITY].copy()
     for name, cut in CLASSES.items():
         classes[name] = select(catalogue, cut, config)
-    for name, answers in asked_questions.items():
+    for name, answers in questions.items():
         classes[answer_column(name)] = take_answers(catalogue, answers, config)
     for name, table in tables.items():
         columns = [*IDENTITY, *sorted(CLASSES[name].columns())]
         write_class(table, name, catalogue.loc[classes[name], columns], labels)
-    answered = classes[[answer_column(name) for name in asked_questions]].notna().any(axis=1)
+    answered = classes[[answer_column(name) for name in questions]].notna().any(axis=1)
     kept = classes[list(CLASSES)].any(axis=1) | answered
     classes = classes[kept].reset_index(drop=True)
     classes.attrs["labels"] = labels
@@ -221,16 +204,11 @@ def main(config: Config) -> None:
     print(f"  kept {len(classes):,} of {len(catalogue):,} galaxies: in a class or with an answer")
     if classes.empty:
         raise Problem(f"{run.show(path)}: no galaxy passes a cut: lower the thresholds")
-    print_counts(classes, asked_questions)
+    print_counts(classes, questions)
     write_parquet(run.classes, classes)
-    stage.finish(
-        labels=labels,
-        galaxies=len(classes),
-        classes={name: int(classes[name].sum()) for name in CLASSES},
-        answers={
-            name: classes[answer_column(name)].value_counts().to_dict() for name in asked_questions
-        },
-    )
+    counts = {name: int(classes[name].sum()) for name in CLASSES}
+    answers = {name: classes[answer_column(name)].value_counts().to_dict() for name in questions}
+    stage.finish(labels=labels, galaxies=len(classes), classes=counts, answers=answers)
 
 
 if __name__ == "__main__":

@@ -36,15 +36,15 @@ class Config:
     radius: float = 1.0
     """Farthest that an image's centre may lie from the catalogue's position (arcsec)."""
     workers: int = 0
-    """Processes that pack images where that is not done yet; 0: one a core."""
+    """Processes that pack images where that is not done yet; 0: one per core."""
 
 
 def why_dropped(
     dropped: pd.DataFrame, index: pd.DataFrame, run: Run, radius: float
-) -> tuple[Counter[str], Counter[str]]:
+) -> tuple[dict[str, int], Counter[str]]:
     """Return counts of the reasons why galaxies of the classes have no image.
 
-    The second counter holds the reasons of refusal, of galaxies whose image was refused.
+    The second holds the reasons of refusal, of galaxies whose image was refused.
     """
     taken = nearest_position(dropped["ra"], dropped["dec"], index["ra"], index["dec"])[0] <= radius
     refused = np.zeros(len(dropped), bool)
@@ -56,13 +56,11 @@ def why_dropped(
         distance, row = nearest_position(dropped["ra"], dropped["dec"], ra, dec)
         refused = (distance <= radius + 0.3) & ~taken
         reasons.update(rejected["reason"].iloc[row[refused]].str.split(":").str[0])
-    what = Counter(
-        {
-            "its image was refused (rejected.csv)": int(refused.sum()),
-            "its image is nearer to another galaxy": int(taken.sum()),
-            f"no image within {radius:g} arcsec": int((~taken & ~refused).sum()),
-        }
-    )
+    what = {
+        "its image was refused (rejected.csv)": int(refused.sum()),
+        "its image is nearer to another galaxy": int(taken.sum()),
+        f"no image within {radius:g} arcsec": int((~taken & ~refused).sum()),
+    }
     return what, reasons
 
 
@@ -97,11 +95,10 @@ def main(config: Config) -> None:
     sky = (classes["ra"], classes["dec"], index["ra"], index["dec"])
     class_row, image_row, separations = cross_match(*sky, config.radius)
     if not len(class_row):
-        if not (index["ra"].notna() & index["dec"].notna()).any():
+        if index[["ra", "dec"]].isna().any(axis=1).all():
             raise Problem(
-                f"no image in {run.show(run.train_txt)} has a position: give one in the table that "
-                "data/import_images.py reads (ra, dec), or classify by labels with "
-                "python analysis/classify.py --label"
+                f"no image in {run.show(run.train_txt)} has a position: import them with a table "
+                "of ra and dec, or run python analysis/classify.py --label"
             )
         distance, image = nearest_position(*sky)
         row = int(np.argmin(distance))
@@ -109,9 +106,8 @@ def main(config: Config) -> None:
         raise Problem(
             f"no galaxy of {run.show(run.classes)} has an image in {run.show(run.train_txt)} "
             f"within {config.radius:g} arcsec (the nearest is {distance[row]:.4g} arcsec away: "
-            f"{galaxy['iauname']} at {galaxy['ra']:.5f} {galaxy['dec']:+.5f} and "
-            f"{nearest['path']} at {nearest['ra']:.5f} {nearest['dec']:+.5f} degrees): "
-            "take a catalogue of the same sky, or a greater radius"
+            f"{galaxy['iauname']} and {nearest['path']} at {nearest['ra']:.5f} "
+            f"{nearest['dec']:+.5f} degrees): take a catalogue of the same sky, or a greater radius"
         )
     matches = pd.DataFrame(
         {
@@ -125,8 +121,7 @@ def main(config: Config) -> None:
     dropped = classes.drop(index=class_row)
     what, reasons = why_dropped(dropped, index, run, config.radius)
     print(f"  kept {len(matches):,} of {len(classes):,} galaxies, dropped {len(dropped):,}:")
-    for reason, count in what.items():
-        print(f"    {count:,}: {reason}")
+    print(*(f"    {count:,}: {reason}" for reason, count in what.items()), sep="\n")
     for reason, count in reasons.most_common():
         print(f"      refused as {reason}: {count:,}")
     print(f"  images in no class: {len(index) - len(matches):,} of {len(index):,}")
@@ -134,7 +129,7 @@ def main(config: Config) -> None:
     print(f"  separation: median {median:.3f}, largest {separations.max():.3f} arcsec")
     draw_separations(separations, config.radius, figure)
     write_parquet(run.matches, matches)
-    stage.finish(matched=len(matches), dropped=dict(what), refused=dict(reasons), median=median)
+    stage.finish(matched=len(matches), dropped=what, refused=dict(reasons), median=median)
 
 
 if __name__ == "__main__":

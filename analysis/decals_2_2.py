@@ -49,26 +49,20 @@ def main(config: Config) -> None:
     classes = read_parquet(run.classes)
     matches = read_parquet(run.matches, ["class_row", "iauname", "image_row", "path", "separation"])
     latents = read_latents(run, config.num_var)
-    again = f"delete it and run {run.made_by(run.matches)}"
-    check_unique(matches["class_row"], run.show(run.matches), "class_row", again)
-    check_unique(matches["path"], run.show(run.matches), "path", again)
+    shown, again = run.show(run.matches), f"delete it and run {run.made_by(run.matches)}"
+    check_unique(matches["class_row"], shown, "class_row", again)
+    check_unique(matches["path"], shown, "path", again)
     labels = classes.attrs.get("labels", "")
     if not matches["class_row"].between(0, len(classes) - 1).all():
-        raise Problem(
-            f"{run.show(run.matches)} points beyond the {len(classes):,} rows of "
-            f"{run.show(run.classes)}: {again}"
-        )
+        raise Problem(f"{shown} has rows beyond the end of {run.show(run.classes)}: {again}")
     matched = classes.iloc[matches["class_row"].to_numpy()].reset_index(drop=True)
     if (matched["iauname"].to_numpy() != matches["iauname"].to_numpy()).any():
-        raise Problem(
-            f"{run.show(run.matches)} names other galaxies than {run.show(run.classes)}: {again}"
-        )
+        raise Problem(f"{shown} names other galaxies than {run.show(run.classes)}: {again}")
     matched = pd.concat([matched, matches[["image_row", "path", "separation"]]], axis=1)
     print(f"  kept {len(matches):,} of {len(classes):,} galaxies of {run.show(run.classes)}; "
           f"dropped {len(classes) - len(matches):,}: without an image")  # fmt: skip
     again = f"delete it and run {run.made_by(source)}"
-    names = run.show(run.matches), run.show(source)
-    rows = join_rows(matches["path"], latents["path"], names, mend=again)
+    rows = join_rows(matches["path"], latents["path"], (shown, run.show(source)), mend=again)
     found = rows >= 0
     if not found.any():
         raise Problem(

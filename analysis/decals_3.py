@@ -30,7 +30,8 @@ from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report.figures import new_figure, packed_thumbnail, save_figure, shown_class
+from VAE_model.report import figures
+from VAE_model.report.figures import new_figure
 from VAE_model.report.map_data import Scheme, map_inputs, schemes, shown_side
 from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
 from VAE_model.tables.joins import image_rows
@@ -79,10 +80,9 @@ def add_legend(
     for code, answer in enumerate(scheme.answers):
         if count := int(np.count_nonzero(scheme.codes == code)):
             label = f"{shorten(answer.label, LONGEST, placeholder=' …')}  ({count:,})"
-            shape = marker or answer.marker
             entries.append(
-                Line2D([], [], linestyle="", marker=shape, markersize=9, label=label,
-                       markerfacecolor=answer.colour, markeredgecolor="white")
+                Line2D([], [], linestyle="", marker=marker or answer.marker, markersize=9,
+                       label=label, color=answer.colour, markeredgecolor="white")
             )  # fmt: skip
     where = where or {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     place.legend(
@@ -218,7 +218,7 @@ def thumbnail_map(
         colour = to_rgb(scheme.answers[scheme.codes[galaxy]].colour)
         tile = canvas[line * TILE : (line + 1) * TILE, column * TILE : (column + 1) * TILE]
         tile[1:-1, 1:-1] = np.round(255 * np.array(colour))
-        tile[4:-4, 4:-4] = packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
+        tile[4:-4, 4:-4] = figures.packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
     figure = new_figure(14.5, 11, layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
@@ -238,23 +238,20 @@ def main(config: Config) -> None:
     run = Run(config.run)
     number = config.num_var
     inputs = map_inputs(run, number)
-    source = inputs[0]
-    figures = [
-        run.figure(f"{name}_{number}.png") for name in ("pca_pairs", "map", "map_thumbnails")
-    ]
-    stage = Stage(__file__, run, config, inputs=inputs, outputs=[*figures, run.map(number)])
+    source, classed = inputs[0], inputs[0] == run.class_latents(number)
+    names = ("pca_pairs", "map", "map_thumbnails")
+    paths = [run.figure(f"{name}_{number}.png") for name in names]
+    outputs = [*paths, run.map(number)]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
-    classed = source == run.class_latents(number)
     table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
     if len(table) < MIN_GALAXIES:
-        cuts = ", or widen the cuts in VAE_model/data/galaxy_zoo.py" if classed else ""
-        raise Problem(
-            f"{run.show(source)} has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: "
-            f"add images{cuts}"
-        )
+        more = ", or widen the cuts in VAE_model/data/galaxy_zoo.py" if classed else ""
+        what = f"has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: add images{more}"
+        raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     again = f"delete it and run {run.made_by(source)}"
     rows = image_rows(run, packed, table["path"], source, again)
@@ -266,19 +263,19 @@ def main(config: Config) -> None:
         table, latents, rows = table.iloc[sample], latents[sample], rows[sample]
     of_map = table[["iauname", "path"]].reset_index(drop=True)
     if classed:
-        of_map["class"] = shown_class(table)
+        of_map["class"] = figures.shown_class(table)
     surveys = packed.index["survey"].to_numpy(object)[rows]
     scheme = schemes(run, of_map, surveys, config.colour)[0]
     components = min(config.components, number, len(latents))
-    save_figure(pair_plot(latents, scheme, components), figures[0])
+    figures.save_figure(pair_plot(latents, scheme, components), paths[0])
     print(f"  t-SNE of {len(latents):,} galaxies", flush=True)
     perplexity = min(config.perplexity, (len(latents) - 1) / 3)
     places = TSNE(
         perplexity=perplexity, init="pca" if number > 1 else "random", random_state=config.seed
     ).fit_transform(latents)
-    save_figure(point_map(places, scheme, number, total), figures[1])
+    figures.save_figure(point_map(places, scheme, number, total), paths[1])
     side = shown_side(run, of_map["path"], config.crop)
-    save_figure(thumbnail_map(places, scheme, packed, rows, config, side), figures[2])
+    figures.save_figure(thumbnail_map(places, scheme, packed, rows, config, side), paths[2])
     of_map.insert(2, "x", places[:, 0])
     of_map.insert(3, "y", places[:, 1])
     write_parquet(run.map(number), of_map)

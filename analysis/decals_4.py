@@ -35,34 +35,22 @@ from VAE_model.data.packed import Packed
 from VAE_model.data.sky import sexagesimal, viewer_url
 from VAE_model.evaluation import outliers
 from VAE_model.extraction.latent_table import read_means
-from VAE_model.pipeline.files import (
-    parquet_columns,
-    read_parquet,
-    write_json,
-    write_parquet,
-    write_text,
-)
+from VAE_model.pipeline import files
+from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.defects import FLAGS
-from VAE_model.report.figures import (
-    contact_sheet,
-    jpeg_uri,
-    new_figure,
-    packed_thumbnail,
-    save_figure,
-)
+from VAE_model.report import figures
 from VAE_model.report.gallery import Card, Kind, gallery_page
 from VAE_model.report.plotting import Figure
+from VAE_model.report.tables import prose
 from VAE_model.surveys import DECALS, SURVEYS
 from VAE_model.tables.joins import join_rows
 
 SCORES = {  # column: its label on a card
-    "distance": "distance",
-    "class_distance": "in its class",
-    "isolation": "isolation",
+    "distance": "distance", "class_distance": "in its class", "isolation": "isolation",
     "residual": "residual",
-}
+}  # fmt: skip
 KINDS = (
     Kind("rare", "rare", "an unusual galaxy in an ordinary image", "#44AA99"),
     Kind("suspect", "suspect", "the sky beside the galaxy is unusually uneven", "#DDCC77"),
@@ -70,7 +58,7 @@ KINDS = (
 )
 COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
 ORDER = {"rare": "rank", "suspect": "image_rank", "broken": "image_rank"}  # rank of each kind
-MIN_TRAINING = 10  # training galaxies that are needed to tell what is unusual
+MIN_TRAINING = 10  # training galaxies that the scores need
 BACKGROUND = "background_rms_over_flux"
 
 
@@ -138,7 +126,7 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
 
 def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """Return the numbers of injected defects that are flagged or among as many top-ranked ones."""
-    known = parquet_columns(run.truth)
+    known = files.parquet_columns(run.truth)
     surveys = [s for s in SURVEYS if f"defect_{s}" in known or s == DECALS.name]
     truth = read_parquet(run.truth, ["iauname", *(f"defect_{name}" for name in surveys)])
     rows = join_rows(table["iauname"], truth["iauname"], ("images", run.show(run.truth)), "iauname")
@@ -153,13 +141,11 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
         n, hits = int(which.sum()), int((which & (top | flagged)).sum())
         interval = binomtest(hits, n).proportion_ci(method="wilson") if n else (0.0, 1.0)
         return {
-            "n": n,
-            "top_ranked": int((which & top).sum()),
-            "flagged": int((which & flagged).sum()),
-            "either": hits,
+            "n": n, "top_ranked": int((which & top).sum()),
+            "flagged": int((which & flagged).sum()), "either": hits,
             "share": hits / n if n else None,
             "interval_95": [round(limit, 4) for limit in interval],
-        }
+        }  # fmt: skip
 
     clean = ~injected & (rows >= 0)
     refused = truth.loc[~truth["iauname"].isin(table["iauname"]), "defect_decals"].fillna("")
@@ -173,15 +159,10 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
 
 
 def top(table: pd.DataFrame, kind: str, most: int) -> pd.DataFrame:
-    """Return the highest ranked images of a kind."""
-    return table[table["kind"] == kind].nsmallest(most, ORDER[kind])
-
-
-def varied(table: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return the highest ranked broken images, every flag in turn."""
-    broken = top(table, "broken", len(table))
-    turn = broken.groupby(broken[list(FLAGS)].to_numpy().argmax(axis=1)).cumcount()
-    return broken.iloc[np.lexsort((broken["image_rank"], turn))].head(most)
+    """Return the highest ranked images of a kind; of broken ones every flag in turn."""
+    own = table[table["kind"] == kind].sort_values(ORDER[kind])
+    turn = own.groupby(own[list(FLAGS)].to_numpy().argmax(axis=1)).cumcount()
+    return own.iloc[np.argsort(turn, kind="stable")].head(most)
 
 
 def words(row: pd.Series) -> tuple[str, ...]:
@@ -191,11 +172,10 @@ def words(row: pd.Series) -> tuple[str, ...]:
 
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
     """Return a contact sheet of the highest ranked images of each kind."""
-    chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS[:-1]}
-    chosen[KINDS[-1]] = varied(table, COLUMNS * ROWS)
+    chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS}
     chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
     lines = [-(-len(rows) // COLUMNS) for rows in chosen.values()]
-    figure = new_figure(17, 2.65 * sum(lines), layout="constrained")
+    figure = figures.new_figure(17, 2.65 * sum(lines), layout="constrained")
     parts = figure.subfigures(len(chosen), 1, hspace=0.02, squeeze=False, height_ratios=lines)
     for part, (kind, rows) in zip(parts.ravel(), chosen.items(), strict=True):
         count = int((table["kind"] == kind.name).sum())
@@ -206,8 +186,8 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
             f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[ORDER[kind.name]]:,}")
             for _, row in rows.iterrows()
         ]
-        images = [packed_thumbnail(packed, row, 256) for row in rows.index]
-        contact_sheet(part, images, titles, COLUMNS, kind.colour)
+        images = [figures.packed_thumbnail(packed, row, 256) for row in rows.index]
+        figures.contact_sheet(part, images, titles, COLUMNS, kind.colour)
     return figure
 
 
@@ -226,7 +206,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
             Card(
                 kind=row["kind"],
                 title=row["iauname"],
-                picture=jpeg_uri(packed_thumbnail(packed, number, config.picture)),
+                picture=figures.jpeg(figures.packed_thumbnail(packed, number, config.picture)),
                 link=viewer_url(row["ra"], row["dec"], row["survey"]) if known else "",
                 lines=(sexagesimal(row["ra"], row["dec"]) if known else "no position",
                        f"{row['survey']}, {row['split']}"),
@@ -248,25 +228,21 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    needed = ("survey", "residual", BACKGROUND, *FLAGS)
-    table, latents = read_means(run, source, number, needed)
-    lacking = [name for name in needed if name not in table]
-    again = f"delete it and run {run.made_by(source)} --num-var {number}"
-    if lacking:
-        raise Problem(f"{run.show(source)} has no column {', '.join(lacking)}: {again}")
+    table, latents = read_means(
+        run, source, number, required=("survey", "residual", BACKGROUND, *FLAGS)
+    )
     if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
-        raise Problem(
-            f"{run.show(source)} has {training} training galaxies, and {MIN_TRAINING} are needed "
-            "to tell what is unusual: add images"
-        )
+        what = f"has {training} training galaxies, and {MIN_TRAINING} are needed: add images"
+        raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):
+        again = f"delete it and run {run.made_by(source)} --num-var {number}"
         raise Problem(f"{run.show(source)} is not of the images in train.txt: {again}")
     members = members_of_classes(run, config, table["path"])
     result = score(table, latents, members, config)
     found = recovery(result, run) if run.truth.exists() else {}
-    kinds = ("broken", "suspect", "rare", "ordinary")
-    counts = {kind: int((result["kind"] == kind).sum()) for kind in kinds}
+    kinds = result["kind"].tolist()
+    counts = {kind: kinds.count(kind) for kind in ("broken", "suspect", "rare", "ordinary")}
     flags = {flag: int(result[flag].sum()) for flag in FLAGS}
     print("  " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()))
     if found:
@@ -276,24 +252,14 @@ def main(config: Config) -> None:
             f"top-ranked, {of['flagged']} are flagged, {of['either']} one or both; "
             f"of {found['clean']['n']:,} clean images {found['clean']['flagged']} are flagged"
         )
-    save_figure(sheet(result, packed), drawing, dpi=110)
-    lead = [
-        f"{len(table):,} images by {number} latent variables. {counts['broken']:,} are broken: "
-        f"they have a defect flag. {counts['suspect']:,} are suspect: the sky beside the galaxy is "
-        "unusually uneven, for instance by the halo or the spikes of a star, glare, or crowding. "
-        f"{counts['rare']:,} are rare: neither, but among the {config.rare_share:.1%} galaxies "
-        f"ranked highest. Here are the first {config.cards} of each kind.",
-        "The rank of a galaxy is that of the mean of four percentiles, each the share of images "
-        "that score lower: distance in the latent space from all galaxies and from those of its "
-        "class, its isolation there, and the residual of its reconstruction. Images are ranked by "
-        "their flags, then by the rms of the background over the galaxy's light. A picture leads "
-        "to the survey's own viewer.",
-    ]
+    figures.save_figure(sheet(result, packed), drawing, dpi=110)
+    values = {"images": len(table), "dimension": number, "cards": config.cards, **counts}
+    lead = [prose("outliers_page", share=config.rare_share, **values), prose("ranks")]
     title = "Outliers: rare galaxies and bad images"
     page = gallery_page(title, lead, KINDS, cards(result, packed, config))
-    write_text(run.outliers_page(number), page)
-    write_json(numbers, {"kinds": counts, "flags": flags, "recovery": found})
-    write_parquet(run.outliers(number), result)
+    files.write_text(run.outliers_page(number), page)
+    files.write_json(numbers, {"kinds": counts, "flags": flags, "recovery": found})
+    files.write_parquet(run.outliers(number), result)
     stage.finish(**counts, flags=flags, recovery=found)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
 from VAE_model.extraction.extract import extract
+from VAE_model.extraction.repeatability import SCATTER, exposure_scatter
 from VAE_model.pipeline.files import count_rows, read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -41,6 +42,8 @@ class Config:
     model: Path | None = None
     """A model of another run, or one that transfer/adapt.py adapted to a second survey; none:
     model/vae_<num_var>.safetensors of this run."""
+    any_unit: bool = False
+    """Encode 8-bit images with a model that was trained on flux, and the reverse."""
     survey: str = ""
     """Survey of the images, for an adapted model and images whose headers do not say."""
     batch_size: int = 64
@@ -83,24 +86,20 @@ def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
     weights = ROOT / config.model if config.model else run.model(config.num_var)
-    stage = Stage(
-        __file__,
-        run,
-        config,
-        inputs=[run.train_txt, weights, *split_source(run)],
-        outputs=[run.latents(config.num_var)],
-    )
+    inputs, target = [run.train_txt, weights, *split_source(run)], run.latents(config.num_var)
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[target])
     if stage.is_up_to_date():
         return
     stage.begin()
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
     with distributed.rank_0_first():
         packed = Packed.of(run, config.workers)
+    model = model.for_images(packed.index["display"].to_numpy(bool), config.any_unit)
     identity = packed.index[["iauname", "ra", "dec", "path", "survey", "split"]]
     if model.maps and not config.survey and (identity["survey"] == "unknown").any():
         raise Problem(
             f"{run.show(weights)} treats {', '.join(model.maps)} apart, and images in "
-            f"{run.show(run.train_txt)} do not say their survey: set the constant survey"
+            f"{run.show(run.train_txt)} do not say their survey: add --survey with its name"
         )
     rows = own_rows(len(identity), config.batch_size)
     latents = extract(packed, model, config.batch_size, rows, config.survey)
@@ -111,14 +110,13 @@ def main(config: Config) -> None:
     table = merged(run, pd.concat([own, latents, around, flags], axis=1), config.num_var)
     if table is None:
         return stage.finish()
-    write_parquet(run.latents(config.num_var), table)
+    scatter = exposure_scatter(packed, model, config.batch_size, survey=config.survey)
+    table.attrs[SCATTER] = scatter.tolist()
+    write_parquet(target, table)
     flagged = int(table.filter(regex="^flag_").any(axis=1).sum())
     print(f"  {len(table):,} images, {flagged:,} flagged, median SSIM {table['ssim'].median():.3f}")
-    stage.finish(
-        images=len(table),
-        flagged=flagged,
-        median_reduced_chi2=float(table["reduced_chi2"].median()),
-    )
+    chi2 = float(table["reduced_chi2"].median())
+    stage.finish(images=len(table), flagged=flagged, median_reduced_chi2=chi2)
 
 
 if __name__ == "__main__":

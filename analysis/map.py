@@ -25,7 +25,7 @@ from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_of
 from VAE_model.evaluation.similarity import nearest
-from VAE_model.extraction.latent_table import posterior_widths, read_means
+from VAE_model.extraction.latent_table import in_scatters, posterior_widths, read_means
 from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import read_parquet, write_text
 from VAE_model.pipeline.run import Run
@@ -33,6 +33,7 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import packed_thumbnail
 from VAE_model.report.latent_map import TILE, Galaxies, Vote, map_page, sheet_order
 from VAE_model.report.map_data import map_inputs, map_source, schemes, shown_side, survey_labels
+from VAE_model.report.tables import prose
 from VAE_model.tables.columns import as_numbers
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.reading import read_table
@@ -121,14 +122,14 @@ def read_map(run: Run, number: int) -> tuple[pd.DataFrame, NDArray[np.float32], 
         places["path"], others["path"], (run.show(run.map(number)), run.show(source)),
         required=f"run {run.made_by(run.map(number))}",
     )  # fmt: skip
-    known = others.attrs
-    if SCATTER not in known and run.latents(number).exists():
-        known = read_parquet(run.latents(number), []).attrs
-    scale = np.asarray(known[SCATTER]) if SCATTER in known else posterior_widths(others)
+    images = others
+    if run.latents(number).exists():
+        images = read_parquet(run.latents(number), [])
+    scattered = SCATTER in images.attrs
+    scaled = in_scatters(images, latents) if scattered else latents / posterior_widths(others)
     columns = ["ra", "dec", *(name for name in answers if name in others)]
     table = pd.concat([places, others[columns].iloc[rows].reset_index(drop=True)], axis=1)
-    scaled = (latents[rows] / scale).astype(np.float32)
-    return table, scaled, str(others.attrs.get("labels", "")) or "votes"
+    return table, scaled[rows], str(others.attrs.get("labels", "")) or "votes"
 
 
 def main(config: Config) -> None:
@@ -165,14 +166,10 @@ def main(config: Config) -> None:
         labels=labels,
         simulated=run.truth.exists(),
     )
-    lead = (
-        f"{len(table):,} galaxies by {number} latent variables (t-SNE): galaxies that are close "
-        "look alike to the network; large distances and the axes have no meaning. Images "
-        f"{shown_side(run, table['path'], config.crop)} a side."
-    )
-    title = "Map of the latent space"
+    side = shown_side(run, table["path"], config.crop)
+    lead = prose("map_page", galaxies=len(table), dimension=number, side=side)
     tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
-    page = map_page(title, lead, galaxies, tiles)
+    page = map_page("Map of the latent space", lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size
     print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")

@@ -48,7 +48,7 @@ from VAE_model.training.losses import kl_divergence
 
 ACTIVE = 0.01  # least variance of the mean of an active latent (Burda et al. 2016, section 5)
 MIN_GALAXIES = 5  # of each split, for a quantity
-EXPOSURES = {  # kinds of exposures.py: their names
+EXPOSURES = {
     "noise": "another exposure, same conditions",
     "night": "another exposure, another night",
 }
@@ -133,15 +133,12 @@ def predict_quantities(
         if min(map(len, parts)) < MIN_GALAXIES or any(np.ptp(part) == 0 for part in parts):
             left_out[quantity.name] = f"fewer than {MIN_GALAXIES} galaxies of a split differ in it"
             continue
-        latents, pca = (
-            asdict(
-                predict(x, quantity.values, train, ~train, trees, config.n_bootstrap, config.seed)
-            )
-            for x, trees in ((encoded.means[both], config.trees), (components, 0))
-        )
+        sets = (quantity.values, train, ~train), (config.n_bootstrap, config.seed)
+        latents = asdict(predict(encoded.means[both], *sets[0], config.trees, *sets[1]))
+        pca = predict(components, *sets[0], 0, *sets[1])
         found[quantity.name] = {
             "unit": quantity.unit, "source": quantity.source, "latents": latents.pop("ridge"),
-            **latents, "pca": pca["ridge"],
+            **latents, "pca": asdict(pca.ridge),
         }  # fmt: skip
     return {"quantities": found, "left_out": left_out, "components": number}
 
@@ -151,8 +148,8 @@ def main(config: Config) -> None:
     run, number = Run(config.run), config.num_var
     weights = ROOT / config.model if config.model else run.model(number)
     outputs = [run.probe(number), run.probe(number, "parquet"), run.figure(f"probe_{number}.png")]
-    inputs = [run.latents(number), weights, run.train_txt]
-    inputs += [run.truth] if run.truth.exists() else []
+    there = [run.truth] if run.truth.exists() else []
+    inputs = [run.latents(number), weights, run.train_txt, *there]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
@@ -164,15 +161,14 @@ def main(config: Config) -> None:
     test = encoded.some("test", config.galaxies, config.seed)
     chosen = encoded.some("test", config.changed, config.seed)
     if min(len(chosen), len(encoded.some("train", MIN_GALAXIES, 0))) < MIN_GALAXIES:
-        raise Problem(
-            f"fewer than {MIN_GALAXIES} good images in the train or the test split: add images"
-        )
+        few = f"fewer than {MIN_GALAXIES} good images in the train or the test split"
+        raise Problem(f"{few}: add images")
     table = in_use(encoded, test)
     if not table["active"].any():
         raise Problem(f"{run.show(weights)} has no active latent: it has learned nothing yet")
     encode = Encoder(encoded, weights, config.survey, config.device, config.precision)
     encode.check(chosen[: config.batch_size])
-    truth = read_parquet(run.truth) if run.truth.exists() else None
+    truth = read_parquet(run.truth) if there else None
     moved = changed_means(encoded, encode, chosen, config.batch_size, config.seed)
     moves = measured(moved, encoded, chosen, config)
     again = observe(run, encoded, encode, chosen, config.exposures, MIN_GALAXIES)
@@ -191,13 +187,14 @@ def main(config: Config) -> None:
         found = calibrate(means, log_variances, active, config.n_bootstrap, config.seed)
         table[f"std_{kind}"] = found.deviation[order]
         table[f"ratio_{kind}"] = [found.ratio[i].value for i in order]
-        content["calibration"][kind] = calibration_values(found, active, *means.shape[:2])
+        counts = {"n": means.shape[1], "exposures": means.shape[0]}
+        content["calibration"][kind] = counts | calibration_values(found, active)
         moves |= measured({EXPOSURES[kind]: means[1]}, encoded, again.rows, config)
     content["latents"] = table.to_dict("records")
     write_json(outputs[0], content)
     write_parquet(outputs[1], table)
     draw_probe(content, outputs[2])
-    say(content)
+    report(content)
     r2 = {f"r2 of {name}": of["latents"]["value"] for name, of in content["quantities"].items()}
     stage.finish(active=content["active"], kl=content["kl"], **r2)
 
@@ -210,37 +207,28 @@ def measured(
     return {name: {"n": len(rows), **asdict(of)} for name, of in moves.items()}
 
 
-def calibration_values(
-    found: Calibration, active: NDArray[np.bool_], exposures: int, galaxies: int
-) -> dict[str, Any]:
+def calibration_values(found: Calibration, active: NDArray[np.bool_]) -> dict[str, Any]:
     """Return the calibration as plain values; min and max: ratios of the active latents."""
-    ratios = [one.value for one, used in zip(found.ratio, active, strict=True) if used]
+    ratios = np.array([one.value for one in found.ratio])[active]
     return {
-        "n": galaxies, "exposures": exposures,
-        "median": asdict(found.median), "min": min(ratios), "max": max(ratios),
-        "expected": float(np.median(found.expected[active])),
-        "within": asdict(found.within),
+        "median": asdict(found.median), "min": float(ratios.min()), "max": float(ratios.max()),
+        "expected": float(np.median(found.expected[active])), "within": asdict(found.within),
         "ratio": [asdict(one) for one in found.ratio],
     }  # fmt: skip
 
 
-def say(content: dict[str, Any]) -> None:
+def report(content: dict[str, Any]) -> None:
     """Print the main numbers."""
-    number = content["dimension"]
-    print(f"  {content['active']} of {number} latents active, {content['kl']:.1f} nats per image "
-          f"({content['test_images']:,} test images)")  # fmt: skip
+    print(f"  {content['active']} of {content['dimension']} latents active, {content['kl']:.1f} "
+          f"nats per image ({content['test_images']:,} test images)")  # fmt: skip
     for name, of in content["quantities"].items():
         latents, forest, pca = (Estimate.read(of[by]) for by in ("latents", "forest", "pca"))
         print(f"  R2 of {name} ({of['n_test']:,} test galaxies): {latents}, forest {forest}, "
               f"PCA {pca}")  # fmt: skip
     for name, of in content["moves"].items():
-        ratio = Estimate.read(of)
-        print(f"  {name}: the latents of {of['n']:,} galaxies move by {ratio} of the distance "
-              "between two of them")  # fmt: skip
+        print(f"  {name}: latents move by {Estimate.read(of)} of the distance between galaxies")
     for kind, of in content["calibration"].items():
-        median, within = Estimate.read(of["median"]), Estimate.read(of["within"])
-        print(f"  {EXPOSURES[kind]}: standard deviation {median} sigma (median latent), "
-              f"{of['min']:.2f} to {of['max']:.2f}; {within} within one sigma")  # fmt: skip
+        print(f"  {EXPOSURES[kind]}: standard deviation {Estimate.read(of['median'])} sigma")
     for name, why in content["left_out"].items():
         print(f"  left out: {name}: {why}")
 

@@ -117,10 +117,7 @@ def origin(outputs: RunOutputs, records: dict[Path, dict[str, Any]]) -> list[Blo
 
 def files_table(what: str, entries: dict[str, dict[str, Any]]) -> Table:
     """Return a row per file: its rows, and the beginning of its SHA-256."""
-    rows = [
-        (name, entry.get("rows"), str(entry.get("sha256", ""))[:12])
-        for name, entry in entries.items()
-    ]
+    rows = [(name, of.get("rows"), str(of.get("sha256", ""))[:12]) for name, of in entries.items()]
     return Table([what, "rows", "SHA-256"], rows)
 
 
@@ -131,10 +128,8 @@ def main(config: Config) -> None:
     inputs = [path for path in outputs.records if path.is_file()]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.report])
     if not inputs and not stage.dry_run:
-        raise Problem(
-            f"{run.show(run.folder)} has no output of any stage: run make run, or begin with "
-            "python data/simulate.py and python make_datatxt.py"
-        )
+        begin = "run make run, or begin with python data/simulate.py and python make_datatxt.py"
+        raise Problem(f"{run.show(run.folder)} has no output of any stage: {begin}")
     if stage.is_up_to_date():
         return
     stage.begin()
@@ -143,7 +138,7 @@ def main(config: Config) -> None:
     stage.finish(bytes=run.report.stat().st_size, **{label: value for label, value, _ in numbers})
     width = max((len(label) for label, _, _ in numbers), default=0)
     for label, value, note in numbers:
-        print(f"  {label:<{width}}  {value}  ({note})" if note else f"  {label:<{width}}  {value}")
+        print(f"  {label:<{width}}  {value}  ({note})")
     print(f"  {'report':<{width}}  {run.show(run.report)}")
 
 

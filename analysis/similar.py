@@ -1,14 +1,17 @@
 """Find the galaxies most similar to one or many query galaxies, by their latent variables.
 
-Each latent is scaled by the width of its posterior, so that latents which the images do not
-constrain have little weight. The search is exhaustive and exact.
+A query is a name or a part of one, a file name, a position in degrees or sexagesimal, or an image
+file that is in no run. Distances are in units of the scatter between two exposures of one galaxy
+(VAE_model/extraction/repeatability.py): at 1, two images are as far apart as two exposures. The
+search is exhaustive and exact.
 
-Reads:  result/latents_40.parquet, train.txt (its packed images)
+Reads:  result/latents_40.parquet, train.txt (its packed images); for an image file the model
 Writes: result/similar_40.parquet: iauname, path, order (1 for the most similar), similar_iauname,
-        similar_path, similar_ra, similar_dec, distance (posterior widths);
-        figures/similar_40.png: each query galaxy and its nearest neighbours
+        similar_path, similar_ra, similar_dec, distance (scatters); figures/similar_40.png: each
+        query galaxy and its nearest neighbours. With `query` the same as queries/similar_40.parquet
+        and .png, beside what the report shows
 
-Example: python analysis/similar.py --query J112953.88-000427.4 J095130.61+012201.1
+Example: python analysis/similar.py --query J112953.88-000427.4 "152.63 1.367" my_galaxy.jpg
 """
 
 from dataclasses import dataclass
@@ -19,16 +22,28 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
+from VAE_model.data.sky import viewer_url
 from VAE_model.evaluation.similarity import nearest
-from VAE_model.extraction.latent_table import posterior_widths, read_means
-from VAE_model.pipeline.files import write_parquet
-from VAE_model.pipeline.run import Run
+from VAE_model.extraction.latent_table import in_scatters, read_means
+from VAE_model.extraction.single_image import encode_file, is_image_file, model_of
+from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report.figures import ROSE, new_figure, packed_thumbnail, save_figure, show_image
+from VAE_model.report.figures import (
+    ROSE,
+    new_figure,
+    packed_thumbnail,
+    save_figure,
+    show_image,
+    thumbnail,
+)
 from VAE_model.report.plotting import Figure
 from VAE_model.tables.joins import image_rows
+from VAE_model.tables.lookup import find_row
+from VAE_model.training.model_file import TrainedVAE
 
 DRAWN = (10, 8)  # query galaxies, and neighbours of each, in the figure at most
+TILE = 160  # pixels on a side of a thumbnail
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,8 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     query: tuple[str, ...] = ()
-    """Query galaxies, by IAU name or by path in train.txt; none: `sample` random ones."""
+    """Query galaxies: a name or file name or a part of it, a position ("152.63 1.367" in degrees,
+    "10:10:31 +01:22:01"), or an image file; none: `sample` random ones."""
     sample: int = 8
     """Random query galaxies where `query` names none; a large number takes all."""
     count: int = 10
@@ -53,96 +69,163 @@ class Config:
     """Seed of the sample."""
 
 
-def query_rows(table: pd.DataFrame, good: NDArray[np.bool_], config: Config) -> NDArray[np.int64]:
-    """Return the rows of the query galaxies. Raises Problem for an unknown name."""
+@dataclass(frozen=True)
+class Queries:
+    """Query galaxies, the same number Q of each.
+
+    names: as in the table, or the image file; paths: likewise; rows: in the table, -1 for an image
+    file; latents: (Q, num_var); images: thumbnails of image files by their path.
+    """
+
+    names: list[str]
+    paths: list[str]
+    rows: NDArray[np.int64]
+    latents: NDArray[np.float32]
+    images: dict[str, NDArray[np.uint8]]
+
+
+def read_queries(
+    config: Config,
+    run: Run,
+    table: pd.DataFrame,
+    latents: NDArray[np.float32],
+    good: NDArray[np.bool_],
+) -> Queries:
+    """Return the query galaxies; image files are encoded by the model of the run.
+
+    table: one row per image, with `latents` (N, num_var) and `good`, images without a flag.
+    Raises Problem for a query that fits no image or several.
+    """
     if not config.query:
         some = np.random.default_rng(config.seed).permutation(np.flatnonzero(good))[: config.sample]
-        return np.sort(some)
-    rows: list[int] = []
-    for name in config.query:
-        found = np.flatnonzero((table["iauname"] == name) | (table["path"] == name))
-        if not len(found):
-            raise Problem(f"no galaxy is called {name}: name one as in the column iauname or path")
-        rows.append(int(found[0]))
-    return np.array(rows)
+        own = np.sort(some)
+        names, paths = table["iauname"].iloc[own].tolist(), table["path"].iloc[own].tolist()
+        return Queries(names, paths, own, latents[own], {})
+    model = None
+    found: list[tuple[str, str, int, NDArray[np.float32]]] = []
+    images = {}
+    for query in config.query:
+        if is_image_file(query):
+            model = model or TrainedVAE.load(model_of(run, config.num_var), config.num_var)
+            mean, flux, display = encode_file(ROOT / query, run, model)
+            images[query] = thumbnail(flux, TILE, config.crop, display)
+            found.append((query, query, -1, mean[0]))
+        else:
+            row = find_row(table, query)
+            name, path = table["iauname"].iloc[row], table["path"].iloc[row]
+            found.append((name, path, row, latents[row]))
+    names, paths, rows, means = (list(values) for values in zip(*found, strict=True))
+    return Queries(names, paths, np.array(rows), np.stack(means), images)
 
 
 def find(
-    latents: NDArray[np.float32], good: NDArray[np.bool_], queries: NDArray[np.int64], count: int
+    latents: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    queries: NDArray[np.float32],
+    own: NDArray[np.int64],
+    count: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows and distances of the nearest good galaxies, each (len(queries), count).
+    """Return rows and distances of the nearest good galaxies, each (Q, count).
 
-    The query galaxy itself is left out.
+    latents: (N, d); queries: (Q, d); own: the row of each query galaxy, which is left out, or -1.
     """
     rows = np.flatnonzero(good)
-    places, distances = nearest(latents[rows], latents[queries], count + 1)
+    places, distances = nearest(latents[rows], queries, count + 1)
     found = rows[places]
-    own = found == queries[:, None]
-    own[~own.any(axis=1), -1] = True  # query without a good image: drop the farthest
+    drop = found == own[:, None]
+    drop[~drop.any(axis=1), -1] = True  # the query is not among them: drop the farthest
     shape = (len(queries), found.shape[1] - 1)
-    return found[~own].reshape(shape), distances[~own].reshape(shape)
+    return found[~drop].reshape(shape), distances[~drop].reshape(shape)
 
 
 def sheet(
-    table: pd.DataFrame, found: pd.DataFrame, packed: Packed, rows: pd.Series, crop: int
+    queries: Queries, found: pd.DataFrame, packed: Packed, rows: pd.Series, config: Config
 ) -> Figure:
-    """Return a figure with a row per query galaxy: itself, then its nearest neighbours."""
-    groups = list(found.groupby("path", sort=False))[: DRAWN[0]]
-    columns = 1 + min(DRAWN[1], max(len(group) for _, group in groups))
+    """Return a figure with a row per query galaxy: itself, then its nearest neighbours.
+
+    rows: of the packed image of each path.
+    """
+    groups = np.split(found, len(queries.names))[: DRAWN[0]]
+    columns = 1 + min(DRAWN[1], len(groups[0]))
     figure = new_figure(1.75 * columns, 1.95 * len(groups) + 0.6, layout="constrained")
     panels = figure.subplots(len(groups), columns, squeeze=False)
-    for line, (path, group) in zip(panels, groups, strict=True):
+    for line, name, path, group in zip(panels, queries.names, queries.paths, groups, strict=False):
+        titles = [Path(name).name, *(f"{d:.3g}" for d in group["distance"])]
         paths = [path, *group["similar_path"]]
-        titles = [group["iauname"].iloc[0], *(f"{d:.3g}" for d in group["distance"])]
-        for axes in line:
-            axes.axis("off")
-        for place, (axes, name, title) in enumerate(zip(line, paths, titles, strict=False)):
-            axes.axis("on")
-            image = packed_thumbnail(packed, rows[name], 160, crop)
+        for place, (axes, one, title) in enumerate(zip(line, paths, titles, strict=False)):
+            image = queries.images.get(one)
+            if image is None:
+                image = packed_thumbnail(packed, rows[one], TILE, config.crop)
             show_image(axes, image, ROSE if place == 0 else "")
             axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)
     figure.suptitle(
-        f"Galaxies, and the most similar of {len(table):,} (distance in posterior widths)",
+        f"Galaxies, and the most similar of {len(rows):,} (distance in scatters between exposures)",
         fontsize=13, fontweight="bold",
     )  # fmt: skip
     return figure
 
 
+def say(result: pd.DataFrame, shown: str) -> None:
+    """Print the neighbours of each query galaxy: name, distance, place, link to the viewer."""
+    for _, group in result.groupby("path", sort=False):
+        print(f"  {group['iauname'].iloc[0]}: distance in scatters between exposures")
+        for row in group.itertuples():
+            known = np.isfinite(row.similar_ra) and np.isfinite(row.similar_dec)
+            link = viewer_url(row.similar_ra, row.similar_dec, row.similar_survey) if known else ""
+            print(f"  {row.order:>4}  {row.distance:7.3g}  {row.similar_iauname}  {link}".rstrip())
+    print(f"  figure: {shown}")
+
+
 def main(config: Config) -> None:
-    """Run the stage."""
+    """Write the most similar galaxies and their figure; print them if the user asked for some."""
     run, number = Run(config.run), config.num_var
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")
-    stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=[target, figure])
+    if config.query:
+        target, figure = (run.queries(f"similar_{number}.{e}") for e in ("parquet", "png"))
+    files = [ROOT / query for query in config.query if is_image_file(query)]
+    inputs = [source, run.train_txt, *files, *([model_of(run, number)] if files else [])]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[target, figure])
     if stage.is_up_to_date():
-        return
+        return say(read_parquet(target), run.show(figure)) if config.query else None
     stage.begin()
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
-    table, latents = read_means(run, source, number, ("logvar_", "flag_"))
-    latents = latents / posterior_widths(table)
+    table, latents = read_means(run, source, number, ("survey", "flag_"))
     flags = table.filter(regex="^flag_").to_numpy(bool)
     good = np.full(len(table), True) if config.broken else ~flags.any(axis=1)
     if good.sum() < 2:
-        raise Problem(f"{run.show(source)} has {good.sum()} images without a flag: set broken")
-    queries = query_rows(table, good, config)
-    similar, distances = find(latents, good, queries, config.count)
+        raise Problem(
+            f"{run.show(source)} has {good.sum()} images without a flag: add --broken to search "
+            "among the others too"
+        )
+    queries = read_queries(config, run, table, latents, good)
+    places, asked = in_scatters(table, latents), in_scatters(table, queries.latents)
+    similar, distances = find(places, good, asked, queries.rows, config.count)
     count = similar.shape[1]
-    identity = table.iloc[np.repeat(queries, count)][["iauname", "path"]].reset_index(drop=True)
-    others = table.iloc[similar.ravel()][["iauname", "path", "ra", "dec"]].reset_index(drop=True)
+    columns = ["iauname", "path", "ra", "dec", "survey"]
+    others = table.iloc[similar.ravel()][columns].reset_index(drop=True)
+    identity = pd.DataFrame(
+        {
+            "iauname": np.repeat(queries.names, count), "path": np.repeat(queries.paths, count),
+            "order": np.tile(np.arange(1, count + 1), len(queries.names)),
+        }
+    )  # fmt: skip
     result = pd.concat([identity, others.add_prefix("similar_")], axis=1)
-    result.insert(2, "order", np.tile(np.arange(1, count + 1), len(queries)))
     result["distance"] = distances.ravel()
     packed = Packed.of(run)
-    again = f"delete it and run {run.made_by(source)}"
-    rows = image_rows(run, packed, table["path"], source, again)
+    rows = image_rows(run, packed, table["path"], source, f"run {run.remade_by(source)}")
     images = pd.Series(rows, table["path"])
-    save_figure(sheet(table, result, packed, images, config.crop), figure, dpi=110)
+    save_figure(sheet(queries, result, packed, images, config), figure, dpi=110)
     write_parquet(target, result)
+    if config.query:
+        say(result, run.show(figure))
     middle = float(np.median(distances[:, 0]))
-    print(f"  {len(queries):,} query galaxies among {int(good.sum()):,}, median distance of the "
-          f"nearest neighbour {middle:.3g} posterior widths")  # fmt: skip
-    stage.finish(queries=len(queries), among=int(good.sum()), median_distance=middle)
+    print(
+        f"  {len(queries.names):,} query galaxies among {int(good.sum()):,}, median distance of "
+        f"the nearest neighbour {middle:.3g} scatters between exposures"
+    )
+    stage.finish(queries=len(queries.names), among=int(good.sum()), median_distance=middle)
 
 
 if __name__ == "__main__":

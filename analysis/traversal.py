@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.extraction.latent_table import read_means
+from VAE_model.extraction.latent_table import log_variance_columns, read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -77,18 +77,13 @@ def measure_distribution(run: Run, num_var: int) -> Distribution:
 
     Raises Problem if there are fewer than two, or no variances of the posterior.
     """
-    source = run.latents(num_var)
-    table, means = read_means(run, source, num_var, ("logvar_", "flag_", "image_angle"))
-    names = [f"logvar_{number:02d}" for number in range(num_var)]
-    if lacking := [name for name in names if name not in table]:
-        raise Problem(f"{run.show(source)} has no column {lacking[0]}: run {run.made_by(source)}")
+    source, names = run.latents(num_var), log_variance_columns(num_var)
+    table, means = read_means(run, source, num_var, ("flag_", "image_angle"), names)
     flagged = table.filter(regex="^flag_").to_numpy(bool).any(axis=1)
     chosen = (table["split"] == "train").to_numpy() & ~flagged
-    if chosen.sum() < 2:
-        raise Problem(
-            f"{run.show(source)} has {int(chosen.sum())} training images without a flag, and 2 are "
-            "needed: add images"
-        )
+    if (count := int(chosen.sum())) < 2:
+        what = f"has {count} training images without a flag, and 2 are needed: add images"
+        raise Problem(f"{run.show(source)} {what}")
     means, log_variances = means[chosen], table.loc[chosen, names].to_numpy(np.float32)
     kl = kl_divergence(torch.tensor(means), torch.tensor(log_variances)).mean(dim=0).numpy()
     covariance = np.atleast_2d(np.cov(means, rowvar=False, bias=True)).astype(np.float32)
@@ -177,22 +172,17 @@ def main(config: Config) -> None:
     zero = torch.zeros(len(latents), device=model.device)
     where = Pose(zero, zero, zero, zero, zero + 1, zero) if distribution.has_pose else None
     images = model.decode(latents, where).cpu().numpy()
-    table = pd.DataFrame(
-        {
-            "latent": np.repeat(chosen, len(steps)),
-            "kl": np.repeat(distribution.kl[chosen], len(steps)),
-            "std": np.repeat(distribution.std[chosen], len(steps)),
-            "step": np.tile(steps, len(chosen)),
-        }
-    )
+    kl, std = distribution.kl[chosen], distribution.std[chosen]
+    table = pd.DataFrame({"latent": chosen, "kl": kl, "std": std})
+    table = table.loc[table.index.repeat(len(steps))].reset_index(drop=True)
+    table["step"] = np.tile(steps, len(chosen))
     table[["mag_r", "colour", "half_light"]] = [measure(image) for image in images]
     draw(table, images, config, outputs[0])
     write_parquet(run.traversal(n), table)
-    kl = float(distribution.kl.sum())
-    share = float(distribution.kl[chosen].sum()) / kl
-    print(f"  {len(chosen)} of {n} latents carry {share:.0%} of the KL divergence "
-          f"({kl:.1f} nats per image)")  # fmt: skip
-    stage.finish(latents=chosen.tolist(), share_of_kl=share, kl=kl)
+    total = float(distribution.kl.sum())
+    share = float(kl.sum()) / total
+    print(f"  {len(chosen)} of {n} latents carry {share:.0%} of the {total:.1f} nats per image")
+    stage.finish(latents=chosen.tolist(), share_of_kl=share, kl=total)
 
 
 if __name__ == "__main__":

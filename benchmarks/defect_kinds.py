@@ -1,10 +1,10 @@
-"""Defects of nine kinds put into simulated frames: how many are flagged, and by which name.
+"""Defects of nine kinds added to simulated frames: how many are flagged, and by which name.
 
-Each frame is judged clean and again with one defect of random size and place, as flux and as an
-8-bit image (the Legacy Survey's colours, JPEG of quality 85 to 95 or PNG). A quarter of the
+Each frame is flagged without a defect and again with one of random size and place, as flux and as
+an 8-bit image (the Legacy Survey's colours, JPEG of quality 85 to 95 or PNG). A quarter of the
 galaxies is enlarged until it fills the frame, an eighth of the fields is crowded, some have bright
-stars. Sizes begin at the lower limits in SMALLEST; what is smaller is not claimed. The thresholds
-of VAE_model/preparation/defects.py were chosen on seed 11. Some 8 minutes on two cores.
+stars. No claim is made for defects smaller than the lower limits in SMALLEST. The thresholds of
+VAE_model/preparation/defects.py were chosen on seed 11. About 8 minutes on two cores.
 
 Reads:  nothing
 Writes: nothing; prints two tables
@@ -13,6 +13,7 @@ Example: python benchmarks/defect_kinds.py --seed 31
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,9 +27,10 @@ from VAE_model.data.cutouts import SIZE
 from VAE_model.imports.display import read_display
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.stage import start
-from VAE_model.preparation.defects import FLAGS, defect_flags
+from VAE_model.preparation.defects import defect_flags
 from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.report.figures import survey_colours
+from VAE_model.report.tables import Table
 from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import draw_conditions, observe
 from VAE_model.simulation.drawing import add_field, draw_scene
@@ -39,21 +41,19 @@ Flux = NDArray[np.float32]
 Sizes = tuple[float, float]
 Spoiled = tuple[Flux, float]  # the frame, and the size of its defect in the unit of SMALLEST
 
-SMALLEST: dict[
-    str, tuple[Sizes, Sizes | None, str]
-] = {  # a kind: least and largest size, flux and 8-bit; unit
-    "gap": ((12, 110), (24, 110), "pixels wide, at least 26 long"),
-    "band_missing": ((26, 110), (40, 110), "pixels wide, at least as long"),
-    "background_step": ((2.0, 8.0), (2.0, 8.0), "sky sigmas of a pixel"),
-    "coloured_sky": ((1.0, 8.0), (1.5, 8.0), "sky sigmas of a pixel"),
-    "glare": ((0.25, 1.0), (0.25, 1.0), "of the frame raised by a sky sigma"),
-    "streak": ((3.0, 30.0), (3.0, 30.0), "sky sigmas of a pixel at its peak"),
-    "dead_columns": ((1, 8), None, "pixels wide"),
-    "saturated": ((40, 1000), None, "nanomaggies a pixel, were it not cut"),
-    "off_band": ((1, 1), (1, 1), "band"),
+SMALLEST: dict[str, tuple[Sizes, Sizes | None]] = {  # smallest and largest size, flux and 8-bit
+    "gap": ((12, 110), (24, 110)),  # pixels wide, at least 26 long
+    "band_missing": ((26, 110), (40, 110)),  # pixels wide, at least as long
+    "background_step": ((2.0, 8.0), (2.0, 8.0)),  # standard deviations of a sky pixel
+    "coloured_sky": ((1.0, 8.0), (1.5, 8.0)),  # the same
+    "glare": ((0.25, 1.0), (0.25, 1.0)),  # share of the frame raised by one standard deviation
+    "streak": ((3.0, 30.0), (3.0, 30.0)),  # standard deviations of a sky pixel, at its peak
+    "dead_columns": ((1, 8), None),  # pixels wide
+    "saturated": ((40, 1000), None),  # nanomaggies per pixel, before saturation
+    "off_band": ((1, 1), (1, 1)),  # bands
 }
-GAP_IN_ONE_BAND = {12: 26, 24: 40}  # pixels wide at least, by the least gap (flux, 8-bit)
-FULL_WELL = np.array([14.0, 18.0, 24.0], np.float32)[:, None, None]  # nanomaggies a pixel
+GAP_IN_ONE_BAND = {12: 26, 24: 40}  # smallest width (pixels), by the smallest gap (flux, 8-bit)
+FULL_WELL = np.array([14.0, 18.0, 24.0], np.float32)[:, None, None]  # nanomaggies per pixel
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
 MIDDLE = (SIZE - 1) / 2
 _STREAM = 100  # of random numbers, none of simulation.Purpose
@@ -61,12 +61,14 @@ _STREAM = 100  # of random numbers, none of simulation.Purpose
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the benchmark."""
+
     seed: int = 31
-    """Of the sky; 11 is the one on which the thresholds were chosen."""
+    """Seed of the sky; the thresholds were chosen on 11."""
     frames: int = 2000
-    """Clean frames; each is judged once more with a defect, the kinds in turn."""
+    """Frames; each is flagged without a defect and with one, the kinds in turn."""
     workers: int = 0
-    """Processes; 0 for one a core."""
+    """Processes; 0: one per core."""
 
 
 def clean_frame(seed: int, index: int) -> Flux:
@@ -105,7 +107,7 @@ def _between(rng: np.random.Generator, sizes: Sizes) -> float:
 
 
 def _rectangle(rng: np.random.Generator, width: int, least: int) -> tuple[slice, slice]:
-    """At an edge, through the frame, through the galaxy, or within the frame."""
+    """Return a rectangle at an edge, across the frame, across the galaxy, or within the frame."""
     place = rng.choice(["edge", "through", "galaxy", "inner"])
     first = {
         "edge": int(rng.choice([0, SIZE - width])),
@@ -120,7 +122,10 @@ def _rectangle(rng: np.random.Generator, width: int, least: int) -> tuple[slice,
 
 
 def _from_line(rng: np.random.Generator, upright: float) -> Flux:
-    """Distance of each pixel from a line; a share `upright` runs within 3 degrees of the axes."""
+    """Return the signed distance of each pixel from a random line.
+
+    upright: probability that the line is within 3 degrees of an axis.
+    """
     angle = rng.uniform(0, np.pi)
     if rng.random() < upright:
         angle = rng.choice([0, np.pi / 2]) + np.radians(rng.uniform(-3, 3))
@@ -132,7 +137,7 @@ def _bands(rng: np.random.Generator, all_of_them: float) -> list[int]:
 
 
 def gap(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
-    """Zeros in all bands, or (where a missing band would be claimed) in one."""
+    """Set a rectangle to zero in all bands, or (if smaller than a missing band) in one."""
     width = round(_between(rng, sizes))
     bands = _bands(rng, 0.6 if width >= GAP_IN_ONE_BAND[round(sizes[0])] else 1)
     flux[bands, *_rectangle(rng, width, 26)] = 0
@@ -140,6 +145,7 @@ def gap(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def band_missing(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
+    """Set a rectangle to zero in one or two bands."""
     width = round(_between(rng, sizes))
     place = _rectangle(rng, width, width)
     for band in rng.choice(3, 1 if rng.random() < 0.7 else 2, replace=False):
@@ -148,6 +154,7 @@ def band_missing(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def background_step(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
+    """Raise or lower the sky on one side of a line."""
     height, beyond = _between(rng, sizes), _from_line(rng, 0.6) > 0
     sign = rng.choice([-1, 1])
     for band in _bands(rng, 0.4):
@@ -156,7 +163,7 @@ def background_step(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoil
 
 
 def coloured_sky(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
-    """One band off everywhere, or sloping across the frame by three times as much."""
+    """Offset the sky of one band, or add a gradient three times as large across the frame."""
     height, band = _between(rng, sizes), int(rng.integers(3))
     shape = np.ones_like(X)
     if rng.random() < 0.5:
@@ -168,7 +175,7 @@ def coloured_sky(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def glare(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
-    """A star 60 to 230 pixels from the middle whose light falls as r^-1.8 to r^-3."""
+    """Add a star 60 to 230 pixels from the centre whose light falls as r^-1.8 to r^-3."""
     noise = sky_noise(flux)[:, None, None]
     while True:
         away, angle = rng.uniform(60, 230), rng.uniform(0, 2 * np.pi)
@@ -184,7 +191,7 @@ def glare(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def streak(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
-    """From end to end, 3 to 12 pixels wide, in one band or (three of ten) in all."""
+    """Add a line across the frame, 3 to 12 pixels wide, in one band or (three of ten) in all."""
     width, peak, distance = rng.uniform(3, 12) / 2.3548, _between(rng, sizes), _from_line(rng, 0.2)
     for band in _bands(rng, 0.3):
         flux[band] += peak * sky_noise(flux)[band] * np.exp(-0.5 * (distance / width) ** 2)
@@ -192,6 +199,7 @@ def streak(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def dead_columns(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
+    """Set columns or rows to zero."""
     width = int(rng.integers(int(sizes[0]), int(sizes[1]) + 1))
     first = int(rng.integers(2, SIZE - width - 2))
     rows, columns = slice(0, SIZE), slice(first, first + width)
@@ -203,7 +211,7 @@ def dead_columns(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def saturated(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
-    """A star 40 to 115 pixels from the middle, cut at the full well, with bleed."""
+    """Add a star 40 to 115 pixels from the centre, cut at the full well, with bleed."""
     peak, away, angle = _between(rng, sizes), rng.uniform(40, 115), rng.uniform(0, 2 * np.pi)
     dx, dy = X - MIDDLE - away * np.cos(angle), Y - MIDDLE - away * np.sin(angle)
     radius, fwhm = np.hypot(dx, dy), rng.uniform(4, 6)
@@ -214,6 +222,7 @@ def saturated(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
 
 
 def off_band(flux: Flux, rng: np.random.Generator, sizes: Sizes) -> Spoiled:
+    """Replace a band by noise."""
     band = int(rng.integers(3))
     flux[band] = sky_noise(flux)[band] * rng.standard_normal((SIZE, SIZE), np.float32)
     return flux, sizes[0]
@@ -226,40 +235,30 @@ KINDS: dict[str, Callable[..., Spoiled]] = {
         off_band,
     )
 }  # fmt: skip
-Judged = tuple[str, bool, float, tuple[str, ...]]  # kind, 8-bit, size, names without flag_
+Flagged = tuple[str, bool, float, list[str]]  # kind, 8-bit, size, names without flag_
 
 
-def judge(seed: int, index: int, kind: str, display: bool) -> Judged:
-    """Return the flags of one frame with a defect of a kind ("clean": without one)."""
-    flux, size = clean_frame(seed, index), 0.0
-    rng = random_stream(seed, index, _STREAM + 1 + display)
-    if kind != "clean":
-        flux, size = KINDS[kind](flux, rng, SMALLEST[kind][display])
-    flags = defect_flags(as_8_bit(flux, rng) if display else flux, display)
-    raised = tuple(name.removeprefix("flag_") for name, raised in flags.items() if raised)
-    return kind, display, size, raised
-
-
-def judge_frame(index: int, seed: int) -> list[Judged]:
+def flag_frame(index: int, seed: int) -> list[Flagged]:
     """Return the flags of a frame, clean and with one kind of defect, in flux and in 8 bits."""
-    kinds = list(KINDS)
-    of_8_bit = [name for name in kinds if SMALLEST[name][1]]
-    return [
-        judge(seed, index, kind, display)
-        for display, some in ((False, kinds), (True, of_8_bit))
-        for kind in ("clean", some[index % len(some)])
-    ]
+    found: list[Flagged] = []
+    for display in (False, True):
+        kinds = [kind for kind in KINDS if SMALLEST[kind][display]]
+        for kind in ("clean", kinds[index % len(kinds)]):
+            flux, size = clean_frame(seed, index), 0.0
+            rng = random_stream(seed, index, _STREAM + 1 + display)
+            if kind != "clean":
+                flux, size = KINDS[kind](flux, rng, SMALLEST[kind][display])
+            flags = defect_flags(as_8_bit(flux, rng) if display else flux, display)
+            raised = [name.removeprefix("flag_") for name, is_set in flags.items() if is_set]
+            found.append((kind, display, size, raised))
+    return found
 
 
-def table(judged: list[Judged], display: bool) -> list[str]:
-    """Return the lines of a table: a kind a row."""
-    lines = [
-        f"| {'8-bit' if display else 'flux'} | n | right name (95 % interval) | by size, thirds "
-        "| another name only | none | names |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def table(found: list[Flagged], display: bool) -> Table:
+    """Return a row per kind."""
+    lines = []
     for kind in ("clean", *KINDS):
-        rows = [row for row in judged if row[0] == kind and row[1] == display]
+        rows = [row for row in found if row[:2] == (kind, display)]
         if not rows:
             continue
         right = np.array([kind in names for *_, names in rows])
@@ -268,22 +267,24 @@ def table(judged: list[Judged], display: bool) -> list[str]:
         low, high = binomtest(int(hit.sum()), len(rows)).proportion_ci(method="wilson")
         order = np.argsort([size for _, _, size, _ in rows], kind="stable")
         thirds = ", ".join(f"{part.mean():.2f}" for part in np.array_split(right[order], 3))
-        names = {flag: sum(flag in row[3] for row in rows) for flag in (f[5:] for f in FLAGS)}
-        lines.append(
-            f"| {kind} | {len(rows)} | {hit.mean():.3f} ({low:.3f} to {high:.3f})"
-            f"{' are flagged' if kind == 'clean' else ''} "
-            f"| {'' if kind == 'clean' else thirds} | {(flagged & ~right).sum()} "
-            f"| {(~flagged).sum()} | {', '.join(f'{k} {n}' for k, n in names.items() if n)} |"
-        )
-    return lines
+        names = Counter(name for *_, names in rows for name in names)
+        lines.append((
+            kind, len(rows), f"{hit.mean():.3f} ({low:.3f} to {high:.3f})",
+            "" if kind == "clean" else thirds, (flagged & ~right).sum(), (~flagged).sum(),
+            ", ".join(f"{name} {count}" for name, count in names.items()),
+        ))  # fmt: skip
+    head = ["8-bit" if display else "flux", "n", "right name, or clean and flagged (95 % interval)",
+            "by size, thirds", "another name only", "none", "names"]  # fmt: skip
+    return Table(head, lines)
 
 
 def main(config: Config) -> None:
-    task = partial(judge_frame, seed=config.seed)
+    """Flag all frames and print the tables."""
+    task = partial(flag_frame, seed=config.seed)
     frames = parallel.each(task, range(config.frames), config.workers, "frames")
-    judged = [row for rows in frames for row in rows]
+    found = [row for rows in frames for row in rows]
     for display in (False, True):
-        print("\n".join(table(judged, display)) + "\n")
+        print(table(found, display).markdown() + "\n")
 
 
 if __name__ == "__main__":

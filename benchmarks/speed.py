@@ -1,8 +1,8 @@
-"""Training, reading, extraction and analysis against the reference loop, side by side in one run.
+"""Training, reading, extraction and analysis against the reference loop, in turns in one run.
 
-Every comparison takes turns, `repeats` times, and gives medians and the range; the ceilings of the
-machine are measured in the same run. Nothing else should run meanwhile. On a machine with a GPU
-training and extraction run on it, from the packed file and from memory.
+Every comparison has `repeats` turns and gives medians and ranges; the ceilings of the machine are
+measured in the same run. Nothing else should run meanwhile. On a machine with a GPU training and
+extraction run on it.
 
 Writes: docs/BENCHMARKS.md, with --write; else prints it
 
@@ -11,11 +11,8 @@ Example: python benchmarks/speed.py --write
 
 import os
 import platform
-import resource
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +26,7 @@ import reference
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from timing import in_turns, spread, timed
+from timing import in_turns, spread, timed, watch, write_below_the_line
 
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.packed import Packed
@@ -41,6 +38,7 @@ from VAE_model.pipeline.files import write_parquet, write_text
 from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import start
+from VAE_model.report.tables import Table
 from VAE_model.training.device import Precision, choose_device, compute_dtype
 from VAE_model.training.loader import batches, shuffled
 from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
@@ -49,10 +47,12 @@ from VAE_model.training.model_file import TrainedVAE
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the benchmark."""
+
     images: int = 1000
-    """Files, of which each comparison reads as many as its part below says."""
+    """Files that are written and read."""
     trained: int = 192
-    """Images a pass of the training comparison."""
+    """Images per epoch of the training comparison."""
     extracted: int = 256
     """Images of the extraction comparison."""
     batch_size: int = 32
@@ -60,42 +60,46 @@ class Config:
     repeats: int = 5
     """Turns of each comparison."""
     lines: int = 0
-    """Lines of the long train.txt, the same files repeated, whose training's memory is compared
-    with that of `images`; 0: no such comparison (100,000 take some twenty minutes)."""
+    """Lines of a long train.txt, the same files repeated: the memory of training on it is compared
+    with that on `images`; 0: no such comparison (100,000 take some twenty minutes)."""
     latents: int = 1_000_000
-    """Latents in the analysis."""
+    """Galaxies in the analysis."""
     write: bool = False
-    """Into docs/BENCHMARKS.md."""
+    """Write docs/BENCHMARKS.md."""
 
 
-Compared = list[tuple[str, dict[str, list[float]]]]  # what, and images a second of either side
+Compared = dict[str, dict[str, list[float]]]  # images per second of either side, by what they do
 
 
-def row(what: str, rates: dict[str, list[float]]) -> str:
-    """Return a table line; a ratio is of two rates of one turn."""
-    ratios = [o / r for o, r in zip(rates["ours"], rates["reference"], strict=True)]
-    return f"| {what} | images/s | {spread(rates['reference'])} | {spread(rates['ours'])} | " + (
-        f"{spread(ratios, 2)} |"
-    )
+def rate_table(compared: Compared) -> str:
+    """Return the rates as Markdown; a ratio is that of two rates of one turn."""
+    rows = []
+    for what, rates in compared.items():
+        ratios = [o / r for o, r in zip(rates["ours"], rates["reference"], strict=True)]
+        rows.append((what, "images/s", *(spread(rates[side]) for side in ("reference", "ours")),
+                     spread(ratios, 2)))  # fmt: skip
+    return Table(["what", "unit", "reference loop", "ours", "ratio"], rows).markdown()
 
 
-def roofline(compared: Compared, limits: dict[str, list[float]]) -> list[str]:
-    """Return training and extraction as shares of the machine's highest rates."""
-    device = choose_device()
+def roofline(compared: Compared, limits: ceilings.Rates) -> str:
+    """Return training and extraction as shares of the machine's highest rates, as Markdown."""
+    device, rows = choose_device(), []
     network = build("published", 40).to(device).to(memory_format=torch.channels_last)
     dtype, inputs = compute_dtype(device, "auto", network), torch.zeros(4, 3, 256, 256).to(device)
-    lines = ["| ours | work | of the convolution ceiling | of the memory ceiling | roofline |",
-             "|---|---|---|---|---|"]  # fmt: skip
-    rates = {what: statistics.median(found["ours"]) for what, found in compared}
-    for what, rate in rates.items():
+    for what, rates in compared.items():
+        rate = statistics.median(rates["ours"])
         if what.startswith("reading"):
-            share = rate * inputs[0].nbytes / max(limits["page cache, reading"])
-            lines.append(f"| {what} | {inputs[0].nbytes / 1e6:.2f} MB an image | – | "
-                         f"{share:.0%} (page cache) | {share:.0%} |")  # fmt: skip
-        else:
-            cost = ceilings.work(network, inputs, what.startswith("training"))
-            lines.append(f"| {what} | {ceilings.share(rate, cost, limits, dtype)}")
-    return lines
+            share = rate * inputs[0].nbytes / max(limits[ceilings.CACHE])
+            rows.append((what, f"{inputs[0].nbytes / 1e6:.2f} MB per image", "–",
+                         f"{share:.0%} (page cache)", f"{share:.0%}"))  # fmt: skip
+            continue
+        flops, traffic = ceilings.work(network, inputs, what.startswith("training"))
+        compute = rate * flops / max(limits[ceilings.convolution(dtype)])
+        memory = rate * traffic / max(limits[ceilings.MEMORY])
+        rows.append((what, f"{flops / 1e9:.2f} GFLOP and {traffic / 1e6:.0f} MB per image",
+                     f"{compute:.0%}", f"{memory:.0%}", f"{max(compute, memory):.0%}"))  # fmt: skip
+    head = ["ours", "work", "of the convolution ceiling", "of the memory ceiling", "roofline"]
+    return Table(head, rows).markdown()
 
 
 def make_run(folder: Path, count: int) -> Run:
@@ -129,12 +133,12 @@ def trainer(
 
 
 def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared, str]:
-    device = choose_device()
+    """Return rates of training, and a table row of the losses in float32 and in bf16."""
     ours = trainer(packed, run.folder / "ours", config)
     ours.task.initialise()
     rows = ours.task.train_rows
     paths = [str(run.folder / packed.index["path"][row]) for row in rows]
-    network = reference.Network(40).to(device)
+    network = reference.Network(40).to(choose_device())
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
     images = reference.loader(paths, config.batch_size)
     rates = in_turns(
@@ -142,34 +146,34 @@ def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared
         reference=lambda: reference.epoch(network, optimizer, images),
         ours=lambda: ours.train_epoch(0),
     )  # fmt: skip
-    losses = {}
-    for precision in get_args(Precision)[1:]:
-        best = trainer(packed, run.folder / precision, config, precision, epochs=3).run()
-        losses[precision] = best["validation_loss"]
-    off = losses["bf16"] / losses["float32"] - 1
-    return [("training, published network, 256x256", rates)], (
-        f"| validation loss after 3 epochs, float32 and bf16 | nats | {losses['float32']:.2f} | "
-        f"{losses['bf16']:.2f} | {off:+.3%} |"
+    float32, bf16 = (
+        trainer(packed, run.folder / kind, config, kind, epochs=3).run()["validation_loss"]
+        for kind in get_args(Precision)[1:]
+    )
+    return {"training, published network, 256x256": rates}, (
+        f"| validation loss after 3 epochs, float32 and bf16 | nats | {float32:.2f} | {bf16:.2f} | "
+        f"{bf16 / float32 - 1:+.3%} |"
     )
 
 
 def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
-    rows = np.arange(len(packed.images))
+    """Return rates of reading."""
+    rows, cpu = np.arange(len(packed.images)), torch.device("cpu")
     paths = [str(run.folder / path) for path in packed.index["path"]]
-    images, cpu = reference.loader(paths, config.batch_size), torch.device("cpu")
-    rates = in_turns(
+    images = reference.loader(paths, config.batch_size)
+    return {"reading a shuffled epoch, page cache warm": in_turns(
         len(rows), config.repeats,
         reference=lambda: [flux.shape for flux in images],
         ours=lambda: [
             flux.shape for _, flux in batches(packed.images, shuffled(rows, 0, 1), 32, cpu)
         ],
-    )  # fmt: skip
-    return [("reading a shuffled epoch, page cache warm", rates)]
+    )}  # fmt: skip
 
 
 def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
-    """Compare extraction from images to a written table: latents, error and SSIM, and in ours the
-    defect flags, which are in the packed copy.
+    """Return rates of extraction from images to a written table: latents, error and SSIM.
+
+    Ours has the defect flags too, which are in the packed copy.
     """
     rows = np.arange(min(config.extracted, len(packed.images)))
     model = TrainedVAE.load(run.folder / "bf16" / "best.safetensors", 40, precision="auto")
@@ -177,22 +181,23 @@ def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
     paths = [str(run.folder / packed.index["path"][row]) for row in rows]
 
     def ours() -> None:
+        """Extract by this repository."""
         latents = extract(packed, model, 64, rows)
         flags = packed.flags.iloc[rows].reset_index(drop=True)
         write_parquet(run.folder / "ours.parquet", pd.concat([latents, flags], axis=1))
 
     def theirs(similarity: bool) -> None:
+        """Extract by the reference, with or without SSIM."""
         images = reference.loader(paths, config.batch_size, shuffle=False)
         table = np.concatenate(list(reference.extract(network, images, similarity)))
         write_parquet(run.folder / "theirs.parquet", pd.DataFrame(table).add_prefix("column_"))
 
-    lines = []
-    for with_ssim, words in ((True, "with SSIM"), (False, "reference without SSIM")):
-        rates = in_turns(
+    return {
+        f"extraction end to end, {words}": in_turns(
             len(rows), config.repeats, reference=lambda s=with_ssim: theirs(s), ours=ours
         )
-        lines.append((f"extraction end to end, {words}", rates))
-    return lines
+        for with_ssim, words in ((True, "with SSIM"), (False, "reference without SSIM"))
+    }
 
 
 def analysis(config: Config) -> list[str]:
@@ -232,41 +237,31 @@ def analysis(config: Config) -> list[str]:
     return lines
 
 
-def memory(run: Run, config: Config) -> list[str]:
-    """Measure the peak memory (MiB) of training on a short and on a long train.txt."""
-    code = (  # VmHWM, as ru_maxrss begins with the peak of the process that started this one
-        "import re, runpy, sys; sys.argv = sys.argv[1:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "finally: print('peak', int(re.search(r'VmHWM:\\s+(\\d+)',"
-        " open('/proc/self/status').read())[1]) // 1024)"
-    )
-    lines, names = [], sorted(run.images().glob("*.fits"))
+def memory(run: Run, count: int) -> list[str]:
+    """Return table rows with the peak memory of training on the files, and on `count` links."""
+    rows, names = [], sorted(run.images().glob("*.fits"))
     long = Run(run.folder / "long")
     long.images().mkdir(parents=True)
-    for count in (len(names), config.lines):  # the second finds the first one's pixels packed
-        paths = [f"{number // len(names):03d}_{names[number % len(names)].name}"
-                 for number in range(count)]  # fmt: skip
+    for lines in (len(names), count):  # the second finds the first one's pixels packed
+        paths = [long.images() / f"{number // len(names):03d}_{names[number % len(names)].name}"
+                 for number in range(lines)]  # fmt: skip
         for number, path in enumerate(paths):
-            if not (long.images() / path).exists():
-                os.link(names[number % len(names)], long.images() / path)
-        write_text(long.train_txt, "".join(f"images/decals/{path}\n" for path in paths))
-        command = [
-            sys.executable, "-c", code, str(ROOT / "Galaxy_VAE_n.py"), "--run", str(long.folder),
-            "--network", "published", "--epochs", "1",
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peak = next(line for line in done.stdout.splitlines() if line.startswith("peak"))
-        lines.append(f"| one epoch of training, {count:,} lines | {peak.split()[1]} MiB |")
-        shutil.rmtree(long.folder / "model")
-    return lines
+            if not path.exists():
+                os.link(names[number % len(names)], path)
+        write_text(long.train_txt, "".join(f"images/decals/{path.name}\n" for path in paths))
+        _, peak = watch(
+            "Galaxy_VAE_n.py", "--run", long.folder, "--network", "published", "--epochs", 1
+        )
+        rows.append(f"| one epoch of training, {lines:,} lines | {peak:.0f} MiB |")
+    return rows
 
 
 def machine() -> str:
-    model = platform.processor() or platform.machine()
+    """Return the processor, the memory and the GPU in words."""
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        lines = information.read_text().splitlines()
-        model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    model = next(models, platform.processor() or platform.machine())
     ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     dtype = compute_dtype(torch.device("cpu"), "auto", build("published", 1))
     has = "with" if dtype == torch.bfloat16 else "without"
@@ -275,34 +270,28 @@ def machine() -> str:
 
 
 def main(config: Config) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="galaxy_vae_speed_"))
-    try:
-        run = make_run(folder, config.images)
+    """Run all comparisons, print the tables, and write them if wanted."""
+    with tempfile.TemporaryDirectory(prefix="galaxy_vae_speed_") as folder:
+        run = make_run(Path(folder), config.images)
         seconds = timed(lambda: Packed.of(run))
         packed = Packed.of(run)
         compared, losses = compare_training(run, packed, config)
-        compared += compare_reading(run, packed, config)
-        compared += compare_extraction(run, packed, config)
-        used = memory(run, config) if config.lines else []
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        compared |= compare_reading(run, packed, config)
+        compared |= compare_extraction(run, packed, config)
+        used = memory(run, config.lines) if config.lines else []
     limits = ceilings.ceilings()
     text = "\n".join([
-        f"{machine()}. {config.repeats} turns; median (range).", "",
-        "| what | unit | reference loop | ours | ratio |", "|---|---|---|---|---|",
-        *(row(*one) for one in compared), losses, "",
+        f"{machine()}. {config.repeats} turns; median (range).", "", rate_table(compared), losses,
+        "",
         f"Packing {config.images:,} images once, defects and the start of the processes included: "
         f"{config.images / seconds:.0f} images/s.", "",
         "| analysis | seconds |", "|---|---|", *analysis(config), "",
-        *ceilings.table(limits), "", *roofline(compared, limits), "",
+        ceilings.table(limits), "", roofline(compared, limits), "",
         *(["| peak memory | |", "|---|---|", *used, ""] if used else []),
     ])  # fmt: skip
     print(text)
-    print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
     if config.write:
-        target = ROOT / "docs" / "BENCHMARKS.md"
-        before = target.read_text(encoding="utf-8").split("<!-- measured -->")
-        write_text(target, f"{before[0]}<!-- measured -->\n\n{text}")
+        write_below_the_line(ROOT / "docs" / "BENCHMARKS.md", text)
 
 
 if __name__ == "__main__":

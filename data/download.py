@@ -14,33 +14,32 @@ Writes: catalogue.parquet (unless a table is given), images/decals/ and images/b
 Example: python data/download.py --run data/check --first 3 --contact you@example.org
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from tqdm import tqdm
-
-from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.sky import iauname
 from VAE_model.downloads.catalogue import RECORD, ZENODO, fetch_original, source_of, write_catalogue
 from VAE_model.downloads.client import Manners
-from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
+from VAE_model.downloads.cutout_service import Job, SERVICE, path_of, url_of
 from VAE_model.downloads.fetching import fetch_all
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, alone, fold
+from VAE_model.downloads.manifest import FAILED, GOOD, Journal, MISSING, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
 from VAE_model.downloads.service_check import compare
 from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import sweep
+from VAE_model.pipeline.origin import OWN, check_origin
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASE, RELEASES, SURVEYS
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numpy.typing import NDArray
+from pathlib import Path
+from tqdm import tqdm
+from typing import Literal
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
 CONTROLS = 5  # of the galaxies, requested as a test when the service seems to be down
@@ -66,8 +65,6 @@ class Config:
     """RA (degrees) of the strip: BASS+MzLS covers the northern galactic cap only."""
     first: int = 0
     """Number of galaxies, from the first; 0: all."""
-    size: int = SIZE
-    """Pixels on a side; the pipeline takes 256."""
     pixel_scale: float = PIXEL_SCALE
     """Arcsec per pixel."""
     release: str = RELEASE
@@ -112,7 +109,7 @@ def check_config(config: Config, run: Run) -> None:
     """Raise Problem if the constants are invalid, or the run holds another sky."""
     for name, low, high in (
         ("connections", 1, 16), ("tries", 1, 100), ("give_up_after", 1, 10**6),
-        ("first", 0, 10**9), ("size", 16, 3000), ("pixel_scale", 0.05, 100),
+        ("first", 0, 10**9), ("pixel_scale", 0.05, 100),
         ("backoff", 0, 3600), ("time_limit", 0.1, 86400), ("longest_wait", 0, 86400),
     ):  # fmt: skip
         if not low <= getattr(config, name) <= high:
@@ -193,7 +190,7 @@ def surveys_of(config: Config) -> tuple[str, ...]:
 def job_of(config: Config, survey: str, ra: float, dec: float, name: str = "") -> Job:
     """Return the request for a survey's cutout at a position in degrees."""
     there = SURVEYS[survey].at(config.release)
-    url = url_of(config.service, there.layer, ra, dec, config.size, config.pixel_scale)
+    url = url_of(config.service, there.layer, ra, dec, config.pixel_scale)
     path = path_of(survey, ra, dec)
     return Job(name or iauname(ra, dec), ra, dec, survey, url, path, there.version)
 
@@ -228,12 +225,12 @@ def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
 
     The outcomes are in the journal.
     """
-    check_space(run, len(galaxies) * len(surveys_of(config)), config.size)
+    check_space(run, len(galaxies) * len(surveys_of(config)))
     for survey in surveys_of(config):
         run.images(survey).mkdir(parents=True, exist_ok=True)
         for shard in run.images(survey).iterdir():
             sweep(shard)
-    before = Before(run, fold(run), config.size, config.retry_missing)
+    before = Before(run, fold(run), config.retry_missing)
     cutouts = sum(1 for _ in plan(config, galaxies))
     journal = Journal(run.journal)
     try:
@@ -245,7 +242,6 @@ def fetch_cutouts(config: Config, run: Run, galaxies: pd.DataFrame) -> int:
                 Verdicts(run, journal, bar, config.give_up_after, controls),
                 manners_of(config),
                 config.connections,
-                config.size,
             )
     finally:
         journal.close()
@@ -304,19 +300,18 @@ def main(config: Config) -> None:
     check_config(config, run)
     if config.check and not stage.dry_run:
         return compare(config.service, manners_of(config))
+    check_origin(run, OWN)
     if not stage.dry_run and table and not table[0].is_file():
         raise Problem(f"{table[0]} is missing: give the table's place with --table")
     if stage.is_up_to_date(unfinished(run, config.retry_missing)):
         return
     stage.begin()
     say_releases(config)
-    with alone(run):
-        if not table:
-            bring_catalogue(config, run)
-        galaxies = read_galaxies(config, run)
-        before = fetch_cutouts(config, run, galaxies)
-        numbers = report(config, run, galaxies, before)
-    stage.finish(**numbers)
+    if not table:
+        bring_catalogue(config, run)
+    galaxies = read_galaxies(config, run)
+    before = fetch_cutouts(config, run, galaxies)
+    stage.finish(**report(config, run, galaxies, before))
 
 
 if __name__ == "__main__":

@@ -16,18 +16,10 @@ Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason
 Example: python data/import_images.py --folder ~/galaxies --table ~/galaxies.csv --run data/own
 """
 
-import csv
-import re
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from astropy.io import fits
-
+import re
 from VAE_model.data.fits_frames import Reading
 from VAE_model.data.flux_units import UnknownUnit, conversion, doubt
 from VAE_model.data.sky import iauname
@@ -35,11 +27,27 @@ from VAE_model.imports.band_files import band_columns, match, names_of_rows
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.imports.matching import Rows, rows_of_files
 from VAE_model.pipeline import parallel
-from VAE_model.pipeline.files import atomic, list_files, read_parquet, write_parquet
+from VAE_model.pipeline.files import list_files, read_parquet, write_parquet
+from VAE_model.pipeline.origin import OWN, check_origin
+from VAE_model.pipeline.provenance import whole_sidecar
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
+from VAE_model.tables.text import write_csv
+from astropy.io import fits
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+REMARKS = {  # on images with these fields of Outcome
+    "cut": "are not square: the central square was taken",
+    "mirrored": "are mirrored on the sky by their WCS, and stay so",
+    "converted": "were converted to nanomaggies",
+    "unnamed": "do not name their bands: taken as g, r, z in this order (--bands 210 reverses it)",
+    "grey": "are grey: all three bands are the same, and colours mean nothing",
+}
 
 
 @dataclass(frozen=True)
@@ -82,19 +90,15 @@ def plan(
     """
     folder, target = ROOT / config.folder, Run(config.run).images(config.name)
     reading = Reading(re.sub(r"[\s,]", "", config.bands), config.unit, config.zero_point)
-    positions = np.empty((0, 2))
-    if placed := table is not None and "ra" in table:
-        positions = table[["ra", "dec"]].to_numpy(float)
-    nowhere = (float("nan"), float("nan"))
     jobs = []
     for number, (file, name) in enumerate(zip(images, target_names(images), strict=True)):
-        row = rows[number]
-        ra, dec = positions[row] if placed and isinstance(row, int) else nowhere
+        row, ra, dec = rows[number], float("nan"), float("nan")
+        if table is not None and "ra" in table and isinstance(row, int):
+            ra, dec = float(table["ra"].iat[row]), float(table["dec"].iat[row])
         apart = planes[number].items() if planes else ()
         files = tuple((band, folder / path) for band, path in apart)
         source = files[0][1] if files else folder / file
-        place = (source, target / name, config.mode, float(ra), float(dec))
-        jobs.append(Job(*place, reading, files))
+        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files))
     return jobs
 
 
@@ -122,14 +126,30 @@ def check_config(config: Config, run: Run) -> None:
 
 def check_targets(jobs: list[Job]) -> None:
     """Raise Problem if a file that no import wrote lies where an image is to be written."""
-    for job in jobs:
-        if job.target.exists():
-            with open(job.target, "rb") as stream:
-                if b"IMPMODE" not in stream.read(2880):
-                    raise Problem(
-                        f"{job.target} was not made by an import: choose another --name, "
-                        "so that it is not lost"
-                    )
+    for target in (job.target for job in jobs if job.target.exists()):
+        with open(target, "rb") as stream:
+            if b"IMPMODE" not in stream.read(2880):
+                raise Problem(
+                    f"{target} was not made by an import: choose another --name, so that it is "
+                    "not lost"
+                )
+
+
+def say_replaced(run: Run, config: Config) -> None:
+    """Print what this import replaces: images of the same name from other originals."""
+    before = whole_sidecar(run.images(config.name)).get("config", {})
+    others = {
+        option: before[option]
+        for option in ("folder", "table")
+        if before
+        and before.get(option) != (str(value) if (value := getattr(config, option)) else None)
+    }
+    if others:
+        was = ", ".join(f"--{option} {value}" for option, value in others.items())
+        print(
+            f"  replaces the images and labels of {run.show(run.images(config.name))}, which were "
+            f"imported with {was} (another --name keeps both)"
+        )
 
 
 def label_table(
@@ -141,17 +161,13 @@ def label_table(
     table column with one of these names gets the suffix _of_table.
     """
     good = [i for i, outcome in enumerate(outcomes) if not outcome.reason]
-    paths = [jobs[i].target.relative_to(run.folder) for i in good]
-    positions = [(outcomes[i].ra, outcomes[i].dec) for i in good]
-    labels = pd.DataFrame(positions, columns=["ra", "dec"])
-    labels.insert(0, "path", [path.as_posix() for path in paths])
-    names = [
-        iauname(ra, dec) if np.isfinite(ra) else path.stem
-        for path, (ra, dec) in zip(paths, positions, strict=True)
-    ]
-    labels.insert(1, "iauname", names)
-    for column in ("pixel_scale", "enlarged"):
-        labels[column] = [getattr(outcomes[i], column) for i in good]
+    found_rows = []
+    for i in good:
+        path, one = jobs[i].target.relative_to(run.folder), outcomes[i]
+        name = iauname(one.ra, one.dec) if np.isfinite(one.ra) else path.stem
+        found_rows.append((path.as_posix(), name, one.ra, one.dec, one.pixel_scale, one.enlarged))
+    columns = ["path", "iauname", "ra", "dec", "pixel_scale", "enlarged"]
+    labels = pd.DataFrame(found_rows, columns=columns)
     if table is None:
         return labels
     # Integers stay integers where rows are missing: as floats, long identifiers lose digits.
@@ -185,15 +201,6 @@ def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
     write_parquet(run.labels, labels)
 
 
-def write_refused(path: Path, refused: list[tuple[str, str]]) -> None:
-    """Write the refused files and their reasons as CSV."""
-    with (
-        atomic(path) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
-    ):
-        csv.writer(stream).writerows([("file", "reason"), *refused])
-
-
 def report(
     outcomes: list[Outcome],
     refused: list[tuple[str, str]],
@@ -213,24 +220,17 @@ def report(
         )
     enlarged = [outcome.enlarged for outcome in good if outcome.enlarged > 1]
     left_out = Counter(outcome.left_out for outcome in good if outcome.left_out)
-    remarks = {
-        "have no position": sum(np.isnan(outcome.ra) for outcome in good),
-        "are not square: the central square was taken": sum(outcome.cut for outcome in good),
-        "are mirrored on the sky by their WCS, and stay so": sum(o.mirrored for o in good),
-        "were converted to nanomaggies": sum(outcome.converted for outcome in good),
-        **{f"lost their bands {bands}: only g, r, z are taken": n for bands, n in left_out.items()},
-        "do not name their bands: taken as g, r, z in this order (--bands 210 turns it round)": sum(
-            outcome.unnamed for outcome in good
+    remarks = [
+        (sum(np.isnan(outcome.ra) for outcome in good), "have no position"),
+        *((sum(getattr(o, flag) for o in good), remark) for flag, remark in REMARKS.items()),
+        *((n, f"lost their bands {b}: only g, r, z are taken") for b, n in left_out.items()),
+        (
+            len(enlarged),
+            f"were enlarged, up to {max(enlarged, default=1):.3g} times (column enlarged): their "
+            "latents lack the finest structure, compare them with images of the same resolution",
         ),
-        "are grey: all three bands are the same, and colours mean nothing": sum(
-            outcome.grey for outcome in good
-        ),
-        f"were enlarged, up to {max(enlarged, default=1):.3g} times (column enlarged): their "
-        "latents lack the finest structure, compare them with images of the same resolution": len(
-            enlarged
-        ),
-    }
-    for remark, count in remarks.items():
+    ]
+    for count, remark in remarks:
         if count:
             print(f"  {count:,} {remark}")
     if question := doubt([outcome.noise_ratio for outcome in good]):
@@ -241,6 +241,7 @@ def main(config: Config) -> None:
     """Import the images and write their labels and the refused files."""
     run = Run(config.run)
     check_config(config, run)
+    check_origin(run, OWN)
     folder, target = ROOT / config.folder, run.images(config.name)
     table_path = ROOT / config.table if config.table else None
     outputs = [target, run.import_refused(config.name)]
@@ -250,6 +251,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
+    say_replaced(run, config)
     table = read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]
@@ -279,7 +281,7 @@ def main(config: Config) -> None:
         and not (table_path and (folder / file).samefile(table_path))
     ]
     refused += [(file, "no row: the table names it as the file of no band") for file in unused]
-    write_refused(run.import_refused(config.name), refused)
+    write_csv(run.import_refused(config.name), [("file", "reason"), *refused])
     report(outcomes, refused, rows, table)
     labels = label_table(run, jobs, outcomes, rows, table)
     if not len(labels):

@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.origin import SIMULATED, check_origin
 from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -59,6 +60,7 @@ def main(config: Config) -> None:
             f"galaxies = {config.galaxies}, overlap = {config.overlap}: there must be at least "
             "one galaxy, and no more in the overlap than in all"
         )
+    check_origin(run, SIMULATED)
     if stage.is_up_to_date():
         return
     stage.begin()

@@ -43,7 +43,11 @@ class Config:
 
 _COLOURS = {"encode": "#5B4FB3", "decode": "#1F8F80"}
 _COLUMN, _LINE, _MARGIN = 1.3, 0.165, 0.35  # inches: of a block, of a line of text, between halves
-_WORDS = {"LeakyReLU": "leaky ReLU", "GroupNorm": "group norm", "Linear": "linear"}
+_WORDS = {  # of layers; no words: not shown
+    "LeakyReLU": "leaky ReLU", "GroupNorm": "group norm", "Linear": "linear",
+    "PixelShuffle": "pixel shuffle", "PixelUnshuffle": "pixel unshuffle", "Flatten": "",
+    "Unflatten": "", "Identity": "",
+}  # fmt: skip
 
 
 class Block(NamedTuple):
@@ -123,12 +127,9 @@ def in_words(layer: nn.Module) -> tuple[str, ...]:
         return (f"max pool /{layer.stride}",)
     if isinstance(layer, nn.Upsample):
         return (f"upsample ×{layer.scale_factor:g}",)
-    if isinstance(layer, nn.PixelShuffle | nn.PixelUnshuffle):
-        return ("pixel shuffle" if isinstance(layer, nn.PixelShuffle) else "pixel unshuffle",)
-    if isinstance(layer, nn.Flatten | nn.Unflatten | nn.Identity):
-        return ()
     name = type(layer).__name__
-    return (_WORDS.get(name, name),)
+    words = _WORDS.get(name, name)
+    return (words,) if words else ()
 
 
 def lines_of(block: Block) -> list[str]:
@@ -201,10 +202,8 @@ def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
     if config.network not in models.NETWORKS:
-        raise Problem(
-            f"there is no network {config.network!r}: set network to one of "
-            f"{', '.join(models.NETWORKS)}"
-        )
+        known = ", ".join(models.NETWORKS)
+        raise Problem(f"there is no network {config.network!r}: set network to one of {known}")
     outputs = [run.figure(f"network_{config.network}.{ending}") for ending in ("png", "svg")]
     stage = Stage(__file__, run, config, inputs=[], outputs=outputs)
     if stage.is_up_to_date():

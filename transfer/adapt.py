@@ -1,9 +1,9 @@
 """Adapt the model to the second survey on the training pairs, by one or several methods.
 
 Each starts from the model that was trained on the first survey alone. `paired` brings the two
-images of a galaxy nearest, `mmd` is the published one; `continue`, `coral` and `standardise` are
-controls: what the same epochs without alignment, or a map computed without training, would do. The
-same command resumes an interrupted adaptation.
+images of a galaxy closest, `mmd` is the published method; controls are `continue`, the same epochs
+without alignment, and `coral` and `standardise`, maps that need no training. The same command
+resumes an interrupted adaptation.
 
 Reads:  transfer/pairs.parquet, transfer/latents_no_tf.parquet, model/vae_40.safetensors
 Writes: model/vae_40_<method>.safetensors (best on validation pairs), if it trains also
@@ -13,14 +13,14 @@ Writes: model/vae_40_<method>.safetensors (best on validation pairs), if it trai
 Example: python transfer/adapt.py --methods paired --epochs 10
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from VAE_model.pipeline.files import sha256, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.training.device import Precision, choose_device
-from VAE_model.training.loop import Files, Trainer
+from VAE_model.training.loop import Files, LoopSettings, Trainer
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE, METHODS, PairTask, save_mapped, settings_of
 from VAE_model.transfer.pair_latents import encode_pairs, read_sides
@@ -29,6 +29,8 @@ from VAE_model.transfer.pairs import images_in_both, read_pairs
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     methods: tuple[str, ...] = tuple(METHODS)
@@ -56,6 +58,7 @@ class Config:
 
 
 def main(config: Config) -> None:
+    """Adapt the model by each method, and encode the pairs with it."""
     run, n = Run(config.run), config.num_var
     unknown = [name for name in config.methods if name not in METHODS]
     if unknown or not config.methods:
@@ -83,11 +86,8 @@ def main(config: Config) -> None:
             save_mapped(method, run.model(n), target, before.surveys[1],
                         before.second[fit], before.first[fit])  # fmt: skip
         else:
-            settings = settings_of(
-                method, epochs=config.epochs, batch_size=config.batch_size,
-                max_grad_norm=config.max_grad_norm, learning_rate=config.learning_rate,
-                seed=config.seed, precision=config.precision,
-            )  # fmt: skip
+            names = [f.name for f in fields(LoopSettings) if hasattr(config, f.name)]
+            settings = settings_of(method, **{name: getattr(config, name) for name in names})
             data = f"{sha256(run.pairs)} {stage.code}"
             task = PairTask(both, pairs, run.model(n), data, settings, n, device)
             trainer = Trainer(task, Files.of(target))
@@ -99,7 +99,7 @@ def main(config: Config) -> None:
 
 
 def words(record: dict | None) -> str:
-    """Return what the log says of the best epoch."""
+    """Return the best epoch's log in words."""
     if record is None:
         return ""
     distance = record["validation_pair"] ** 0.5

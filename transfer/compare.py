@@ -1,10 +1,10 @@
 """Compare the latents before and after adaptation, on the test pairs alone.
 
-Forests are fitted on the latents of one survey to answer the seven questions, and tested on the
-other survey (the transfer matrix) and on their own (the published table). Further measures are the
-distance between a galaxy's latents in the two surveys, the share of galaxies that are their own
-nearest neighbours across the surveys, the AUC of a classifier of the survey, and the quality of the
-reconstructions. Nothing here was fitted on the galaxies that it is reported on.
+Forests are fitted on the latents of one survey to predict the answers to seven questions, and
+tested on the other survey (the transfer matrix) and on their own (the published table). Further
+measures are the distance between a galaxy's latents in the two surveys, the share of galaxies that
+are their own nearest neighbours across the surveys, the AUC of a classifier of the survey, and the
+quality of the reconstructions. Nothing is fitted on the test pairs.
 
 Reads:  transfer/pairs.parquet, every transfer/latents_<method>.parquet, and for the labels
         result/class_latents_40.parquet
@@ -46,6 +46,8 @@ from VAE_model.transfer.pair_latents import Sides, read_sides
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -66,33 +68,27 @@ class Config:
 
 def methods_there(run: Run) -> list[str]:
     """Return the methods with latents: before adaptation first, then in the order of METHODS."""
-    found = [
-        path.stem.removeprefix("latents_")
-        for path in sorted(run.transfer("").glob("latents_*.parquet"))
-    ]
-    known = [name for name in (BEFORE, *METHODS) if name in found]
-    return known + [name for name in found if name not in known]
+    paths = sorted(run.transfer("").glob("latents_*.parquet"))
+    found = [path.stem.removeprefix("latents_") for path in paths]
+    order = [BEFORE, *METHODS, *found]
+    return sorted(found, key=order.index)
 
 
 def read_labels(run: Run, num_var: int, paths: pd.Series) -> tuple[pd.DataFrame, str]:
-    """Return the answers to the seven questions of each pair, by the first survey's image, and
-    their origin; null for all where the latents have not been matched to a catalogue.
+    """Return the answers to the seven questions of each pair, and their origin.
+
+    paths: of the first survey's images. All answers are null if the latents have not been matched
+    to a catalogue.
     """
     source = run.class_latents(num_var)
+    again = f"run {run.made_by(source)}"
     columns = {galaxy_zoo.answer_column(name): name for name in galaxy_zoo.questions()}
     if not source.exists():
-        print(
-            f"  {run.show(source)} is missing (run {run.made_by(source)}): there are no labels, "
-            "so no forest is fitted"
-        )
+        print(f"  {run.show(source)} is missing ({again}): without labels no forest is fitted")
         return pd.DataFrame(None, range(len(paths)), list(columns.values()), dtype=object), "none"
     table = read_parquet(source)
-    lacking = [name for name in ["path", *columns] if name not in table]
-    if lacking:
-        raise Problem(
-            f"{run.show(source)} has no column {', '.join(lacking)}: run {run.made_by(source)}"
-        )
-    again = f"run {run.made_by(source)}"
+    if lacking := [name for name in ["path", *columns] if name not in table]:
+        raise Problem(f"{run.show(source)} has no column {', '.join(lacking)}: {again}")
     names = run.show(run.pairs), run.show(source)
     rows = join_rows(paths, table["path"], names, mend=again)
     labels = table[list(columns)].rename(columns=columns)
@@ -101,8 +97,9 @@ def read_labels(run: Run, num_var: int, paths: pd.Series) -> tuple[pd.DataFrame,
 
 
 def kept(after: NDArray, before: NDArray, deviation: NDArray) -> dict[str, float]:
-    """Return the effect of adaptation on the first survey's own latents: median distance in units
-    of the standard deviation, and median correlation over the latents.
+    """Return the effect of adaptation on the first survey's latents.
+
+    It is the median distance in standard deviations, and the median correlation over the latents.
     """
     distance = np.sqrt((((after - before) / deviation) ** 2).mean(axis=1))
     pairs = zip(after.T, before.T, strict=True)
@@ -120,18 +117,15 @@ def agreement_values(found: Agreement, n_bootstrap: int, seed: int) -> dict[str,
 
 def quality(sides: Sides, test: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
     """Return median SSIM and reduced chi-squared per pixel of the test images in either survey."""
-    table = sides.pairs[test]
+    table, names = sides.pairs[test], ("ssim", "reduced_chi2")
     return {
-        survey: {
-            name: float(table[f"{prefix}{column}"].median())
-            for name, column in (("ssim", "ssim"), ("reduced_chi2", "reduced_chi2"))
-        }
+        survey: {name: float(table[f"{prefix}{name}"].median()) for name in names}
         for survey, prefix in zip(sides.surveys, ("", "other_"), strict=True)
     }
 
 
 def read_all(run: Run, names: list[str], num_var: int) -> dict[str, Sides]:
-    """Return the latents of all methods. Raises Problem where they are of different pairs."""
+    """Return the latents of all methods. Raises Problem if they are of different pairs."""
     sides = {name: read_sides(run, run.pair_latents(name), num_var) for name in names}
     pairs = sides[BEFORE].pairs["pair"]
     if any(not side.pairs["pair"].equals(pairs) for side in sides.values()):
@@ -190,6 +184,7 @@ def compare(config: Config, run: Run, sides: dict[str, Sides]) -> dict[str, Any]
 
 
 def main(config: Config) -> None:
+    """Compare all methods that have latents, and write the tables and the figure."""
     run = Run(config.run)
     names, source = methods_there(run), run.class_latents(config.num_var)
     inputs = [run.pairs, *(run.pair_latents(n) for n in (names or [BEFORE]))]

@@ -1,4 +1,4 @@
-"""Encode both images of each pair by the model as it was trained on the first survey alone.
+"""Encode both images of each pair by the model that was trained on the first survey alone.
 
 Reads:  transfer/pairs.parquet, model/vae_40.safetensors
 Writes: transfer/latents_no_tf.parquet: two rows per pair, one per survey: pair, survey,
@@ -23,6 +23,8 @@ from VAE_model.transfer.pairs import images_in_both, read_pairs
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     num_var: int = 40
@@ -39,6 +41,7 @@ class Config:
 
 
 def main(config: Config) -> None:
+    """Encode the pairs and write the table."""
     run = Run(config.run)
     weights, target = run.model(config.num_var), run.pair_latents(BEFORE)
     stage = Stage(__file__, run, config, inputs=[run.pairs, weights], outputs=[target])
@@ -47,9 +50,8 @@ def main(config: Config) -> None:
     stage.begin()
     pairs = read_pairs(run)
     model = TrainedVAE.load(weights, config.num_var, config.device, config.precision)
-    table = encode_pairs(
-        pairs, images_in_both(run, pairs, config.workers), model, config.batch_size
-    )
+    both = images_in_both(run, pairs, config.workers)
+    table = encode_pairs(pairs, both, model, config.batch_size)
     write_parquet(target, table)
     scores = table.groupby("survey", sort=False)["ssim"].median().to_dict()
     words = ", ".join(f"{survey} {value:.3f}" for survey, value in scores.items())

@@ -1,14 +1,14 @@
 """Pair the cutouts of the same galaxies in two surveys, and audit each pair.
 
-The two lists of cutouts are matched on the sky by the positions in their headers: a pair are each
-other's nearest neighbours. Every file of the second survey is opened: its release must be that
-survey's (a "north" cutout that the service cut from the southern layer is refused), the two centres
-must agree (images with slightly different centres are moved by whole pixels, farther ones are
-refused), and both images must be free of defects to be used for adaptation and comparison. The
+The two lists of cutouts are matched on the sky by the positions in their headers: the cutouts of a
+pair are each other's nearest neighbours. Every file of the second survey is opened: its release
+must be that survey's (a "north" cutout that the service cut from the southern layer is refused),
+the two centres must agree (an image with a slightly different centre is moved by whole pixels, one
+farther away is refused), and only pairs without defects are used for adaptation and comparison. The
 split is that of the first survey's image, so that a galaxy is in the same split in both.
 
 Reads:  train.txt (the first survey), images/bassmzls/ (the second)
-Writes: transfer/pairs.parquet (a row a pair), transfer/pairs_refused.csv (path, reason),
+Writes: transfer/pairs.parquet (one row per pair), transfer/pairs_refused.csv (path, reason),
         figures/pairs_separations.png, figures/pairs.png
 
 Example: python transfer/make_pairs.py --recentre 1 --largest 16
@@ -28,15 +28,8 @@ from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import atomic, list_files, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report.figures import (
-    INDIGO,
-    ROSE,
-    log_scale,
-    new_figure,
-    packed_thumbnail,
-    save_figure,
-    show_image,
-)
+from VAE_model.report import figures
+from VAE_model.report.figures import INDIGO, ROSE, new_figure, save_figure
 from VAE_model.surveys import SURVEYS, label_of
 from VAE_model.transfer.audit import HEADER, check, defects_of, match, measured_offsets, reasons_of
 from VAE_model.transfer.pairs import SurveyImages, images_in_both
@@ -44,6 +37,8 @@ from VAE_model.transfer.pairs import SurveyImages, images_in_both
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the script."""
+
     run: Path = Path("data/demo")
     """Folder of the run."""
     survey: str = "decals"
@@ -51,11 +46,11 @@ class Config:
     other: str = "bassmzls"
     """The second survey: the folder of its cutouts under images/."""
     radius: float = 15.0
-    """Cutouts whose centres are farther apart than this (arcsec) show different galaxies."""
+    """Largest distance of the centres of a pair (arcsec)."""
     recentre: float = 1.0
-    """Where centres are farther apart than this (pixels), the second image is moved."""
+    """Distance of the centres (pixels) above which the second image is moved."""
     largest: float = 16.0
-    """Centres farther apart than this (pixels) are refused: too much of the image is missing."""
+    """Distance of the centres (pixels) above which a pair is refused: too much is missing."""
     shown: int = 8
     """Pairs in the figure."""
     workers: int = 0
@@ -63,7 +58,7 @@ class Config:
 
 
 def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path: Path) -> None:
-    """Draw the separation of the headers' centres, and that of the centres of the light."""
+    """Draw the separation of the headers' centres, and that of the centres of light."""
     figure = new_figure(9, 3.6, layout="constrained")
     left, right = figure.subplots(1, 2)
     kept = pairs["separation_pixels"]
@@ -76,7 +71,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
         left.annotate(words, (limit, 0.97), (3, 0), ("data", "axes fraction"), "offset points",
                       rotation=90, va="top", ha="left", fontsize=9, color="#555555")  # fmt: skip
     left.set(xlabel="distance of the images' centres,\nby their headers (pixels)", ylabel="pairs")
-    log_scale(left.yaxis, linear_to=1)
+    figures.log_scale(left.yaxis, linear_to=1)
     left.legend()
     offset = pairs["offset_pixels"]
     right.hist(np.minimum(offset, 6), np.linspace(0, 6, 49), color=INDIGO)
@@ -91,7 +86,7 @@ def draw_separations(pairs: pd.DataFrame, refused: NDArray, config: Config, path
 def draw_pairs(
     first: SurveyImages, second: SurveyImages, pairs: pd.DataFrame, number: int, path: Path
 ) -> None:
-    """Usable pairs in colour: the first survey above, the second below."""
+    """Draw usable pairs in colour: the first survey above, the second below."""
     usable = np.flatnonzero(pairs["usable"])
     chosen = usable[np.linspace(0, len(usable) - 1, min(number, len(usable))).astype(int)]
     columns = max(len(chosen), 3)
@@ -100,7 +95,9 @@ def draw_pairs(
         for axes in row[len(chosen) :]:
             axes.axis("off")
         for axes, i in zip(row, chosen, strict=False):
-            show_image(axes, packed_thumbnail(side.packed, side.rows[i], 160, crop=128))
+            figures.show_image(
+                axes, figures.packed_thumbnail(side.packed, side.rows[i], 160, crop=128)
+            )
             if side is first:
                 name = pairs["iauname"].iloc[i].replace("+", "\n+").replace("-", "\n-")
                 axes.set_title(name, fontsize=8, fontweight="normal", loc="center")
@@ -110,6 +107,7 @@ def draw_pairs(
 
 
 def main(config: Config) -> None:
+    """Match, audit and draw the pairs."""
     run = Run(config.run)
     outputs = [run.pairs, run.pairs_refused, run.figure("pairs_separations.png"),
                run.figure("pairs.png")]  # fmt: skip

@@ -61,15 +61,17 @@ def local_tangent_plane(
     cd = np.array([[xi[2] - xi[1], xi[4] - xi[3]], [eta[2] - eta[1], eta[4] - eta[3]]]) * 2 / size
     if not (np.isfinite(cd).all() and abs(np.linalg.det(cd)) > 0):
         return {}
+    return wcs_cards(ra, dec, cd, size)
+
+
+def wcs_cards(ra: float, dec: float, cd: NDArray, size: int) -> dict[str, str | float]:
+    """Return the WCS cards of a square image: its centre and CD matrix (2, 2), in degrees."""
+    middle = (size + 1) / 2
     return {
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRVAL1": ra,
-        "CRVAL2": dec,
-        "CRPIX1": (size + 1) / 2,
-        "CRPIX2": (size + 1) / 2,
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": float(ra), "CRVAL2": float(dec),
+        "CRPIX1": middle, "CRPIX2": middle,
         **{f"CD{i + 1}_{j + 1}": float(cd[i, j]) for i in range(2) for j in range(2)},
-    }
+    }  # fmt: skip
 
 
 def pixel_scale(header: fits.Header, x: float, y: float) -> float:
@@ -88,8 +90,7 @@ def same_place(
     sky, wcs = _sky(header, x, y), _celestial(other)
     if sky is None or wcs is None:
         return None
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             there = wcs.world_to_pixel(sky)
         except Exception:  # distortions that cannot be inverted
@@ -105,11 +106,18 @@ def handedness(cards: Mapping[str, str | float]) -> float:
 
 def number_on_card(header: fits.Header, keyword: str) -> float:
     """Return the number on a header card; NaN where the card is missing or unreadable."""
-    value = _on_card(header, keyword)
+    value = on_card(header, keyword)
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _on_card(header: fits.Header, keyword: str) -> str | int | float | None:
+def text_on_card(header: fits.Header, keyword: str) -> str:
+    """Return the text on a header card, stripped; empty where it is missing or unreadable."""
+    value = on_card(header, keyword)
+    return "" if value is None else str(value).strip()
+
+
+def on_card(header: fits.Header, keyword: str) -> str | int | float | None:
+    """Return the value on a header card; None where the card is missing or unreadable."""
     try:
         return header.get(keyword)
     except (fits.VerifyError, ValueError):  # the card is mangled
@@ -120,15 +128,14 @@ def _centred_there(header: fits.Header, x: float, y: float) -> bool:
     """Return True where (x, y) is the header's reference pixel: then CRVAL is its position."""
     return (
         (number_on_card(header, "CRPIX1"), number_on_card(header, "CRPIX2")) == (x, y)
-        and (_on_card(header, "CTYPE1"), _on_card(header, "CTYPE2")) == ("RA---TAN", "DEC--TAN")
+        and (on_card(header, "CTYPE1"), on_card(header, "CTYPE2")) == ("RA---TAN", "DEC--TAN")
         and not any(keyword in header for keyword in ("CUNIT1", "RADESYS", "EQUINOX"))
     )
 
 
 def _celestial(header: fits.Header) -> WCS | None:
     """Return the WCS of the first two axes; None where they are not celestial."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             wcs = WCS(_of_two_axes(header)).celestial
         except Exception:  # on a mangled header astropy and wcslib raise nearly anything
@@ -141,8 +148,7 @@ def _sky(header: fits.Header, x: ArrayLike, y: ArrayLike) -> SkyCoord | None:
     wcs = _celestial(header)
     if wcs is None:
         return None
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
         try:
             sky = wcs.pixel_to_world(np.asarray(x) - 1.0, np.asarray(y) - 1.0).icrs
         except Exception:
@@ -157,7 +163,7 @@ def _of_two_axes(header: fits.Header) -> fits.Header:
     SIP and TPV are defined for two axes only, and a third axis, of bands or wavelengths, has no
     sky position. An invalid RADESYS is corrected or removed.
     """
-    frame = str(_on_card(header, "RADESYS") or _on_card(header, "RADECSYS") or "").strip()
+    frame = text_on_card(header, "RADESYS") or text_on_card(header, "RADECSYS")
     higher = [keyword for keyword in header if _HIGHER_AXIS.fullmatch(keyword)]
     if not higher and frame in ("", *_FRAMES):
         return header

@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from VAE_model.data.astrometry import wcs_cards
 from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SHAPE, SIZE
 from VAE_model.pipeline.files import atomic
 
@@ -43,22 +44,14 @@ def write_cutout(
     """
     if np.shape(flux) != SHAPE:
         raise ValueError(f"flux has shape {np.shape(flux)}, not {SHAPE}")
-    header = fits.Header()
-    header["SURVEY"] = survey
-    header["VERSION"] = release
-    header["IMAGETYP"] = "IMAGE"
-    header["BANDS"] = BANDS
-    for number, band in enumerate(BANDS):
-        header[f"BAND{number}"] = band
     if wcs is None and np.isfinite(ra) and np.isfinite(dec):
         wcs = tangent_plane(ra, dec, pixel_scale)
-    for keyword, value in (wcs or {}).items():
-        header[keyword] = value
-    header["IMAGEW"] = SIZE
-    header["IMAGEH"] = SIZE
-    for keyword, value in (cards or {}).items():
-        header[keyword] = value
-    hdu = fits.PrimaryHDU(np.ascontiguousarray(flux, dtype=">f4"), header)
+    header = {
+        "SURVEY": survey, "VERSION": release, "IMAGETYP": "IMAGE", "BANDS": BANDS,
+        **{f"BAND{number}": band for number, band in enumerate(BANDS)},
+        **(wcs or {}), "IMAGEW": SIZE, "IMAGEH": SIZE, **(cards or {}),
+    }  # fmt: skip
+    hdu = fits.PrimaryHDU(np.ascontiguousarray(flux, dtype=">f4"), fits.Header(header))
     if len(hdu.header.tostring()) != _BLOCK:
         raise ValueError(f"the header has {len(hdu.header)} cards, more than one block holds")
     with atomic(path) as temporary:
@@ -70,15 +63,4 @@ def tangent_plane(
 ) -> dict[str, str | float]:
     """Return the WCS cards of a square image of `size` pixels centred on a position in degrees."""
     step = pixel_scale / 3600
-    return {
-        "CTYPE1": "RA---TAN",
-        "CTYPE2": "DEC--TAN",
-        "CRVAL1": float(ra),
-        "CRVAL2": float(dec),
-        "CRPIX1": (size + 1) / 2,
-        "CRPIX2": (size + 1) / 2,
-        "CD1_1": -step,
-        "CD1_2": 0.0,
-        "CD2_1": 0.0,
-        "CD2_2": step,
-    }
+    return wcs_cards(ra, dec, np.array([[-step, 0.0], [0.0, step]]), size)

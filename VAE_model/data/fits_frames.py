@@ -25,13 +25,13 @@ from VAE_model.data.astrometry import pixel_scale
 from VAE_model.data.fits_bands import BANDS, BY_WAVELENGTH, band_of, bands_of
 from VAE_model.data.fits_structure import (
     MOST_HDUS,
-    BadStructure,
+    BadCutout,
     check_size,
     check_structure,
     most_unpacked,
     read_content,
 )
-from VAE_model.data.flux_units import UnknownUnit, conversion
+from VAE_model.data.flux_units import conversion
 from VAE_model.data.image_types import no_image
 
 SMALLEST = 32  # pixels on a side: fewer do not resolve morphology
@@ -40,10 +40,6 @@ MOST_BYTES = 2**30  # of a file, decompressed: three bands of 64 megapixels fit
 # Tile compressions. Not HCOMPRESS_1, whose decoder in astropy 8.0 writes past its memory where a
 # file is damaged and crashes the process; nor PLIO_1, which is for masks.
 _TILE_CODES = ("RICE_1", "GZIP_1", "GZIP_2", "NOCOMPRESS")
-
-
-class BadCutout(Exception):
-    """A file that is not a usable cutout; the message is `kind: detail`."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,7 @@ class Frame:
     flux: float32 (3, y, x), bands g, r, z, nanomaggies unless `unit` says otherwise, row 0 at the
     bottom; header: of the HDU with the pixels (of the first plane where there are several), with
     the WCS; survey, release: SURVEY and VERSION, empty where missing; unit: nanomaggy, display, or
-    empty where the file gives none; bands: names of all planes in the file, empty where it gives
-    none;
+    empty where the file gives none; bands: names of all planes in the file, if it gives any;
     left_out: those that were not used; converted: True where flux was converted from another unit.
     """
 
@@ -103,14 +98,14 @@ def read_frame(
     most_bytes: int = MOST_BYTES,
     reading: Reading = Reading(),
 ) -> Frame:
-    """Return the first frame in a file.
+    """Return the first frame in a file; the values of its pixels are not checked.
 
     side: only 3 x side x side pixels are accepted, bands g, r, z; None: any frame that has the
     bands of `reading`, in any order, among others or not, and at least SMALLEST pixels on a side.
     Raises BadCutout with the reason: unreadable, truncated, not an image, not a cutout, wrong
-    shape, wrong bands, unknown unit. The values of the pixels are not checked.
+    shape, wrong bands, unknown unit.
     """
-    return frame_in(_bytes_of(path, most_bytes), side, reading)
+    return frame_in(read_content(Path(path), most_bytes), side, reading)
 
 
 def frame_in(
@@ -132,7 +127,7 @@ def read_plane(path: Path, band: str, reading: Reading) -> Frame:
 
     Raises BadCutout as `read_frame` does.
     """
-    with _opened(_bytes_of(path, MOST_BYTES)) as (hdus, candidates):
+    with _opened(read_content(Path(path), MOST_BYTES)) as (hdus, candidates):
         for candidate in candidates:
             if band in candidate.bands:
                 planes = [[candidate.bands.index(band)]]
@@ -146,30 +141,20 @@ def read_plane(path: Path, band: str, reading: Reading) -> Frame:
 @contextmanager
 def _opened(content: bytes) -> Iterator[tuple[fits.HDUList, list[_Candidate]]]:
     """Yield the HDUs of a file and the images in it; every error inside becomes BadCutout."""
+    check_structure(content)
     try:
-        check_structure(content)
-    except BadStructure as fault:
-        raise BadCutout(str(fault)) from None
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus:
-                yield hdus, _candidates(hdus, most_unpacked(len(content), MOST_BYTES))
+        with (
+            warnings.catch_warnings(action="ignore"),
+            np.errstate(all="ignore"),
+            fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=True) as hdus,
+        ):
+            yield hdus, _candidates(hdus, most_unpacked(len(content), MOST_BYTES))
     except BadCutout:
         raise
-    except (BadStructure, UnknownUnit) as fault:
-        raise BadCutout(str(fault)) from None
     except Exception as error:  # on a mangled header astropy raises nearly anything
         lines = str(error).strip().splitlines()
         detail = lines[0] if lines else type(error).__name__
         raise BadCutout(f"unreadable: {detail}") from None
-
-
-def _bytes_of(path: Path, most: int) -> bytes:
-    try:
-        return read_content(Path(path), most)
-    except BadStructure as fault:
-        raise BadCutout(str(fault)) from None
 
 
 def _frame(
@@ -199,10 +184,12 @@ def _frame(
         factor = units[plane][1]
         return pixels[plane] if factor == 1 else pixels[plane] * factor
 
-    if any(len(several) > 1 for several in planes):
-        bands = [np.mean([flux(plane) for plane in several], axis=0) for several in planes]
-    else:
-        bands = [flux(plane) for (plane,) in planes]
+    bands = [
+        np.mean([flux(plane) for plane in several], axis=0)
+        if len(several) > 1
+        else flux(several[0])
+        for several in planes
+    ]
     header = chosen.headers[0]
 
     def word(keyword: str) -> str:
@@ -261,7 +248,8 @@ def _candidates(hdus: fits.HDUList, most: int) -> list[_Candidate]:
         whole = (len(bands), height, width)
         shown = " x ".join(map(str, whole if len(bands) > 1 else whole[1:]))
         headers = [hdu.header for hdu in inside]
-        found.append(_Candidate(whole, shown, bands, headers, partial(_stack, inside)))
+        load = partial(lambda hdus: np.stack([hdu.data for hdu in hdus]), inside)
+        found.append(_Candidate(whole, shown, bands, headers, load))
     if not found:
         said = f"the header says {others[0]}" if others else "no HDU holds an image"
         raise BadCutout(f"not an image: {said}")
@@ -288,10 +276,6 @@ def _check_tiles(hdu: fits.CompImageHDU, shape: tuple[int, ...], most: int) -> N
             f"{' or '.join(_TILE_CODES)}: uncompress the file with funpack"
         )
     check_size(4 * max(math.prod(shape), math.prod(hdu.tile_shape)), most)
-
-
-def _stack(hdus: list[fits.ImageHDU]) -> NDArray:
-    return np.stack([hdu.data for hdu in hdus])
 
 
 def _planes(candidate: _Candidate, wanted: str) -> list[list[int]]:

@@ -24,18 +24,18 @@ _SIZES = {"BITPIX", "PCOUNT", "GCOUNT"}
 _BITS = {8, 16, 32, 64, -32, -64}
 
 
-class BadStructure(Exception):
-    """A file whose structure contradicts its headers; the message is `kind: detail`."""
+class BadCutout(Exception):
+    """A file that is not a usable cutout; the message is `kind: detail`."""
 
 
 def read_content(path: Path, most: int) -> bytes:
     """Return the FITS bytes of a file, decompressed where it is a gzip file, at most `most`.
 
-    Raises BadStructure: `unreadable`, `truncated` or `not an image`.
+    Raises BadCutout: `unreadable`, `truncated` or `not an image`.
     """
     try:
         if path.exists() and not path.is_file():
-            raise BadStructure("not an image: a folder or a device, not a file")
+            raise BadCutout("not an image: a folder or a device, not a file")
         with open(path, "rb") as stream:
             check_size(os.fstat(stream.fileno()).st_size, most)
             content = stream.read()
@@ -45,14 +45,14 @@ def read_content(path: Path, most: int) -> bytes:
                 content = stream.read(most + 1)
             check_size(len(content), most)
     except EOFError:
-        raise BadStructure("truncated: the compressed data end too early") from None
+        raise BadCutout("truncated: the compressed data end too early") from None
     except (OSError, zlib.error) as error:
-        raise BadStructure(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
+        raise BadCutout(f"unreadable: {getattr(error, 'strerror', None) or error}") from None
     if not content:
-        raise BadStructure("not an image: the file is empty")
+        raise BadCutout("not an image: the file is empty")
     if not content.startswith(b"SIMPLE  ="):
         shown = content[:24].decode("ascii", "replace").strip()
-        raise BadStructure(f"not an image: no FITS signature (the file begins with {shown!r})")
+        raise BadCutout(f"not an image: no FITS signature (the file begins with {shown!r})")
     return content
 
 
@@ -65,13 +65,13 @@ def most_unpacked(size: int, most: int) -> int:
 
 
 def check_size(size: int, most: int) -> None:
-    """Raise BadStructure where a file or an image of `size` bytes is larger than `most`."""
+    """Raise BadCutout where a file or an image of `size` bytes is larger than `most`."""
     if size > most:
-        raise BadStructure(f"unreadable: more than {most / 2**20:,.0f} MiB, too large for a cutout")
+        raise BadCutout(f"unreadable: more than {most / 2**20:,.0f} MiB, too large for a cutout")
 
 
 def check_structure(content: bytes) -> None:
-    """Raise BadStructure where the headers of a FITS file that begins with SIMPLE are not valid.
+    """Raise BadCutout where the headers of a FITS file that begins with SIMPLE are not valid.
 
     `truncated`: data or a header end early; `unreadable`: the declared sizes are invalid.
     """
@@ -80,7 +80,7 @@ def check_structure(content: bytes) -> None:
         cards, at = _header(content, at)
         promised, held = _data_bytes(cards), len(content) - at
         if promised > held:
-            raise BadStructure(f"truncated: {held:,} of {promised:,} bytes of data are there")
+            raise BadCutout(f"truncated: {held:,} of {promised:,} bytes of data are there")
         at += math.ceil(promised / BLOCK) * BLOCK
         if content[at : at + 8] != b"XTENSION":
             return
@@ -91,17 +91,17 @@ def _header(content: bytes, start: int) -> tuple[dict[str, str], int]:
     cards: dict[str, str] = {}
     for block in range(start, start + _MOST_BLOCKS * BLOCK, BLOCK):
         if block + BLOCK > len(content):
-            raise BadStructure("truncated: the file ends in a header")
+            raise BadCutout("truncated: the file ends in a header")
         for at in range(block, block + BLOCK, _CARD):
             keyword, _, value = content[at : at + _CARD].partition(b"=")
             name = keyword.strip().upper().decode("ascii", "replace")
             if name == "END":
                 return cards, block + BLOCK
             if name in _COUNTED and _number(name, value.decode("ascii", "replace")) > _MOST_AXES:
-                raise BadStructure(f"unreadable: {name} is more than {_MOST_AXES}")
+                raise BadCutout(f"unreadable: {name} is more than {_MOST_AXES}")
             if name in _COUNTED | _SIZES or name.startswith("NAXIS") or name == "GROUPS":
                 cards.setdefault(name, value.decode("ascii", "replace"))
-    raise BadStructure("unreadable: a header has no end")
+    raise BadCutout("unreadable: a header has no end")
 
 
 def _data_bytes(cards: dict[str, str]) -> int:
@@ -113,7 +113,7 @@ def _data_bytes(cards: dict[str, str]) -> int:
     axes = [number(f"NAXIS{axis + 1}", "") for axis in range(number("NAXIS", ""))]
     bits = number("BITPIX", "")
     if bits not in _BITS:
-        raise BadStructure(f"unreadable: BITPIX is {bits}")
+        raise BadCutout(f"unreadable: BITPIX is {bits}")
     if not axes:
         return 0
     if axes[0] == 0 and "GROUPS" in cards:  # random groups, of which nothing is read
@@ -126,7 +126,7 @@ def _number(name: str, text: str) -> int:
     try:
         value = int(text.partition("/")[0])
     except ValueError:
-        raise BadStructure(f"unreadable: {name} is not a whole number") from None
+        raise BadCutout(f"unreadable: {name} is not a whole number") from None
     if value < 0 and name != "BITPIX":
-        raise BadStructure(f"unreadable: {name} is negative")
+        raise BadCutout(f"unreadable: {name} is negative")
     return value

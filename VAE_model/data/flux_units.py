@@ -16,7 +16,8 @@ from astropy import units
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from VAE_model.data.astrometry import number_on_card
+from VAE_model.data.astrometry import number_on_card, text_on_card
+from VAE_model.data.fits_structure import BadCutout
 from VAE_model.surveys import SURVEYS
 
 NANOMAGGY = "nanomaggy"
@@ -57,8 +58,11 @@ _AB = [
 _FORGOTTEN = {"maggies": 1e-9, "Jy": 3.631e-6, "mJy": 3.631e-3, "nJy or counts": 3631.0}
 
 
-class UnknownUnit(Exception):
-    """A unit that cannot be converted to nanomaggies; the message is `kind: detail`."""
+class UnknownUnit(BadCutout):
+    """A unit that cannot be converted to nanomaggies."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"unknown unit: {detail}")
 
 
 def conversion(
@@ -82,22 +86,22 @@ def conversion(
         return DISPLAY, 1.0
     if "BSOFTEN" in header and not unit:
         raise UnknownUnit(
-            "unknown unit: BSOFTEN says that the numbers are arcsinh of flux, as Pan-STARRS stores "
-            "them: make them linear and delete BSOFTEN"
+            "BSOFTEN says that the numbers are arcsinh of flux, as Pan-STARRS stores them: make "
+            "them linear and delete BSOFTEN"
         )
     # astropy shows the bytes of a micro sign, which no FITS header may hold, as question marks.
     plain = re.sub(r"^(?:\?{1,2}|\N{MICRO SIGN}|\u03bc)(?=[Jj][Yy])", "u", text)
     plain = _PER_PIXEL.sub("", plain).strip()
     counts = _COUNTS.fullmatch(plain.lower())
     if zero_point is not None and (counts or not unit):
-        return NANOMAGGY, 10 ** (0.4 * (22.5 - zero_point))
+        return NANOMAGGY, _nanomaggies(zero_point)
     if counts or plain.lower() in _NO_UNIT:
         rate = bool(counts["rate"] is not None) if counts else None
         factor = _by_zero_point([header, primary], rate)
         if factor is None and counts:
             raise UnknownUnit(
-                f"unknown unit: BUNIT is {text!r} and the header has no zero point: set MAGZERO, "
-                "the AB magnitude of 1, or import with --zero-point"
+                f"BUNIT is {text!r} and the header has no zero point: set MAGZERO, the AB "
+                "magnitude of 1, or import with --zero-point"
             )
         return (NANOMAGGY, factor) if factor is not None else ("", 1.0)
     return NANOMAGGY, _by_unit(text, plain, [header, primary], pixel_scale)
@@ -111,28 +115,30 @@ def _by_unit(
     nanomaggies, of_a_square_arcsec = _parsed(re.sub(r"[A-Za-z]+", _spelled, spelled))
     if np.isnan(nanomaggies):
         raise UnknownUnit(
-            f"unknown unit: BUNIT is {text!r}, which is no flux density that can be converted: "
-            "set BUNIT, or import with --unit"
+            f"BUNIT is {text!r}, which is no flux density that can be converted: set BUNIT, or "
+            "import with --unit"
         )
     if not of_a_square_arcsec:
         return nanomaggies
-    area = pixel_scale() ** 2
-    for header in headers:
-        if not np.isfinite(area):
-            area = number_on_card(header, "PIXAR_A2")
-    if not np.isfinite(area):
+    areas = (pixel_scale() ** 2, *(number_on_card(header, "PIXAR_A2") for header in headers))
+    area = next((area for area in areas if np.isfinite(area)), None)
+    if area is None:
         raise UnknownUnit(
-            f"unknown unit: BUNIT is {text!r}, and without a WCS the size of a pixel is unknown: "
-            "convert the image to flux per pixel"
+            f"BUNIT is {text!r}, and without a WCS the size of a pixel is unknown: convert the "
+            "image to flux per pixel"
         )
     return nanomaggies * area
+
+
+def _nanomaggies(zero_point: float) -> float:
+    """Return the flux of 1 at this AB zero point."""
+    return 10 ** (0.4 * (22.5 - zero_point))
 
 
 @lru_cache
 def _parsed(spelled: str) -> tuple[float, bool]:
     """Return a unit in nanomaggies and if it is per square arcsec; NaN for units not of flux."""
-    with warnings.catch_warnings(), units.add_enabled_units(_AB):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), units.add_enabled_units(_AB):
         try:
             unit = units.Unit(spelled)
         except (ValueError, TypeError):
@@ -166,10 +172,10 @@ def _by_zero_point(headers: Sequence[fits.Header], rate: bool | None) -> float |
             zero_point = _number(header, keyword)
             if -5 <= zero_point <= 45:
                 if str(header.get("MAGSYS", header.get("ZPSYS", ""))).upper().startswith("VEGA"):
-                    raise UnknownUnit(f"unknown unit: {keyword} is of Vega magnitudes, not AB")
+                    raise UnknownUnit(f"{keyword} is of Vega magnitudes, not AB")
                 per_second = _PER_SECOND.search(header.comments[keyword]) is not None
                 seconds = _exposure(headers, keyword) if per_second and rate is False else 1.0
-                return 10 ** (0.4 * (22.5 - zero_point)) / seconds
+                return _nanomaggies(zero_point) / seconds
         for keyword, nanomaggies in (("NMGY", 1.0), ("FLUXMAG0", 1e9)):
             if (number := _number(header, keyword)) > 0:
                 return number if keyword == "NMGY" else nanomaggies / number
@@ -177,7 +183,7 @@ def _by_zero_point(headers: Sequence[fits.Header], rate: bool | None) -> float |
         if rate is not None and flam > 0 and pivot > 0:  # of Hubble: erg/s/cm2/A of 1 count/s
             zero_point = -2.5 * math.log10(flam) - 5 * math.log10(pivot) - 2.408
             seconds = 1.0 if rate else _exposure(headers, "PHOTFLAM")
-            return 10 ** (0.4 * (22.5 - zero_point)) / seconds
+            return _nanomaggies(zero_point) / seconds
     return None
 
 
@@ -187,17 +193,15 @@ def _exposure(headers: Sequence[fits.Header], keyword: str) -> float:
             if (seconds := _number(header, name)) > 0:
                 return seconds
     raise UnknownUnit(
-        f"unknown unit: {keyword} is of counts per second, the image is of counts, and the header "
-        "has no EXPTIME"
+        f"{keyword} is of counts per second, the image is of counts, and the header has no EXPTIME"
     )
 
 
 def _number(header: fits.Header, keyword: str) -> float:
     """Return the number on a card, also from text; NaN where there is none."""
-    number = number_on_card(header, keyword)
     try:
-        return number if np.isfinite(number) else float(str(header.get(keyword, "nan")))
-    except (fits.VerifyError, ValueError):
+        return float(text_on_card(header, keyword))
+    except ValueError:
         return float("nan")
 
 

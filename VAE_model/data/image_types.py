@@ -8,6 +8,8 @@ import re
 
 from astropy.io import fits
 
+from VAE_model.data.astrometry import text_on_card
+
 # Valid for the whole file too: a camera's primary header describes the extensions.
 _TYPES = ("IMAGETYP", "IMTYPE", "IMGTYPE", "OBSTYPE", "FRAMETYP")
 _NAMES = ("EXTNAME", "HDUCLAS2", "DES_EXT")
@@ -47,9 +49,9 @@ def no_image(header: fits.Header, primary: fits.Header | None = None) -> str:
     header does not state a type. Returns "" for an image.
     """
     for keyword in (*_TYPES, *_NAMES):
-        text = _text(header, keyword)
+        text = text_on_card(header, keyword)
         if not text and primary is not None and keyword in _TYPES:
-            text = _text(primary, keyword)
+            text = text_on_card(primary, keyword)
         if says_no_image(text):
             return f"{text!r} ({keyword})"
     return ""
@@ -59,10 +61,3 @@ def says_no_image(text: str) -> bool:
     """Return whether a word of a free text means a mask, weight, model, PSF or calibration."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
     return _NO_IMAGE.search(_INNOCENT.sub(" ", words)) is not None
-
-
-def _text(header: fits.Header, keyword: str) -> str:
-    try:
-        return str(header.get(keyword, "")).strip()
-    except (fits.VerifyError, ValueError):  # the card is mangled
-        return ""

@@ -1,9 +1,9 @@
 """The packed copy of a list of images: one file of pixels instead of one file per image.
 
-It is built in parallel from the list (train.txt, or one side of the pairs), and validated against
-it each time it is opened: the same paths in the same order, and each file with the same size and
-time, or else the same content. Only changed images are packed again, appended to the file. What
-is measured once per image (position, noise, defects) is measured during packing and stored.
+It is built from the list (train.txt, or one side of the pairs), and compared with it each time it
+is opened: the same paths in the same order, and each file with the same size and time, or else the
+same content. Only changed images are packed again. Position, noise and defects are measured during
+packing and stored in the index.
 """
 
 import hashlib
@@ -38,9 +38,8 @@ class Packed:
     splits.py that assigned it), noise_g, noise_r, noise_z (sky sigma, nanomaggies), flag_*
     (defects.py) and the columns SURROUNDINGS (segmentation.py), all three measured before the image
     is shifted, looked_by (a hash of the code that measured them: other code packs again), size,
-    time
-    and SHA-256 of the file, and the place of its pixels: slot in `file`, first and number of its
-    exceptions.
+    time and SHA-256 of the file, and the place of its pixels: slot in `file`, first and number of
+    its exceptions.
     """
 
     images: RowFile
@@ -52,8 +51,7 @@ class Packed:
         """Return the packed copy of train.txt, built or updated where necessary.
 
         pixels: float32, or float16 for half the size and errors of at most a tenth of the sky
-        noise;
-        None: the type of the existing copy, else float32.
+        noise; None: the type of the existing copy, else float32.
         """
         paths = read_train_txt(run)
         listed = pd.DataFrame({"path": paths, "given": given_split(run, paths)})
@@ -71,16 +69,16 @@ class Packed:
     ) -> "Packed":
         """Return the packed copy, in `folder`, of the images that the file `source` lists.
 
-        listed: the column path; shift_x and shift_y, if present, move each image by whole pixels to
-        the right and up, with zeros (empty sky) at the edge; given, if present, sets the split of
-        the images for which it is not empty.
+        listed: the column path; optional: shift_x and shift_y, which move each image by whole
+        pixels to the right and up (zeros at the edge), and given, its split where not empty.
         """
-        listed = listed if "given" in listed else listed.assign(given="")
-        listed = _stat(run, listed.assign(**_unmoved(listed)), source)
+        unset = {"given": "", "shift_x": 0, "shift_y": 0}
+        listed = listed.assign(**{n: value for n, value in unset.items() if n not in listed})
+        listed, keys = _stat(run, listed, source), list(STAT)
         before = cls._open(folder)
         if before is not None and pixels not in (None, before.images.dtype):
             before = None
-        if before is None or not before._agrees_with(listed):
+        if before is None or not listed[keys].equals(before.index[keys]):
             known = before.index if before is not None else None
             pack(run, listed, source, folder, known, workers, pixels or "float32")
             before = cls._open(folder)
@@ -99,16 +97,14 @@ class Packed:
             index = read_parquet(folder / INDEX)
             if (index["looked_by"] != LOOKED_BY).any():
                 return None
-            images = _images_of(folder, index)
+            name, slots = index["file"].iloc[0], index["slot"].to_numpy()
+            exceptions = (folder / f"{name}.exceptions", index[["bright_at", "bright"]].to_numpy())
+            images = RowFile(folder / name, SHAPE, slots, name.rpartition(".")[2], exceptions)
             held = images.path.stat().st_size
         except (OSError, KeyError, IndexError, Problem):
             return None
         whole = (images.slots.max() + 1) * images.row_bytes <= held
         return cls(images, index, folder) if whole else None
-
-    def _agrees_with(self, listed: pd.DataFrame) -> bool:
-        keys = list(STAT)
-        return len(listed) == len(self.index) and listed[keys].equals(self.index[keys])
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split: `train`, `validation` or `test`."""
@@ -178,35 +174,18 @@ def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
 
     Raises Problem where a file is missing.
     """
-    try:
-        stats = [os.stat(run.folder / name) for name in listed["path"]]
-    except OSError as error:
-        gone = Path(error.filename or "?").name
-        raise Problem(
-            f"{run.show(source)} names {gone}, which cannot be read ({error.strerror}): "
-            f"delete {source.name} and run {run.made_by(source)}"
-        ) from None
-    for name, found in zip(listed["path"], stats, strict=True):
-        if not stat.S_ISREG(found.st_mode):
+    stats = []
+    for name in listed["path"]:
+        try:
+            stats.append(os.stat(run.folder / name))
+            fault = "" if stat.S_ISREG(stats[-1].st_mode) else "is not a file"
+        except OSError as error:
+            name, fault = Path(name).name, f"cannot be read ({error.strerror})"
+        if fault:
             raise Problem(
-                f"{run.show(source)} names {name}, which is not a file: "
+                f"{run.show(source)} names {name}, which {fault}: "
                 f"delete {source.name} and run {run.made_by(source)}"
             )
     return listed.assign(
         bytes=[one.st_size for one in stats], modified=[one.st_mtime_ns for one in stats]
     ).reset_index(drop=True)
-
-
-def _unmoved(listed: pd.DataFrame) -> dict[str, int]:
-    return {name: 0 for name in ("shift_x", "shift_y") if name not in listed}
-
-
-def _images_of(folder: Path, index: pd.DataFrame) -> RowFile:
-    name = index["file"].iloc[0]
-    return RowFile(
-        folder / name,
-        SHAPE,
-        index["slot"].to_numpy(),
-        name.rpartition(".")[2],
-        (folder / f"{name}.exceptions", index[["bright_at", "bright"]].to_numpy()),
-    )

@@ -28,20 +28,10 @@ from VAE_model.preparation.segmentation import SURROUNDINGS, surroundings
 
 STAT = ("path", "bytes", "modified", "shift_x", "shift_y")  # where unchanged, so are the pixels
 INDEX = "index.parquet"
-LOOKED_BY = code_version(
-    *(
-        Path(str(m.__file__))
-        for m in (
-            defects,
-            defect_lines,
-            defect_sky,
-            segmentation,
-            fits_frames,
-            flux_units,
-            pixel_noise,
-        )
-    )
-)
+_LOOKING = (
+    defects, defect_lines, defect_sky, segmentation, fits_frames, flux_units, pixel_noise
+)  # fmt: skip
+LOOKED_BY = code_version(*(Path(str(module.__file__)) for module in _LOOKING))
 _CONTENT = ("sha256", "shift_x", "shift_y")  # decides the pixels
 _NOISE = tuple(f"noise_{band}" for band in BANDS)
 _FACTS = ("ra", "dec", "survey", "release", "display", *_NOISE, *FLAGS, *SURROUNDINGS)

@@ -1,17 +1,13 @@
 """Splits by sky position: train, validation and test.
 
-The sky is divided into cells of a quarter of a degree, and a hash of the cell's number assigns
-each cell to one split. So images of the same galaxy, in one survey or two, are in one split, and
-so are galaxies whose cutouts overlap. Nothing is random: a galaxy is in the same split in every
-run and on every machine. A split in a table that came with the images takes precedence.
+A hash assigns each cell of the sky, a quarter of a degree wide, to one split. So all images of a
+galaxy, and galaxies whose cutouts overlap, are in the same split, in every run and on every
+machine. A split in a table that came with the images takes precedence.
 
-Images of a small field lie in few such cells, and a split could be empty. Where any split would
-have less than a third of its share, the cells are smaller (225 arcsec, more than a cutout); if
-that is not enough, each galaxy is assigned by itself; and if its hash is not enough either (few
-galaxies), the galaxies are ranked by their hash and cut by the shares. From FEWEST images on, no
-split is empty. The order of the list does not matter. Adding images to such a list may change the
-rule, and with it the split of a galaxy; a list that is wide enough for the cells of a quarter of a
-degree keeps it.
+Images of a small field lie in few such cells. Where a split would have less than a third of its
+share, the next of RULES applies: smaller cells (225 arcsec, more than a cutout), then each galaxy
+by itself, then the galaxies ranked by their hash. From FEWEST images on, no split is empty. The
+order of the list does not matter, but more images may change the rule.
 """
 
 import hashlib
@@ -83,8 +79,8 @@ def _divide(
 ) -> tuple[NDArray[np.str_], str]:
     """Return the splits of galaxies, and the first rule that leaves none empty or too small.
 
-    sides: those that are given, (N,), empty where not; key_of: by _keys; enough: fraction of its
-    share that a split must have; None: the first rule, whatever it gives.
+    sides: given splits (N,), or empty; key_of: by _keys; enough: minimum fraction of its share that
+    a split must have; None: the first rule decides.
     """
     least = {side: (enough or 0) * share / sum(shares.values()) for side, share in shares.items()}
     for level, rule in enumerate(RULES[:-1]):

@@ -18,6 +18,7 @@ from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.tables.columns import check_columns
 
 ZENODO = "https://zenodo.org"
 RECORD = 4573248
@@ -45,34 +46,28 @@ def fetch_original(
 ) -> tuple[Path, str]:
     """Download a file of a Zenodo record, verify its checksum, and return its path and checksum.
 
-    pooch verifies and places the file. The transfer is our own because pooch restarts an
-    interrupted transfer from the beginning, while this one resumes it (HTTP Range). Raises Problem
-    if Zenodo does not answer, lacks the file, or sends another one.
+    An interrupted transfer resumes (HTTP Range). Raises Problem if Zenodo does not answer, lacks
+    the file, or sends another one.
     """
     gate = Gate()
     client = Client(manners, gate)
-    folder = run.download(name).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.glob("tmp*"):  # temporary files that pooch left in a killed run
+    target, part = run.download(name), run.download(name + ".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for path in target.parent.glob("tmp*"):  # of a killed run
         path.unlink()
-    part = run.download(name + ".part")
-
-    def transfer(url: str, output_file: str, _: object) -> None:
-        """Download the file for pooch, resuming a partial one."""
-        with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
-            client.save(url, part, size, lambda have: bar.update(have - bar.n))
-        part.replace(output_file)
-
     try:
         checksum, size = _record_file(client, zenodo, record, name)
-        pooch.get_logger().setLevel("ERROR")
-        pooch.retrieve(
-            url=f"{zenodo}/records/{record}/files/{name}?download=1",
-            known_hash=checksum,
-            fname=name,
-            path=folder,
-            downloader=transfer,
-        )
+        if not (target.exists() and _has(target, checksum)):
+            with tqdm(total=size, desc=name, unit="B", unit_scale=True) as bar:
+                url = f"{zenodo}/records/{record}/files/{name}?download=1"
+                client.save(url, part, size, lambda have: bar.update(have - bar.n))
+            if not _has(part, checksum):
+                part.unlink()
+                raise Problem(
+                    f"{name} came with another checksum than record {record} says ({checksum}): "
+                    "it was deleted; the same command downloads it again"
+                )
+            part.replace(target)
     except (Transient, Permanent) as failure:
         raise Problem(
             f"{zenodo} does not give {name} of record {record} ({failure}): the part received "
@@ -80,14 +75,14 @@ def fetch_original(
         ) from None
     except Stopped:
         raise gate.problem or Problem("stopped") from None
-    except ValueError:
-        raise Problem(
-            f"{name} came with another checksum than record {record} says ({checksum}): it was "
-            "deleted; the same command downloads it again"
-        ) from None
     finally:
         client.close()
-    return run.download(name), checksum
+    return target, checksum
+
+
+def _has(path: Path, checksum: str) -> bool:
+    algorithm, digest = checksum.split(":")
+    return pooch.file_hash(path, algorithm) == digest
 
 
 def _record_file(client: Client, zenodo: str, record: int, name: str) -> tuple[str, int]:
@@ -120,11 +115,7 @@ def write_catalogue(original: Path, catalogue: Path, checksum: str) -> int:
         reason = str(error).splitlines()[0]
         raise Problem(f"{original} is no readable parquet table ({reason})") from None
     present = set(table.schema_arrow.names)
-    if lacking := [name for name in NEEDED if name not in present]:
-        raise Problem(
-            f"{original} has no column {', '.join(lacking[:5])}"
-            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        )
+    check_columns(NEEDED, present, original)
     columns = [name for name in NEEDED + WELCOME if name in present]
     if absent := [name for name in WELCOME if name not in present]:
         print(f"  {original.name} has no column {', '.join(absent)}: left out of the catalogue")

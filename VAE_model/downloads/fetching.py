@@ -1,10 +1,10 @@
-"""Download of many cutouts: a short queue, one thread per connection, one row per cutout.
+"""Download of many cutouts: one thread per connection, one row per cutout.
 
 Memory holds only the cutouts in flight.
 """
 
+import contextlib
 import hashlib
-import queue
 import threading
 import time
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ from VAE_model.downloads.client import (
     Transient,
     come_back,
 )
-from VAE_model.downloads.cutout_service import Job, check_cutout, fill_in_version, most_bytes
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING
-from VAE_model.downloads.verdicts import REFUSED, Outcome, Verdicts
+from VAE_model.downloads.cutout_service import MOST_BYTES, Job, check_cutout, fill_in_version
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Outcome
+from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.run import Run
 
@@ -33,11 +33,11 @@ _TRIES_OF_A_CONTROL = 3
 _OF_THE_PIXELS = ("zero image", "band without signal", "non-finite", "implausible flux")
 
 
-def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
+def fetch_one(client: Client, job: Job, run: Run | None) -> Outcome:
     """Download one cutout and check it; write the whole file or nothing.
 
     run: None for a control, which is requested with fewer tries, checked, and not written.
-    size: pixels on a side. Raises Stopped if the download ends meanwhile.
+    Raises Stopped if the download ends meanwhile.
     """
     began = 0.0
 
@@ -45,8 +45,8 @@ def fetch_one(client: Client, job: Job, run: Run | None, size: int) -> Outcome:
         """Request the cutout once, check it and write it."""
         nonlocal began
         began = time.monotonic()
-        body = fill_in_version(client.get(job.url, most_bytes(size)), job, client.came_from)
-        check_cutout(body, job, size)
+        body = fill_in_version(client.get(job.url, MOST_BYTES), job, client.came_from)
+        check_cutout(body, job)
         if run is not None:
             with atomic(run.folder / job.path) as temporary:
                 temporary.write_bytes(body)
@@ -71,25 +71,28 @@ def fetch_all(
     verdicts: Verdicts,
     manners: Manners,
     connections: int,
-    size: int,
 ) -> None:
     """Download the cutouts over `connections` connections and journal a row for each.
 
-    size: pixels on a side. Raises Problem if the service as a whole fails, and any error of a
-    worker that is not a network error (a full disk).
+    Raises Problem if the service as a whole fails, and any error of a worker that is not a network
+    error (a full disk).
     """
     gate = Gate(run.not_before)
     if (left := gate.closed_for()) > manners.longest_wait:
         raise come_back(left, "said to an earlier run")
-    waiting: queue.Queue[Job | None] = queue.Queue(maxsize=2 * connections)
+    remaining, turn = iter(jobs), threading.Lock()
 
     def work() -> None:
-        """Process jobs from the queue until it ends or the download stops."""
+        """Request cutouts until none remains or the download stops."""
         client = Client(manners, gate)
         try:
-            while (job := waiting.get()) is not None:
-                outcome = fetch_one(client, job, run, size)
-                verdicts.add(outcome, lambda control: fetch_one(client, control, None, size))
+            while not gate.stopped:
+                with turn:
+                    job = next(remaining, None)
+                if job is None:
+                    return
+                outcome = fetch_one(client, job, run)
+                verdicts.add(outcome, lambda control: fetch_one(client, control, None))
         except Stopped:
             pass
         except BaseException as error:
@@ -101,13 +104,13 @@ def fetch_all(
     for worker in workers:
         worker.start()
     try:
-        for job in _and_ends(jobs, connections):
-            _put(waiting, job, gate)
         for worker in workers:
             while worker.is_alive() and not gate.stopped:
                 worker.join(0.2)
         if not gate.stopped:
-            _settle(verdicts, Client(manners, gate), size)
+            client = Client(manners, gate)
+            with contextlib.suppress(Stopped), contextlib.closing(client):
+                verdicts.close(lambda control: fetch_one(client, control, None))
     finally:
         gate.stop()
         for worker in workers:  # requests in flight may finish, so that their results are kept
@@ -115,27 +118,3 @@ def fetch_all(
         verdicts.close()
     if gate.problem:
         raise gate.problem
-
-
-def _settle(verdicts: Verdicts, client: Client, size: int) -> None:
-    """Request controls if refusals still wait after the download."""
-    try:
-        verdicts.close(lambda control: fetch_one(client, control, None, size))
-    except Stopped:
-        pass
-    finally:
-        client.close()
-
-
-def _and_ends(jobs: Iterable[Job], connections: int) -> Iterable[Job | None]:
-    """Yield the jobs, then None once for each connection."""
-    yield from jobs
-    yield from [None] * connections
-
-
-def _put(waiting: "queue.Queue[Job | None]", job: Job | None, gate: Gate) -> None:
-    while not gate.stopped:
-        try:
-            return waiting.put(job, timeout=0.2)
-        except queue.Full:
-            continue

@@ -4,11 +4,10 @@ The journal is append-only, so a kill costs at most its last line; the next run 
 the table. One row per cutout; the newest outcome counts.
 """
 
-import fcntl
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ import pandas as pd
 
 from VAE_model.downloads.cutout_service import Job
 from VAE_model.pipeline.files import read_parquet, write_parquet
-from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 
 GOOD = "good"  # the file is there and was checked
 MISSING = "missing"  # the service has no such cutout or a wrong one: not requested again
 FAILED = "failed"  # no response after all tries: the next run retries
+REFUSED = "refused"  # no cutout after all tries; to be decided (verdicts.py), not in the table
 
 COLUMNS = {
     "name": "str", "ra": "float64", "dec": "float64", "survey": "str", "path": "str",
@@ -33,18 +32,22 @@ COLUMNS = {
 _AT_ONCE = 20_000  # lines of the journal
 
 
-def row(
-    job: Job, status: str, reason: str = "", size: int = 0, sha256: str = "", tries: int = 0
-) -> dict[str, Any]:
-    """Return a row of the manifest.
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a request.
 
-    size: bytes of the file; tries: number of requests, 0 if the file already existed; time: UTC.
+    status: GOOD, MISSING (the layer was cut but shows no galaxy there), FAILED or REFUSED; reason;
+    size and sha256 of the file; tries: number of requests, 0 if the file already existed; began:
+    when the last of them was sent (seconds, monotonic).
     """
-    return {
-        "name": job.name, "ra": job.ra, "dec": job.dec, "survey": job.survey, "path": job.path,
-        "url": job.url, "status": status, "reason": reason, "bytes": size, "sha256": sha256,
-        "tries": tries, "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+
+    job: Job
+    status: str
+    reason: str = ""
+    size: int = 0
+    sha256: str = ""
+    tries: int = 0
+    began: float = 0.0
 
 
 class Journal:
@@ -57,8 +60,13 @@ class Journal:
         if self._stream.tell():  # a killed process may have left an incomplete line
             self._stream.write(b"\n")
 
-    def add(self, row: dict[str, Any]) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Append one row; it is in the file system when the method returns."""
+        job, time = outcome.job, datetime.now(UTC).isoformat(timespec="seconds")
+        row = dict(zip(COLUMNS, (
+            job.name, job.ra, job.dec, job.survey, job.path, job.url, outcome.status,
+            outcome.reason, outcome.size, outcome.sha256, outcome.tries, time,
+        ), strict=True))  # fmt: skip
         with self._lock:
             self._stream.write(json.dumps(row).encode() + b"\n")
 
@@ -105,17 +113,3 @@ def _tables(journal: Path) -> Iterator[pd.DataFrame]:
                 yield pd.DataFrame(rows).astype(COLUMNS)
                 rows = []
     yield pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-
-@contextmanager
-def alone(run: Run) -> Iterator[None]:
-    """Hold the lock of a run's download. Raises Problem if another process holds it."""
-    run.manifest.parent.mkdir(parents=True, exist_ok=True)
-    with open(run.manifest.parent / ".lock", "w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Problem(
-                f"{run.show(run.folder)}: another download into this run is going on: let it end"
-            ) from None
-        yield

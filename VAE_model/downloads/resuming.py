@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pandas as pd
 from tqdm import tqdm
 
+from VAE_model.data.cutout_writer import BYTES
 from VAE_model.downloads.client import Permanent, Transient
 from VAE_model.downloads.cutout_service import Job, check_cutout
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, read_manifest, row
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, Outcome, read_manifest
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 
@@ -21,8 +22,8 @@ class Before:
     files: number of cutouts found on disk so far.
     """
 
-    def __init__(self, run: Run, manifest: pd.DataFrame, size: int, retry_missing: bool) -> None:
-        self.run, self.size, self.retry_missing = run, size, retry_missing
+    def __init__(self, run: Run, manifest: pd.DataFrame, retry_missing: bool) -> None:
+        self.run, self.retry_missing = run, retry_missing
         columns = manifest[["path", "url", "status", "bytes"]]
         self._rows = {path: rest for path, *rest in columns.itertuples(index=False, name=None)}
         self.files = 0
@@ -54,10 +55,11 @@ class Before:
             return False
         try:
             body = path.read_bytes()
-            check_cutout(body, job, self.size)
+            check_cutout(body, job)
         except (Permanent, Transient):
             return False
-        journal.add(row(job, GOOD, size=len(body), sha256=hashlib.sha256(body).hexdigest()))
+        digest = hashlib.sha256(body).hexdigest()
+        journal.add(Outcome(job, GOOD, size=len(body), sha256=digest))
         return True
 
 
@@ -79,11 +81,10 @@ def unfinished(run: Run, retry_missing: bool) -> bool:
     )
 
 
-def check_space(run: Run, cutouts: int, size: int) -> None:
-    """Raise Problem if the disk has no room for this number of cutouts of `size` pixels a side."""
-    each = 4 * 3 * size**2 + 5760  # bytes: pixels, header block and padding
+def check_space(run: Run, cutouts: int) -> None:
+    """Raise Problem if the disk has no room for this number of cutouts."""
     there = sum(1 for _ in run.images().parent.glob("*/??/*.fits"))
-    needed, free = (cutouts - there) * each, shutil.disk_usage(run.folder).free
+    needed, free = (cutouts - there) * BYTES, shutil.disk_usage(run.folder).free
     if needed > free:
         raise Problem(
             f"{run.show(run.folder)}: {needed / 1e9:,.1f} GB are needed and {free / 1e9:,.1f} GB "

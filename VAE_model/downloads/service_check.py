@@ -6,7 +6,6 @@ The expected behaviour follows the service's own code (legacysurvey/imagine, Aug
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,23 +15,14 @@ from VAE_model.data.astrometry import position_at
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.data.fits_frames import BANDS
 from VAE_model.downloads.client import Client, Gate, Manners, Permanent, Stopped, Transient
-from VAE_model.downloads.cutout_service import most_bytes
+from VAE_model.downloads.cutout_service import MOST_BYTES
 from VAE_model.pipeline.problem import Problem
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASES, Survey
 
 _NOWHERE = (266.4, -29.0)  # RA and Dec of the galactic centre, in no layer's footprint
-_MOST_BYTES = 3 * most_bytes(SIZE)  # an image with its inverse variance and mask
 
 Fact = tuple[str, object, object]  # subject, expected value, received value
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """status: HTTP code and reason; hdus: those of a FITS file, else empty."""
-
-    status: str
-    hdus: list[fits.PrimaryHDU | fits.ImageHDU]
-    text: bool
+HDUs = list[fits.PrimaryHDU | fits.ImageHDU]
 
 
 def compare(service: str, manners: Manners) -> None:
@@ -70,27 +60,29 @@ def _facts(client: Client, service: str) -> Iterator[Fact]:
     }
     for number, survey in enumerate(layers.values()):
         more = ("invvar", "maskbits") if number == 0 else ()
-        answer = _ask(client, service, survey.layer, survey.known, BANDS, more)
-        yield from _facts_of_image(survey, answer, more)
+        status, hdus = _ask(client, service, survey.layer, survey.known, BANDS, more)
+        yield from _facts_of_image(survey, status, hdus, more)
     layer = DECALS.layer
-    answer = _ask(client, service, layer, DECALS.known, "grq")
-    came = answer.hdus[0].header.get("BANDS", "none") if answer.hdus else answer.status
+    status, hdus = _ask(client, service, layer, DECALS.known, "grq")
+    came = hdus[0].header.get("BANDS", "none") if hdus else status
     yield f"{layer}, a band that it lacks", BANDS, came
-    answer = _ask(client, service, "no-such-layer", DECALS.known)
-    yield "an unknown layer", "HTTP 200 with text", answer.status + " with text" * answer.text
-    answer = _ask(client, service, layer, _NOWHERE)
-    yield f"{layer}, outside its footprint", "HTTP 500", answer.status
-    answer = _ask(client, service, layer, None)
-    yield "neither ra nor dec", "HTTP 400", answer.status
+    for about, other, position, expected in (
+        ("an unknown layer", "no-such-layer", DECALS.known, "HTTP 200 with text"),
+        (f"{layer}, outside its footprint", layer, _NOWHERE, "HTTP 500"),
+        ("neither ra nor dec", layer, None, "HTTP 400"),
+    ):
+        yield about, expected, _ask(client, service, other, position)[0]
 
 
-def _facts_of_image(survey: Survey, answer: _Answer, more: tuple[str, ...]) -> Iterator[Fact]:
+def _facts_of_image(
+    survey: Survey, status: str, hdus: HDUs, more: tuple[str, ...]
+) -> Iterator[Fact]:
     """more: requested besides the image; if not empty, the header is compared too."""
     layer = survey.layer
-    if not answer.hdus:
-        yield f"{layer}, a known galaxy", "an image", answer.status + " with text" * answer.text
+    if not hdus:
+        yield f"{layer}, a known galaxy", "an image", status
         return
-    image, header = answer.hdus[0], answer.hdus[0].header
+    image, header = hdus[0], hdus[0].header
     shows = image.data is not None and bool(np.any(image.data))
     yield f"{layer}, VERSION", repr(survey.version), repr(header.get("VERSION"))
     yield f"{layer}, BANDS", repr(BANDS), repr(header.get("BANDS"))
@@ -105,7 +97,7 @@ def _facts_of_image(survey: Survey, answer: _Answer, more: tuple[str, ...]) -> I
     middle = (SIZE + 1) / 2
     ra, dec = position_at(header, middle, middle)
     yield f"{layer}, centre", survey.known, (round(float(ra), 4), round(float(dec), 4))
-    kinds = [str(hdu.header.get("IMAGETYP")) for hdu in answer.hdus[1:]]
+    kinds = [str(hdu.header.get("IMAGETYP")) for hdu in hdus[1:]]
     yield f"{layer}, further HDUs", [word.upper() for word in more], kinds
 
 
@@ -116,23 +108,28 @@ def _ask(
     position: tuple[float, float] | None,
     bands: str = BANDS,
     more: tuple[str, ...] = (),
-) -> _Answer:
-    """Return the service's answer. Raises Problem if the service cannot be reached."""
+) -> tuple[str, HDUs]:
+    """Return the HTTP status of a response ("with text" if it is not FITS) and its HDUs.
+
+    Raises Problem if the service cannot be reached.
+    """
     place = {"ra": position[0], "dec": position[1]} if position else {}
     query = place | {"layer": layer, "pixscale": PIXEL_SCALE, "bands": bands, "size": SIZE}
     url = f"{service}?{urlencode(query)}" + "".join(f"&{word}" for word in more)
     try:
-        body, _ = client.persist(lambda: client.get(url, _MOST_BYTES), most=3, most_refusals=2)
+        body, _ = client.persist(lambda: client.get(url, MOST_BYTES), most=3, most_refusals=2)
     except (Permanent, Transient) as failure:
         reason = str(failure)
         if not reason.startswith("HTTP"):
             raise Problem(f"{service} does not answer ({reason}): nothing was compared") from None
-        return _Answer(reason.split(":")[0], [], False)
+        return reason.split(":")[0], []
     try:
-        with warnings.catch_warnings(), fits.open(io.BytesIO(body), memmap=False) as hdus:
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            fits.open(io.BytesIO(body), memmap=False) as hdus,
+        ):
             for hdu in hdus:
                 _ = hdu.data  # read before the file is closed
-            return _Answer("HTTP 200", list(hdus), False)
+            return "HTTP 200", list(hdus)
     except (OSError, ValueError, TypeError):
-        return _Answer("HTTP 200", [], True)
+        return "HTTP 200 with text", []

@@ -12,38 +12,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tqdm import tqdm
 
 from VAE_model.downloads.client import Stopped
 from VAE_model.downloads.cutout_service import Job
-from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, row
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Journal, Outcome
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.surveys import label_of
 
-REFUSED = "refused"  # no cutout after all tries; pending
-
 # Errors that may be due to the control's own position: another control is requested.
 _OF_A_POSITION = ("HTTP 400", "HTTP 404", "HTTP 410", "HTTP 500")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a request.
-
-    status: GOOD, MISSING (the layer was cut but shows no galaxy there), FAILED or REFUSED; reason;
-    bytes and hash of the file; tries; and when its last try began (seconds, monotonic).
-    """
-
-    job: Job
-    status: str
-    reason: str = ""
-    size: int = 0
-    sha256: str = ""
-    tries: int = 0
-    began: float = 0.0
 
 
 @dataclass
@@ -78,7 +59,7 @@ class Verdicts:
         self.give_up_after, self.controls = give_up_after, controls
         self.counts: Counter[str] = Counter()
         self._layers: dict[str, _Layer] = {}
-        self._shown, self._down = 0.0, False
+        self._down = False
         self._lock = threading.Lock()
 
     def add(self, outcome: Outcome, ask: Callable[[Job], Outcome]) -> None:
@@ -96,7 +77,9 @@ class Verdicts:
                 layer.waiting.append((time.monotonic(), outcome))
             else:
                 self._write(outcome)
-            self._show()
+            counts = self.counts
+            self.bar.set_postfix(missing=counts[MISSING], failed=counts[FAILED], refresh=False)
+            self.bar.update()
             if outcome.status in (GOOD, MISSING):
                 layer.useless = 0
                 if outcome.status == GOOD:
@@ -164,12 +147,4 @@ class Verdicts:
                     "service cannot cut there"
                 )
         self.counts[status] += 1
-        self.journal.add(
-            row(outcome.job, status, reason, outcome.size, outcome.sha256, outcome.tries)
-        )
-
-    def _show(self) -> None:
-        self.bar.update()
-        if time.monotonic() - self._shown > 0.5:
-            self._shown = time.monotonic()
-            self.bar.set_postfix(missing=self.counts[MISSING], failed=self.counts[FAILED])
+        self.journal.add(replace(outcome, status=status, reason=reason))

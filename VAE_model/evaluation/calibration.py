@@ -45,12 +45,6 @@ class Forecast:
         brier = np.square(probability - np.eye(probability.shape[1])[truth]).sum(axis=1)
         return cls(galaxy, probability.max(axis=1), probability.argmax(axis=1) == truth, brier)
 
-    @classmethod
-    def concatenate(cls, parts: Sequence["Forecast"]) -> "Forecast":
-        """Return the forecasts of several questions as one."""
-        names = ("galaxy", "confidence", "correct", "brier")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
 
 def correct_for_shares(
     probability: NDArray[np.float64], shares: NDArray[np.float64]
@@ -63,22 +57,6 @@ def correct_for_shares(
     weighted = probability * shares
     total = weighted.sum(axis=1, keepdims=True)
     return np.where(total > 0, weighted / np.maximum(total, 1e-12), shares)
-
-
-def forecasts(question: Question, probability: NDArray[np.float64]) -> dict[str, Forecast]:
-    """Return three forecasts of one question.
-
-    The forest's, the forest's at the shares of the training galaxies, and the base rate: these
-    shares for every galaxy.
-    """
-    counts = np.bincount(question.train_codes, minlength=len(question.answers))
-    shares = counts / counts.sum()
-    kinds = {
-        BALANCED: probability,
-        CORRECTED: correct_for_shares(probability, shares),
-        BASE: np.tile(shares, (len(question.test), 1)),
-    }
-    return {kind: Forecast.of(question.test, p, question.test_codes) for kind, p in kinds.items()}
 
 
 def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDArray[np.float64]:
@@ -118,15 +96,27 @@ def calibration(
     n_bootstrap: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the values of each question and, under ALL, of all together, by the three forecasts.
+    """Return the values of each question and, under ALL, of all together, by three forecasts.
 
-    Errors of opposite sign may cancel in ALL; mean_error, beside it, is the mean over questions.
+    The forecasts are the forest's, the forest's at the shares of the training galaxies, and the
+    base rate: these shares for every galaxy. Errors of opposite sign may cancel in ALL; mean_error,
+    beside it, is the mean over questions.
     """
-    found = {q.name: forecasts(q, p) for q, p in zip(questions, probability, strict=True)}
+    found: dict[str, dict[str, Forecast]] = {}
+    for question, forest in zip(questions, probability, strict=True):
+        counts = np.bincount(question.train_codes, minlength=len(question.answers))
+        shares = counts / counts.sum()
+        base = np.tile(shares, (len(question.test), 1))
+        kinds = {BALANCED: forest, CORRECTED: correct_for_shares(forest, shares), BASE: base}
+        found[question.name] = {
+            kind: Forecast.of(question.test, of, question.test_codes) for kind, of in kinds.items()
+        }
     every = dict(found)
     if len(found) > 1:
-        kinds = (BALANCED, CORRECTED, BASE)
-        pooled = {kind: Forecast.concatenate([f[kind] for f in found.values()]) for kind in kinds}
+        pooled = {}
+        for kind in kinds:
+            parts = [vars(of[kind]).values() for of in found.values()]
+            pooled[kind] = Forecast(*map(np.concatenate, zip(*parts, strict=True)))
         every = {ALL: pooled, **found}
     values = {
         name: {kind: as_values(forecast, n_bootstrap, seed) for kind, forecast in of.items()}

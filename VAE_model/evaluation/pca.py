@@ -1,6 +1,7 @@
 """Principal components of the pixels: the baseline of a learned latent space."""
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -32,19 +33,15 @@ def pixel_components(
     Raises Problem where there are fewer images than components.
     """
     if len(fit) <= dimension:
-        raise Problem(
-            f"{len(fit)} training images are too few for {dimension} principal components: "
-            "add images"
-        )
+        few = f"{len(fit)} training images are too few for {dimension} principal components"
+        raise Problem(f"{few}: add images")
     if len(fit) > most:
         fit = np.sort(np.random.default_rng(seed).choice(fit, most, replace=False))
     solver = PCA(dimension, svd_solver="randomized", random_state=seed, copy=False)
     fitted = solver.fit_transform(pooled_pixels(images, fit, side, stretch, "pixels for PCA"))
-    place = {row: i for i, row in enumerate(fit.tolist())}
-    components = np.empty((len(rows), dimension), np.float32)
-    others = np.array([i for i, row in enumerate(rows.tolist()) if row not in place], np.int64)
-    known = np.setdiff1d(np.arange(len(rows)), others)
-    components[known] = fitted[[place[row] for row in rows[known].tolist()]]
+    place = pd.Index(fit).get_indexer(rows)
+    components = fitted[place].astype(np.float32)
+    others = np.flatnonzero(place < 0)
     for start in range(0, len(others), 1024):
         block = others[start : start + 1024]
         components[block] = solver.transform(pooled_pixels(images, rows[block], side, stretch))

@@ -1,15 +1,17 @@
 """Predicted answers for every image, with or without a label of its own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import StratifiedKFold
 
 from VAE_model.evaluation.calibration import BINS
-from VAE_model.evaluation.classification import Question
+from VAE_model.evaluation.classification import Question, forest_predict
 
+FOLDS = 5  # parts of the train split
 MIN_IN_BIN = 5  # test galaxies behind a reliability
 
 
@@ -18,19 +20,19 @@ def all_probabilities(
 ) -> NDArray[np.float64]:
     """Return the probability of each answer for every image, (N, answers).
 
-    features: (N, d). Images that the forests were fitted on get their out-of-bag probabilities,
-    from the trees that did not see them; NaN for an image that every tree saw.
+    features: (N, d). Images of the train split are predicted by forests that were fitted on the
+    others of it (FOLDS parts in turn, one seed); NaN where an answer has only one of them.
     """
-    found = np.zeros((len(features), len(question.answers)))
-    for seed in seeds:
-        forest = RandomForestClassifier(
-            trees, class_weight="balanced", random_state=seed, n_jobs=-1, oob_score=True
-        )
-        with np.errstate(invalid="ignore"):
-            forest.fit(features[question.train], question.train_codes)
-        one = forest.predict_proba(features)
-        one[question.train] = forest.oob_decision_function_
-        found += one / len(seeds)
+    x, codes = features[question.train], question.train_codes
+    found, _ = forest_predict(x, codes, features, seeds, trees)
+    folds = min(FOLDS, int(np.bincount(codes).min()))
+    found[question.train] = np.nan
+    parts = (
+        StratifiedKFold(folds, shuffle=True, random_state=0).split(x, codes) if folds > 1 else ()
+    )
+    for fitted, left in parts:
+        rows = question.train[left]
+        found[rows], _ = forest_predict(x[fitted], codes[fitted], x[left], seeds[:1], trees)
     return found
 
 
@@ -63,7 +65,7 @@ def prediction_table(
     question `bar`: `bar_predicted` (answer), `bar_label` (the answer in the table of labels, or
     null), `bar_reliability`, and `bar_p_<answer>`. Images without any label come first.
     """
-    columns = {}
+    columns: dict[str, Any] = {}
     for question, of in zip(questions, probability, strict=True):
         known = np.isfinite(of).all(axis=1)
         best = np.array(question.answers, object)[np.nan_to_num(of).argmax(axis=1)]

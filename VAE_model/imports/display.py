@@ -28,8 +28,7 @@ def read_display(path: Path | BinaryIO) -> NDArray[np.float32]:
     FITS images at the bottom, so the rows are reversed here, once, and the image is not mirrored.
     Raises BadCutout with the reason: not an image, not a cutout, too large, truncated, unreadable.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 _check(image)

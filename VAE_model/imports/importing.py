@@ -1,4 +1,4 @@
-"""Anybody's image as a cutout: one file at a time, and what it is called."""
+"""Conversion of one external image to a cutout, and the names of the new files."""
 
 import hashlib
 import re
@@ -31,9 +31,11 @@ _IAU_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Job:
-    """One image: from where to where, how (a mode of resample.py), and its position in
-    degrees by the table that came with it, NaN without; reading: what the user says of the files;
-    planes: (band, file) where each band has a file of its own, the first being `source`.
+    """One image to import.
+
+    mode: of resample.py; ra, dec: degrees, from the table that came with the images, NaN without;
+    reading: options of the user; planes: (band, file) if each band has a file of its own, the first
+    being `source`.
     """
 
     source: Path
@@ -49,12 +51,11 @@ class Job:
 class Outcome:
     """Position in degrees (NaN: unknown) of an imported image, or the reason of its refusal.
 
-    cut: not square, only its central square was taken; mirrored: by its WCS, east is to the
-    right of north, and spirals wind the other way than on the sky; pixel_scale: arcsec per pixel
-    of the cutout, NaN unknown; enlarged: pixels of the cutout per pixel of the original; left_out:
-    bands that were not used; grey: all bands are the same; unnamed: the file does not name its
-    bands; converted: from another unit of flux; noise_ratio: see flux_units, of images without a
-    unit, NaN with one.
+    cut: not square, only the central square was used; mirrored: by the WCS, handedness is opposite
+    to that on the sky; pixel_scale: arcsec per pixel of the cutout, NaN unknown; enlarged: pixels
+    of the cutout per pixel of the original; left_out: bands that were not used; grey: all bands are
+    equal; unnamed: the file does not name its bands; converted: from another unit of flux;
+    noise_ratio: see flux_units, NaN if the file states a unit.
     """
 
     ra: float = float("nan")
@@ -72,7 +73,7 @@ class Outcome:
 
 
 def import_image(job: Job) -> Outcome:
-    """Write the cutout of one image. Nothing in the file can stop the import."""
+    """Write the cutout of one image; any defect of the file becomes the reason of its refusal."""
     try:
         frame = _read(job)
         shape = frame.flux.shape[1:]
@@ -82,17 +83,17 @@ def import_image(job: Job) -> Outcome:
     except BadCutout as refusal:
         return Outcome(reason=str(refusal))
     wcs = wcs_of(frame.header, where)
-    by_table = (job.ra, job.dec)
     by_wcs = (float(wcs["CRVAL1"]), float(wcs["CRVAL2"])) if wcs else (float("nan"), float("nan"))
     by_card = checked_position(*(number_on_card(frame.header, c) for c in (GIVEN_RA, GIVEN_DEC)))
-    by_name = position_in_name(job.source)
-    ra, dec = next(
-        (p for p in (by_table, by_wcs, by_card, by_name) if np.isfinite(p).all()), by_wcs
-    )
+    places = ((job.ra, job.dec), by_wcs, by_card, position_in_name(job.source))
+    ra, dec = next((place for place in places if np.isfinite(place).all()), by_wcs)
     scale = 3600 * abs(handedness(wcs)) ** 0.5 if wcs else float("nan")
-    cards: dict[str, str | float] = {"ORIGFILE": _plain(job.source.name), "IMPMODE": job.mode}
-    cards["ORIGSIZE"] = f"{shape[1]} x {shape[0]}"
-    cards[STEP] = where.step
+    cards: dict[str, str | float] = {
+        "ORIGFILE": _plain(job.source.name),
+        "IMPMODE": job.mode,
+        "ORIGSIZE": f"{shape[1]} x {shape[0]}",
+        STEP: where.step,
+    }
     if wcs:
         cards["ORIGSCAL"] = scale / where.step  # arcsec per pixel of the original
     if frame.unit:
@@ -129,11 +130,11 @@ def _read(job: Job) -> Frame:
 
 
 def _read_file(path: Path, reading: Reading, band: str = "") -> Frame:
-    """The frame in a file, or the plane of a band."""
+    """Return the frame in a file, or the plane of a band."""
     if path.name.lower().endswith(display.ENDINGS):
         flux = display.read_display(path)
         if band and (flux != flux[:1]).any():
-            raise BadCutout("wrong bands: a colour image, where a grey one of a band is needed")
+            raise BadCutout("wrong bands: a colour image, but one band needs a grey one")
         return Frame(flux[:1] if band else flux, fits.Header(), DISPLAY, DISPLAY, DISPLAY)
     frame = read_plane(path, band, reading) if band else read_frame(path, reading=reading)
     if reading.unit == DISPLAY and str(frame.header.get("BUNIT", "")).strip() != DISPLAY:
@@ -142,12 +143,12 @@ def _read_file(path: Path, reading: Reading, band: str = "") -> Frame:
 
 
 def _plain(text: str) -> str:
-    """Return the text that fits on one header card."""
+    """Return a text that fits on one header card."""
     return re.sub(r"[^ -~]|'", "?", text)[:60].strip()
 
 
 def position_in_name(path: Path | str) -> tuple[float, float]:
-    """Degrees by a name like 154.7709_46.4537 or J101905.01+462713.3; NaN where it has none."""
+    """Return degrees from names like 154.7709_46.4537 or J101905.01+462713.3; NaN without."""
     ra, dec = checked_position(*position_of_name(path))
     found = _IAU_NAME.search(Path(path).name)
     if np.isfinite(ra) or not found:
@@ -161,10 +162,10 @@ def position_in_name(path: Path | str) -> tuple[float, float]:
 
 
 def target_names(sources: Sequence[str]) -> list[str]:
-    """A file name for each source (its path in the imported folder), all different.
+    """Return a unique file name for each source (its path in the imported folder).
 
-    The name is the source's own, in plain letters; sources that would share one (a/x.jpg and
-    b/x.jpg) get a piece of the hash of their path, whatever the order they come in.
+    It is the source's own name in plain letters; names that would be equal (a/x.jpg and b/x.jpg)
+    get a part of the hash of their path, so the order of the sources does not matter.
     """
     stems = [plain_stem(source) for source in sources]
     shared = Counter(stem.casefold() for stem in stems)
@@ -182,14 +183,12 @@ def target_names(sources: Sequence[str]) -> list[str]:
 
 
 def stem_of(source: str) -> str:
-    """The last part of a path without the ending of an image."""
+    """Return the last part of a path without the suffix of an image."""
     name = PurePosixPath(source).name
-    for ending in ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+    ending = next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
 
 
 def plain_stem(source: str) -> str:
-    """The same in letters that are safe in any folder: no separator, not hidden, not too long."""
+    """Return the stem in letters that every file system accepts, not hidden, not too long."""
     return re.sub(r"[^A-Za-z0-9._+-]", "_", stem_of(source)).lstrip(".")[:_LONGEST] or "image"

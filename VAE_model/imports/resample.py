@@ -1,15 +1,13 @@
 """Resampling of a frame of any size to 256 x 256 pixels that conserves flux and updates the WCS.
 
-Reducing: each output pixel sums the parts of the input pixels that it covers, the exact overlap of
-two grids of squares, which is separable, W_y @ image @ W_x^T. Source: Fruchter & Hook 2002, PASP
-114, 144 (drizzle with pixfrac 1 and no rotation).
-
+Reducing: each output pixel sums the parts of the input pixels that it covers, which is separable,
+W_y @ image @ W_x^T (Fruchter & Hook 2002, PASP 114, 144: drizzle with pixfrac 1, no rotation).
 Enlarging: the brightness is linear between the centres of adjacent input pixels and constant beyond
-the outermost centres; each output pixel integrates it. This shows no blocks and never overshoots.
+the outermost; each output pixel integrates it, without blocks or overshooting.
 
-In both cases the columns of W sum to one wherever the input pixel lies inside the output, so flux
-(per pixel, in nanomaggies) is conserved to rounding. A pixel that covers only exact zeros, the
-survey's mark of missing data, stays exactly zero, because no slope leads to a pixel without data.
+In both cases the columns of W sum to one for input pixels inside the output, so flux is conserved.
+A pixel that covers only exact zeros, the survey's mark of missing data, stays zero, because no
+slope leads to a pixel without data.
 """
 
 from dataclasses import dataclass
@@ -23,15 +21,12 @@ from VAE_model.data.astrometry import local_tangent_plane, pixel_scale
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.data.fits_frames import BadCutout
 
-MODES = ("resample", "crop", "scale")
-
 
 @dataclass(frozen=True)
 class Window:
-    """The square of an input frame that becomes the output.
+    """The square of an input frame that becomes the output, in input pixels.
 
-    Its lower left corner and the width of an output pixel, in input pixels from the frame's lower
-    left corner.
+    x, y: its lower left corner; step: width of an output pixel.
     """
 
     x: float
@@ -47,28 +42,21 @@ def window(mode: str, shape: tuple[int, int], header: fits.Header, size: int = S
     if scale finds no WCS.
     """
     height, width = shape
-    if mode == "resample":
-        step = min(shape) / size
-        return Window((width - size * step) / 2, (height - size * step) / 2, step)
-    if mode == "crop":
-        x: float
-        y: float
-        needed: float
-        needed, x, y, step = size, (width - size) // 2, (height - size) // 2, 1.0
-    else:
+    step = 1.0 if mode == "crop" else min(shape) / size
+    if mode == "scale":
         scale = pixel_scale(header, (width + 1) / 2, (height + 1) / 2)
         if not np.isfinite(scale):
             raise BadCutout("no scale: the file has no WCS, which mode scale needs")
         step = PIXEL_SCALE / scale
-        needed = size * step
-        x, y = (width - needed) / 2, (height - needed) / 2
+    needed = size * step
     # The scale has limited precision: a frame short by a hundredth of a pixel counts as whole.
     if needed > min(shape) + 0.01:
         raise BadCutout(
             f"too small: {height} x {width} pixels, mode {mode} needs {int(np.ceil(needed))}, "
             "and nothing is padded; mode resample takes the whole frame"
         )
-    return Window(x, y, step)
+    x, y = (width - needed) / 2, (height - needed) / 2
+    return Window(x // 1, y // 1, step) if mode == "crop" else Window(x, y, step)
 
 
 def overlap(pixels: int, start: float, step: float, size: int = SIZE) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from VAE_model.pipeline.run import ROOT
-from VAE_model.pipeline.stages import STAGES, Entry, after, pipeline, place
+from VAE_model.pipeline.stages import STAGES, Entry, after, for_own_images, pipeline, place
 
 READMES = ("README.md", "README_zh.md")
 
@@ -24,8 +24,9 @@ def rules() -> str:
         does = f"{entry.number} {entry.does}".strip()
         lines.append(f"{entry.target}: setup  ## {does}")
         lines.append(f"\t$(PY) {entry.script} --run $(RUN) {entry.options}".rstrip())
-    for first in (entry.target for entry in STAGES if entry.number == "0"):
-        commands = (f"\t$(PY) {entry.script} --run $(RUN)" for entry in after(first))
+    chains = {first: after(first) for first in ("simulate", "download")}
+    for first, chain in (chains | {"import": for_own_images()}).items():
+        commands = (f"\t$(PY) {entry.script} --run $(RUN)" for entry in chain)
         lines += [f"define after_{first}", *commands, "endef"]
     return "\n".join(lines) + "\n"
 

@@ -21,6 +21,7 @@ class Given:
     script: bool = False  # a script runs as a process of its own, not from a notebook or a test
     dry_run: bool = False
     accept: bool = False
+    again: bool = False
 
 
 given = Given()
@@ -56,11 +57,13 @@ def start(
             ("config", flat[config], dataclasses.field(default_factory=config)),
             switch("dry_run", "Print what would be read and written, and stop."),
             switch("accept", "Keep outputs that were made before the code changed."),
+            switch("again", "Make the outputs again, even if nothing has changed."),
         ],
     )
     description = (doc or "").replace("\nWrites:", "\n\nWrites:")  # else one paragraph in --help
     parsed = tyro.cli(arguments, description=description, prog=sys.argv[0])
-    given.script, given.dry_run, given.accept = True, parsed.dry_run, parsed.accept
+    given.script, given.dry_run = True, parsed.dry_run
+    given.accept, given.again = parsed.accept, parsed.again
     try:
         if distributed.world_size() > 1 and not several:
             raise Problem(f"{sys.argv[0]} is a job for one process: start it with python")

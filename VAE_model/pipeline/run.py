@@ -78,11 +78,13 @@ class Run:
     map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
     map_page = _Files("figures/map_{}.html")  # the interactive map
     similar = _Files("result/similar_{}.parquet")  # the nearest galaxies to some
+    queries = _Files("queries/{}")  # answers to searches, which the report does not show
     traversal = _Files("result/traversal_{}.parquet")  # measured along the strongest latents
     probe = _Files("result/probe_{}.{}", "json")  # numbers (json), one row per latent (parquet)
     outliers = _Files("result/outliers_{}.parquet")
     outliers_page = _Files("figures/outliers_{}.html")
     classification = _Files("result/classification_{}.{}", "json")
+    predictions = _Files("result/predictions_{}.parquet")  # of every image, by the forests
     dimensions = _Files("result/dimensions.{}", "json")
     report = _File("report.html")
 
@@ -114,6 +116,10 @@ class Run:
         from VAE_model.pipeline import provenance  # which names its files by a Run
 
         return provenance.command_for(path, self)
+
+    def remade_by(self, path: Path) -> str:
+        """Return the command that makes `path` again, whatever is there."""
+        return ", or ".join(f"{one} --again" for one in self.made_by(path).split(", or "))
 
     def show(self, path: Path) -> str:
         """Return `path` as a person types it: from the root of the repository if it lies there."""

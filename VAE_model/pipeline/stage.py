@@ -92,6 +92,7 @@ class Stage:
         named = {self._name(path): path for path in self.inputs}
         self.identities = {name: identify(path, before.get(name)) for name, path in named.items()}
         same = not unfinished and all(self._is_as_recorded(path) for path in self.outputs)
+        same = same and not given.again
         if same and all(self._has_this_code(path) for path in self.outputs):
             what = "input, constants and code are unchanged"
             distributed.say(f"{self.script}: nothing to do, {what} ({self._shown_outputs()})")
@@ -184,7 +185,7 @@ class Stage:
             if not path.exists():
                 raise Problem(f"{shown} is missing: {again}")
             if not path.is_dir() and path.stat().st_size == 0:
-                raise Problem(f"{shown} is empty: delete it and {again}")
+                raise Problem(f"{shown} is empty: {again}")
             if not path.is_dir() and is_unfinished(path):  # images come and go
                 raise Problem(f"{shown} is of a run that did not end: {again}")
             inside = path.is_relative_to(self.run.folder)
@@ -207,7 +208,7 @@ class Stage:
         hashes = {name: entry["sha256"] for name, entry in record["inputs"].items()}
         if before != now or hashes != {n: e["sha256"] for n, e in self.identities.items()}:
             return False
-        if is_unfinished(path):
+        if is_unfinished(path) or (path.is_file() and not path.stat().st_size):
             return False
         if has_changed(path, record["output"]):
             print(f"{self.run.show(path)} was edited after it was made; it is left as it is")

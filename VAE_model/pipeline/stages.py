@@ -7,17 +7,14 @@ an entry here; `python -m VAE_model.pipeline` then writes the tables of the READ
 Files are named by the methods of a Run; 40 stands for any number of latents, * for any name.
 """
 
-from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
-
+from __future__ import annotations
 import re
 import shlex
+from VAE_model.pipeline.run import DEFAULT, ROOT, Run
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-
-from VAE_model.pipeline.run import DEFAULT, ROOT, Run
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -104,8 +101,9 @@ STAGES = (
     ),
     Entry(
         "A5", "classify", "analysis/classify.py", "the seven questions by a forest on the latents",
-        reads=(run.class_latents(40), run.train_txt), optional=(run.latents(40), run.labels),
+        reads=(run.latents(40), run.train_txt), optional=(run.class_latents(40), run.labels),
         writes=(*(run.classification(40, ending) for ending in ("json", "csv", "md")),
+                run.predictions(40),
                 *(run.figure(f"{name}_40.png")
                   for name in ("classification", "confusion", "reliability"))),
     ),
@@ -200,6 +198,11 @@ def after(target: str) -> list[Entry]:
             there += entry.writes
             chain.append(entry)
     return chain
+
+
+def for_own_images() -> list[Entry]:
+    """Return the stages of `make mine`: those that can follow an import, and take little time."""
+    return [entry for entry in after("import") if entry.target not in ("dimension", "probe")]
 
 
 def needed(*targets: str) -> list[Entry]:

@@ -1,8 +1,8 @@
 """Straight lines and edges across a frame: streaks, and steps where exposures end.
 
-A Radon transform of the binned frame proposes lines; each proposal is then followed along its
-length, where a streak stands out of both its sides and a step has a plateau on either side. An
-edge-on galaxy does neither: it fades towards its ends.
+A Radon transform of the binned frame gives candidate lines; each is then followed along its length,
+where a streak is brighter than both sides and a step has a plateau on each side. An edge-on galaxy
+does neither: it fades towards its ends.
 """
 
 from functools import lru_cache
@@ -12,42 +12,42 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-_SOFT = 10.0  # sigmas of a bin, from which bright light is compressed (arcsinh)
-_ANGLES = 90  # directions in which lines are sought
-_FLATTEN = 15  # bins to a side of the box whose mean is taken off, so that gradients make no line
-_CLIP = 3.0  # sigmas of a bin, to which light is clipped, so that no star makes a line
-_UNEVEN = 1.8  # scatter of lines in a frame full of light, over that of white noise, at most
-_LENGTH = 32  # bins in the frame, from which a line counts
-_CANDIDATES = 8  # lines of each band that are followed
-_ALIKE = 5  # lines of each band that are followed though they lie side by side
-_STREAK = 5.0  # significance of a streak's line
-_STEP = 4.0  # significance of a step's line
-_REACH = 7  # bins to either side that are looked at along a line
-_SEGMENTS = 8  # parts of a line, of which each is looked at
-_OUTER = [0, 1, -2, -1]  # parts towards the ends
+_SOFT = 10.0  # sigmas of a bin above which the arcsinh compresses light
+_ANGLES = 90  # number of directions
+_FLATTEN = 15  # bins per side of the box whose mean is subtracted, so that gradients are no lines
+_CLIP = 3.0  # sigmas of a bin to which light is clipped, so that stars make no lines
+_UNEVEN = 1.8  # maximum standard deviation of lines that is assumed, over that of white noise
+_LENGTH = 32  # minimum length of a line in the frame, bins
+_CANDIDATES = 8  # lines per band that are followed
+_ALIKE = 5  # lines per band that are followed even if they are adjacent
+_STREAK = 5.0  # minimum significance of a streak
+_STEP = 4.0  # minimum significance of a step
+_REACH = 7  # bins on each side of a line that are examined
+_SEGMENTS = 8  # parts of a line, each of which is examined
+_OUTER = [0, 1, -2, -1]  # parts near the ends
 _HIDDEN = 2  # parts that a galaxy or a star may hide
-_LIT = 2.0  # sigmas of a bin by which a streak stands out in its parts
-_EVEN = 0.5  # brightness of a streak's faintest parts over its median
-_FADES = 0.7  # brightness of a streak's ends over its middle: a galaxy fades
-_CENTRAL = 6.0  # bins from the middle, within which a line may be the galaxy itself
-_FADING = 1.15  # light of such a streak next to its ends, over that at its ends
-_LIKE_GALAXY = 1.55  # its light in the middle over that towards its ends, and what its sides differ
-# and what is two bins away stands out, over its light: more is a galaxy
-_RAISED = 1.4  # sigmas of a bin, the least step in its parts
-_SHARP = 0.1  # of a step, by which it exceeds those beside it, where it is as high as elsewhere
-_FADES_STEP = (1.25, 1.7)  # height of a step in its middle, over that towards and at its ends
-_VERY_SHARP = 0.25  # the same where a galaxy's light alters its height some bins away
+_LIT = 2.0  # minimum brightness of a streak above its sides, sigmas of a bin
+_EVEN = 0.5  # minimum brightness of parts of a streak, over the median
+_FADES = 0.7  # minimum brightness of the ends of a streak, over the middle
+_CENTRAL = 6.0  # bins from the middle within which a line may be the galaxy itself
+_FADING = 1.15  # maximum brightness of such a streak next to its ends, over that at its ends
+_LIKE_GALAXY = 1.55  # maximum of its brightness in the middle over that near its ends, plus the
+# difference of its sides and the excess two bins away over its brightness: more is a galaxy
+_RAISED = 1.4  # minimum height of a step, sigmas of a bin
+_SHARP = 0.1  # minimum excess of a step over adjacent ones, over its height
+_FADES_STEP = (1.25, 1.7)  # maximum height of a step in the middle, over that near and at its ends
+_VERY_SHARP = 0.25  # the same where a galaxy changes the height some bins away
 _PLATEAU = (0.7, 1.7)  # height of a step some bins from the edge, over that at the edge
-_UNLIKE = 0.6  # logarithm of a part's height over that of the step, at most
-_UNEVEN_STEP = 0.1  # of a step's height, by which its parts may differ
-_UNSURE = 0.9  # sigmas of a bin, by which noise alters the height of a part
-_COVERED = 4  # parts of a step that may be unlike the others
+_UNLIKE = 0.6  # maximum logarithm of the height of a part over that of the step
+_UNEVEN_STEP = 0.1  # maximum difference of the parts of a step, over its height
+_UNSURE = 0.9  # uncertainty of the height of a part, sigmas of a bin
+_COVERED = 4  # parts of a step that may differ from the others
 
 
 def find_lines(level: NDArray[np.float32], least: float) -> tuple[bool, bool]:
     """Return whether a frame has a streak, and whether its background has a step.
 
-    level: float32 (band, y, x), square, binned light; least: what its noise is at least.
+    level: float32 (band, y, x), square, binned light; least: its minimum noise.
     """
     level = level - np.median(level, axis=(1, 2), keepdims=True)
     flat = level - ndimage.uniform_filter(level, (0, _FLATTEN, _FLATTEN))
@@ -72,7 +72,10 @@ def find_lines(level: NDArray[np.float32], least: float) -> tuple[bool, bool]:
 
 
 def _leaps(mean: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Steps from a line to the next beyond those before and after them, (angle, offset, band)."""
+    """Return the excess of each step between adjacent lines over the steps beside it.
+
+    mean: of each line, (angle, offset, band).
+    """
     step = np.zeros_like(mean)
     step[:, 1:-2] = (mean[:, 2:-1] + mean[:, 3:] - mean[:, 1:-2] - mean[:, :-3]) / 2
     size = np.abs(step)
@@ -82,14 +85,15 @@ def _leaps(mean: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _standard(values: NDArray[np.floating], long: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Values in robust sigmas of all lines: at least those of white noise, at most _UNEVEN."""
+    """Return values in robust sigmas of all lines, from 1 (white noise) to _UNEVEN."""
     typical = 1.4826 * np.median(np.abs(values[long]), axis=0)
     return values / np.clip(typical, 1, _UNEVEN)
 
 
 def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, int, int]]:
-    """Band, angle and offset of the most significant lines of each band: some of all lines, which
-    may lie side by side, and those that exceed their neighbours.
+    """Return band, angle and offset of the most significant lines of each band.
+
+    These are some of all lines, which may be adjacent, and some of the local maxima.
     """
     found = []
     for band in range(significance.shape[2]):
@@ -103,7 +107,7 @@ def _best(significance: NDArray[np.floating], least: float) -> list[tuple[int, i
 
 
 def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
-    """Return True where a line stands out of both its sides evenly from end to end."""
+    """Return True if a line is brighter than both sides, evenly from end to end."""
     parts = _parts(_strip(plane, angle, offset))
     above, tilt, _ = _above(parts)
     typical = np.median(above)
@@ -126,8 +130,9 @@ def _is_streak(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
 def _above(
     parts: NDArray[np.floating],
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Return how far parts of a line stand out of both sides, how much these differ, and how far
-    what is two bins from the line stands out.
+    """Return the excess of parts of a line over its sides, their difference, and the shoulder.
+
+    The shoulder is the excess two bins away from the line.
     """
     left = parts[:, _REACH - 5 : _REACH - 2].mean(axis=1)
     right = parts[:, _REACH + 3 : _REACH + 6].mean(axis=1)
@@ -138,9 +143,9 @@ def _above(
 
 
 def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
-    """Return True where the light on one side of a line is higher than on the other, near and far.
+    """Return True if the light on one side of a line is higher than on the other, near and far.
 
-    By as much in most parts of the line up to both its ends, which a galaxy's edge is not.
+    The difference is equal in most parts of the line up to both ends, unlike a galaxy's edge.
     """
     parts = _parts(_strip(plane, angle, offset))
     before, near, after = (
@@ -165,7 +170,7 @@ def _is_step(plane: NDArray[np.float32], angle: int, offset: int) -> bool:
 
 
 def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.float32]:
-    """Light along a line and beside it: (positions, 2 * _REACH + 1), NaN outside the frame."""
+    """Return the light along and beside a line, (positions, 2 * _REACH + 1), NaN outside."""
     size = len(plane)
     direction = angle * np.pi / _ANGLES
     away = offset - _offsets(size) // 2 + 0.5 + np.arange(-_REACH, _REACH + 1)
@@ -180,8 +185,9 @@ def _strip(plane: NDArray[np.float32], angle: int, offset: int) -> NDArray[np.fl
 
 
 def _parts(strip: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Medians of the parts of a strip along its length: (_SEGMENTS, 2 * _REACH + 1); beyond the
-    frame, what is next to it in the frame.
+    """Return medians of the parts of a strip along its length, (_SEGMENTS, 2 * _REACH + 1).
+
+    Beyond the frame they are those of the adjacent pixels inside.
     """
     ends = np.linspace(0, len(strip), _SEGMENTS + 1).astype(int)
     parts = np.empty((_SEGMENTS, strip.shape[1]), strip.dtype)
@@ -191,35 +197,30 @@ def _parts(strip: NDArray[np.floating]) -> NDArray[np.floating]:
         known = np.isfinite(part).sum(axis=0)
         low, high = np.maximum(known - 1, 0) // 2, np.minimum(known // 2, len(part) - 1)
         parts[number] = (part[low, at] + part[high, at]) / 2
-    for beside in range(_REACH + 1, parts.shape[1]):
-        parts[:, beside] = np.where(
-            np.isfinite(parts[:, beside]), parts[:, beside], parts[:, beside - 1]
-        )
-    for beside in range(_REACH - 1, -1, -1):
-        parts[:, beside] = np.where(
-            np.isfinite(parts[:, beside]), parts[:, beside], parts[:, beside + 1]
-        )
+    for half in (parts[:, _REACH:].T, parts[:, _REACH::-1].T):  # from the line to each side
+        for inner, outer in pairwise(half):
+            np.copyto(outer, inner, where=np.isnan(outer))
     return parts
 
 
 def _offsets(size: int) -> int:
-    """Number of parallel lines of one direction."""
+    """Return the number of parallel lines of one direction."""
     return int(np.ceil(size * np.sqrt(2))) + 1
 
 
 @lru_cache(maxsize=2)
 def _lines(size: int) -> tuple[sparse.csr_array, NDArray[np.float32]]:
-    """Bins on each line, (angles * offsets, size * size), and their number (angles, offsets)."""
+    """Return the bins on each line, (angles * offsets, size * size), and their number.
+
+    The number is (angles, offsets).
+    """
     y, x = (np.mgrid[:size, :size] - (size - 1) / 2).reshape(2, -1)
-    offsets = _offsets(size)
-    rows = []
-    for number, angle in enumerate(np.arange(_ANGLES) * np.pi / _ANGLES):
-        offset = np.floor(x * np.cos(angle) + y * np.sin(angle) + 1e-9).astype(int) + offsets // 2
-        rows.append(number * offsets + offset)
-    row = np.concatenate(rows)
+    offsets, number = _offsets(size), np.arange(_ANGLES)[:, None]
+    angle = number * np.pi / _ANGLES
+    offset = np.floor(x * np.cos(angle) + y * np.sin(angle) + 1e-9).astype(int) + offsets // 2
+    row = (number * offsets + offset).ravel()
     column = np.tile(np.arange(size * size), _ANGLES)
     ones = np.ones(len(row), np.float32)
     lines = sparse.csr_array((ones, (row, column)), shape=(_ANGLES * offsets, size * size))
-    return lines, np.bincount(row, minlength=_ANGLES * offsets).astype(np.float32).reshape(
-        _ANGLES, offsets
-    )
+    lengths = np.bincount(row, minlength=_ANGLES * offsets).astype(np.float32)
+    return lines, lengths.reshape(_ANGLES, offsets)

@@ -1,36 +1,36 @@
-"""The smooth background of a frame: coloured sky, and the glare of a star.
+"""Defects of the smooth background of a frame: coloured sky, and the glare of a star.
 
-The background of each of 8 x 8 blocks is a low percentile of its bins, which leaves out sources
-but keeps what is wider than they: the sky, halos, and the galaxy itself. A galaxy is symmetric
-about the centre and has a galaxy's colour.
+The background of each of 8 x 8 blocks is a low percentile of its bins, which excludes compact
+sources but includes the sky, halos, and the galaxy itself. A galaxy is symmetric about the centre
+and has the colour of a galaxy.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCKS = 8  # a side
+# Thresholds of {flux: sigmas of a pixel, 8-bit images: brightness}.
+BLOCKS = 8  # per side
 _PERCENTILE = 30  # of the bins in a block, its background
-_FAINT = 16  # blocks, the faintest of the frame, which hold its sky
-_COLOURED = 14  # blocks that differ in colour, from which there is a coloured gradient
-_GALAXY = 1.3  # relative difference of the bands that a galaxy's light may have
-_COLOUR = {False: 0.7, True: 16 / 255}  # least difference of a band from the others
-_GLARE = {False: 1.5, True: 32 / 255}  # least rise of the background towards a star
-_RAISED = {False: 0.5, True: 14 / 255}  # background over that of the opposite block, in a glare
-_WIDE = 12  # blocks that are raised over their opposites, from which a star's light fills the frame
+_FAINT = 16  # number of the faintest blocks, which contain the sky
+_COLOURED = 14  # minimum number of blocks of unusual colour in a coloured gradient
+_GALAXY = 1.3  # maximum relative difference of the bands in a galaxy's light
+_COLOUR = {False: 0.7, True: 16 / 255}  # minimum difference of a band from the others
+_GLARE = {False: 1.5, True: 32 / 255}  # minimum rise of the background towards a star
+_RAISED = {False: 0.5, True: 14 / 255}  # minimum excess over the opposite block in a glare
+_WIDE = 12  # minimum number of such blocks
 _STEEP = 1.3  # rise in the bright half of a glare over that in the faint half
-
-_CENTRE = 2.3  # blocks from the middle, within which the galaxy is
+_CENTRE = 2.3  # blocks from the middle within which the galaxy lies
 
 _Y, _X = np.mgrid[:BLOCKS, :BLOCKS] - (BLOCKS - 1) / 2
 _OUTER = np.hypot(_Y, _X) > _CENTRE
-# y and x of the blocks on the way from each block to the middle, (2, blocks, steps)
+# y and x of the blocks between each block and the middle, (2, blocks, steps)
 _PATHS = np.rint(
     np.stack([_Y, _X]).reshape(2, -1, 1) * np.linspace(1, 0.2, BLOCKS) + (BLOCKS - 1) / 2
 ).astype(int)
 
 
 def backgrounds(bins: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the background of blocks, (band, 8, 8), of bins (band, y, x)."""
+    """Return the background of blocks, (band, 8, 8), from bins (band, y, x)."""
     side = bins.shape[1] // BLOCKS
     blocks = bins.reshape(len(bins), BLOCKS, side, BLOCKS, side).swapaxes(2, 3)
     flat = blocks.reshape(len(bins), BLOCKS, BLOCKS, side * side)
@@ -39,13 +39,13 @@ def backgrounds(bins: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def is_coloured(blocks: NDArray[np.float32], display: bool) -> bool:
-    """Return whether the sky of one band is far off that of the others.
+    """Return True if the sky level of one band differs greatly from that of the others.
 
-    blocks: (band, 8, 8), backgrounds: flux in sigmas of a pixel from zero, or brightness (display).
+    blocks: backgrounds (band, 8, 8): flux in sigmas of a pixel, or brightness (display).
     """
     flat = blocks.reshape(len(blocks), -1)
     faint = np.argsort(flat.sum(axis=0))[:_FAINT]
-    if display:  # whose sky is not at zero
+    if display:  # its sky is not at zero
         flat = flat - np.median(flat[:, faint], axis=1).min()
     contrast = np.stack([_contrast(flat, band) for band in range(len(flat))])
     uniform = np.abs(np.median(contrast[:, faint], axis=1)).max() > _COLOUR[display]
@@ -54,7 +54,7 @@ def is_coloured(blocks: NDArray[np.float32], display: bool) -> bool:
 
 
 def _contrast(flat: NDArray[np.float32], band: int) -> NDArray[np.float32]:
-    """Difference of a band from the mean of the others beyond what a galaxy's colour explains."""
+    """Return the difference of a band from the mean of the others beyond that of a galaxy."""
     others = np.delete(flat, band, axis=0).mean(axis=0)
     difference = flat[band] - others
     allowed = _GALAXY * np.maximum(np.minimum(flat[band], others), 0)
@@ -62,9 +62,10 @@ def _contrast(flat: NDArray[np.float32], band: int) -> NDArray[np.float32]:
 
 
 def has_glare(blocks: NDArray[np.float32], display: bool) -> bool:
-    """Return whether the background rises smoothly towards a place away from the centre.
+    """Return True if the background rises smoothly towards a point away from the centre.
 
-    blocks: as for is_coloured. The light of a galaxy in the middle cancels against its opposite.
+    blocks: as for is_coloured. The light of a central galaxy cancels in the difference from the
+    opposite block.
     """
     for plane in blocks:
         excess = np.where(_OUTER, plane - plane[::-1, ::-1], 0)

@@ -1,8 +1,8 @@
-"""Flags for broken images: what a person sees at a glance and a latent space may not.
+"""Flags for image defects, which a latent space may not reveal.
 
-Each flag is a plain test on one cutout, in units of the sky's noise, with its limits below. The
-flags do not look for odd galaxies: they look for what no sky has, such as pixels without noise,
-straight edges, a line from end to end, a sky of one colour, a light that is cut flat.
+Each flag is a simple test of one cutout, in units of the sky noise, with its thresholds below. The
+flags do not indicate unusual galaxies but features that no sky has: pixels without noise, straight
+edges, a line across the whole frame, a coloured sky, a flat-topped source.
 """
 
 import numpy as np
@@ -15,60 +15,59 @@ from VAE_model.preparation.pixel_noise import LEAST, LEAST_DISPLAY, spread
 
 # name of the column: what it means
 FLAGS = {
-    "flag_gap": "a rectangle without data: zero or constant pixels in a band or in all",
-    "flag_band_missing": "a part of the frame lacks a band that the others have",
-    "flag_background_step": "the background steps at a straight edge, where exposures end",
-    "flag_coloured_sky": "the sky of one band is far off that of the others",
-    "flag_glare": "the light of a star off the galaxy fills the frame",
+    "flag_gap": "a rectangle without data: zero or constant pixels in one band or all",
+    "flag_band_missing": "a part of the frame has data in some bands but not in all",
+    "flag_background_step": "a step of the background at a straight edge, where exposures end",
+    "flag_coloured_sky": "the sky level of one band differs greatly from that of the others",
+    "flag_glare": "light of a star away from the galaxy fills the frame",
     "flag_streak": "a straight narrow line across the frame (satellite, aircraft, bleed)",
     "flag_dead_columns": "columns or rows with a constant or outlying value",
-    "flag_saturated": "a light that is cut flat: a saturated star, with or without bleed",
-    "flag_off_band": "a band shows nothing where the others show a galaxy",
+    "flag_saturated": "a flat-topped source: a saturated star, with or without bleed",
+    "flag_off_band": "no galaxy in one band where the others show one",
 }
 
-_TILES = 4  # a side, in which the sky's noise is measured
-BIN = 4  # pixels to a side of the bins in which gaps, lines and the sky are sought
+_TILES = 4  # per side, in which the sky noise is measured
+BIN = 4  # pixels per side of the bins in which gaps, lines and the sky are sought
 
 _LEAST_NOISE = {False: 0.05, True: 0.2 / 255}  # of a bin: sigmas of a pixel; brightness
-_GAP_SIDE = 10  # pixels, the least side of a gap: what is narrower are dead columns
-_GAP_SHARE = 0.01  # of the frame, the least area of a gap
-_PARTS = 8  # parts a side, of whose changes from bin to bin the typical one is taken
-_WITH_NOISE = 75  # percentile of the parts, which has noise though much of the frame is missing
-_ROUNDED = 0.3 / 255  # change from bin to bin that rounding to 8 bits makes
-_QUIET = 0.55  # change from bin to bin, over the typical one, below which a bin may be in a gap
-_QUIET_IN_BAND = 0.7  # the same in one band, to which JPEG lends some of the others' noise
-_QUIET_RANGE = 0.35  # by how much less it is surely
-_QUIET_CORE = 0.5  # score of 3x3 bins, from which a gap is sought
-_NARROWEST = 3  # bins, the least side of a gap
-_GAP = 16.0  # sum of the scores in a gap in all bands
-_FILLED = 0.75  # mean score in a gap in all bands
-_GAP_IN_BAND = 75.0  # the same two in one band
+_GAP_SIDE = 10  # pixels, minimum side of a gap; narrower ones are dead columns
+_GAP_SHARE = 0.01  # minimum area of a gap, as a fraction of the frame
+_PARTS = 8  # per side, in which the typical difference of adjacent bins is measured
+_WITH_NOISE = 75  # percentile of the parts that has noise even if much of the frame is missing
+_ROUNDED = 0.3 / 255  # difference of adjacent bins due to rounding to 8 bits
+_QUIET = 0.55  # difference of adjacent bins, over the typical one, below which a gap is possible
+_QUIET_IN_BAND = 0.7  # the same in one band, which in JPEG has some of the others' noise
+_QUIET_RANGE = 0.35  # decrease of this ratio that raises the score by one
+_QUIET_CORE = 0.5  # minimum score of 3x3 bins in a gap
+_NARROWEST = 3  # bins, minimum side of a gap
+_GAP = 16.0  # minimum sum of the scores in a gap in all bands
+_FILLED = 0.75  # minimum mean score in a gap in all bands
+_GAP_IN_BAND = 75.0  # the same two for a gap in one band
 _FILLED_IN_BAND = 0.3
-_NOISY = 0.8  # of the mean score by which it is above that of a band with data
-_ALL_SILENT = 0.69  # mean score of the noisiest band in a gap in all bands
-_FALL = 0.6  # of the mean score from a gap to what is beside it
-_SOFT = 4  # bins within which the edge of a gap falls
-_WHITE = 0.9  # brightness from which a part without noise is a saturated core
-_RUN = 24  # pixels of one and the same value in a column, which no noise gives
-_MOST = 64  # columns with such runs from which they are no dead columns but a gap
-_CUT = 0.25  # of the pixels at the lowest value, from which the sky is cut off there
-_STEP = 1.0  # noise sigmas by which the median of a bad column stands out from its neighbours
-_WIDEST = 9  # columns side by side
-_SPREAD = 1.9  # noise sigmas between the quartiles of the steps from column to column, of sky
-_FLAT = 0.02  # range of 3x3 pixels, in shares of their value, that is too small for a star
-_FLAT_PIXELS = 6  # such pixels side by side that make a saturated core
-_BRIGHT = 150.0  # noise sigmas from which a pixel may be saturated
-_APERTURE = 5  # pixels, radius of the aperture on the centre
-_FAINTEST = 0.05  # flux of the centre, as a share of the next fainter band's, that a galaxy has
-_GALAXY = 15.0  # significance of the centre in the other bands from which there is a galaxy
+_NOISY = 0.8  # minimum difference of the mean score from that of a band with data
+_ALL_SILENT = 0.69  # minimum mean score of the noisiest band in a gap in all bands
+_FALL = 0.6  # minimum fall of the mean score across the edge of a gap
+_SOFT = 4  # bins within which the score falls at the edge of a gap
+_WHITE = 0.9  # brightness above which a part without noise is a saturated core
+_RUN = 24  # pixels of equal value in a column, more than noise gives
+_MOST = 64  # number of columns with such runs above which they are a gap
+_CUT = 0.25  # fraction of pixels at the lowest value above which the sky is clipped
+_STEP = 1.0  # noise sigmas between the median of a bad column and those of its neighbours
+_WIDEST = 9  # maximum number of adjacent bad columns
+_SPREAD = 1.9  # interquartile range of the differences between columns of sky, noise sigmas
+_FLAT = 0.02  # range of 3x3 pixels, over their value, below which a source is flat
+_FLAT_PIXELS = 6  # minimum number of adjacent flat pixels in a saturated core
+_BRIGHT = 150.0  # noise sigmas above which a pixel may be saturated
+_APERTURE = 5  # pixels, radius of the central aperture
+_FAINTEST = 0.05  # minimum flux of a galaxy in a band, over that of the next fainter band
+_GALAXY = 15.0  # minimum significance of a galaxy in the other bands
 
 
 def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, bool]:
     """Return the flags of one cutout, by the names in FLAGS.
 
-    flux: float32 (3, 256, 256), nanomaggies, bands g, r, z, finite;
-    display: it is an imported 8-bit image, in which black skies and white cores are cut by
-    design, and JPEG has blurred what was constant.
+    flux: float32 (3, 256, 256), nanomaggies, bands g, r, z, finite; display: imported 8-bit image,
+    in which sky and cores are clipped by design, and JPEG has blurred constant areas.
     """
     flux = np.asarray(flux, np.float32)
     sky, noise = _sky(flux, display)
@@ -81,12 +80,12 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     dead = False
     if not display and not gap:
         flags["flag_saturated"] = _has_saturated_star(level)
-        # a star's bleed is no dead column
+        # The bleed of a star is not a dead column.
         dead = _has_constant_columns(flux, level) or (
             not flags["flag_saturated"] and _has_bad_columns(level)
         )
     flags["flag_dead_columns"] = dead
-    if gap and not display:  # zeros that are no sky, with edges that are no steps
+    if gap and not display:  # its zeros are not sky, and its edges are not steps
         return flags
     sky_bins = bins if display else bins / noise
     if not dead:
@@ -102,9 +101,9 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
 def _sky(
     flux: NDArray[np.float32], display: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Level and sigma of the sky in each band, (3, 1, 1). Pixels that are exactly zero hold none.
+    """Return level and sigma of the sky in each band, (3, 1, 1), without pixels that are zero.
 
-    The sigma is that of a tile with less light than most, in which no gradient or step widens it.
+    The sigma is the median over tiles, which excludes gradients and steps.
     """
     levels = np.zeros((len(flux), 1, 1), np.float32)
     sigmas = np.ones((len(flux), 1, 1), np.float32)
@@ -120,21 +119,17 @@ def _sky(
 
 
 def _bins(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of squares of pixels, (band, y / BIN, x / BIN)."""
+    """Return means of squares of pixels, (band, y / BIN, x / BIN)."""
     rows = pixels.reshape(len(pixels), -1, BIN, pixels.shape[2]).mean(axis=2)
     return rows.reshape(*rows.shape[:2], -1, BIN).mean(axis=3)
 
 
 def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
     """Return whether a band has a gap, and whether another band has data there."""
-    coarse = flux[:, ::BIN, ::BIN]
-    same = (coarse[:, 1:, 1:] == coarse[:, :-1, 1:]) & (coarse[:, 1:, 1:] == coarse[:, 1:, :-1])
+    same = _constant(flux[:, ::BIN, ::BIN])
     if not same.any():
         return False, False
-    constant = np.zeros(flux.shape, bool)
-    constant[:, 1:, 1:] = (flux[:, 1:, 1:] == flux[:, :-1, 1:]) & (
-        flux[:, 1:, 1:] == flux[:, 1:, :-1]
-    )
+    constant = _constant(flux)
     masks = np.zeros(flux.shape, bool)
     for band, mask in enumerate(constant):
         if same[band].any():
@@ -148,10 +143,18 @@ def _gaps_of_flux(flux: NDArray[np.float32]) -> tuple[bool, bool]:
     return bool(gap.any()), bool(gap.any() and missing.mean() > _GAP_SHARE)
 
 
-def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
-    """Return the same of an 8-bit image: rectangles in which a band has no noise.
+def _constant(flux: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the pixels that are equal to those on their left and below them."""
+    equal = np.zeros(flux.shape, bool)
+    pixels = flux[:, 1:, 1:]
+    equal[:, 1:, 1:] = (pixels == flux[:, :-1, 1:]) & (pixels == flux[:, 1:, :-1])
+    return equal
 
-    JPEG lends a missing band some of the noise of the others, but little of it to bins.
+
+def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
+    """Return the same for an 8-bit image, where gaps are rectangles without noise in a band.
+
+    JPEG adds some noise of the other bands to a missing one, but little of it to bins.
     """
     change = np.abs(np.diff(bins, axis=2, append=bins[:, :, -1:]))
     change += np.abs(np.diff(bins, axis=1, append=bins[:, -1:]))
@@ -177,7 +180,7 @@ def _gaps_of_display(bins: NDArray[np.float32]) -> tuple[bool, bool]:
 
 
 def _upper_sky(plane: NDArray[np.float32]) -> float:
-    """Brightness of bins that only light exceeds, not the sky's noise."""
+    """Return the brightness of bins that the noise of the sky does not exceed."""
     median = np.median(plane)
     return float(median + 1.4826 * np.median(np.abs(plane - median)) + 0.5 / 255)
 
@@ -185,9 +188,9 @@ def _upper_sky(plane: NDArray[np.float32]) -> float:
 def _rectangle(
     score: NDArray[np.float32], least: float, filled: float
 ) -> tuple[slice, slice] | None:
-    """Return the rectangle with the greatest sum of scores if its sides are straight.
+    """Return the rectangle with the largest sum of scores if its sides are straight.
 
-    Straight: on every side within the frame the score falls from above zero to below it.
+    On each straight side within the frame the score falls from above zero to below it.
     """
     if ndimage.uniform_filter(score, 3).max() < _QUIET_CORE:
         return None
@@ -213,7 +216,7 @@ def _rectangle(
 
 
 def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
-    """Return True where scores fall at each end of a part that lies within the frame."""
+    """Return, for each end of a part that lies within the frame, whether the score falls there."""
     before = score[max(part.start - _SOFT, 0) : max(part.start - 1, 0)]
     after = score[part.stop + 1 : part.stop + _SOFT]
     ends = (before, score[part.start : part.start + 2]), (after, score[part.stop - 2 : part.stop])
@@ -225,7 +228,7 @@ def _sides(score: NDArray[np.floating], part: slice) -> list[bool]:
 
 
 def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Bins in which a band is no brighter than its sky where both others are bright."""
+    """Return the bins in which a band is no brighter than its sky but another band is bright."""
     above = bins - np.median(bins, axis=(1, 2), keepdims=True)
     spread = 1.4826 * np.median(np.abs(above), axis=(1, 2), keepdims=True) + 0.5 / 255
     significance = above / spread
@@ -236,12 +239,12 @@ def _dark(bins: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32]) -> bool:
-    """Columns or rows that hold one value over a stretch, too few to be an empty part.
+    """Return True if columns or rows have long runs of one value, but too few to be a gap.
 
-    A star's bleed has one value too, but a bright one.
+    The bleed of a star has one value too, but is bright.
     """
     lowest = flux.min(axis=(1, 2), keepdims=True)
-    cut = (flux == lowest).mean(axis=(1, 2), keepdims=True) > _CUT  # a sky that is clipped there
+    cut = (flux == lowest).mean(axis=(1, 2), keepdims=True) > _CUT  # a clipped sky
     may = (level < _BRIGHT) & ~(cut & (flux == lowest))
     same = (flux[:, 1:] == flux[:, :-1]) & may[:, 1:]
     across = (flux[:, :, 1:] == flux[:, :, :-1]) & may[:, :, 1:]
@@ -256,12 +259,11 @@ def _has_constant_columns(flux: NDArray[np.float32], level: NDArray[np.float32])
 
 
 def _has_bad_columns(level: NDArray[np.float32]) -> bool:
-    """Columns or rows that leap from their neighbours, and back, over at least half the frame.
+    """Return True if columns or rows differ from their neighbours over at least half the frame.
 
-    The median step from a column to the next over half the frame does not see stars, and that of
-    a galaxy varies slowly, for the point-spread function is several pixels wide. So an edge is a
-    step that exceeds those beside it that go the same way; a bad column has two, one there and
-    one back.
+    The median difference of adjacent columns over half the frame excludes stars, and that of a
+    galaxy varies slowly because the PSF is several pixels wide. So an edge is a difference that
+    exceeds adjacent ones of the same sign; bad columns have two edges of opposite sign.
     """
     half = level.shape[1] // 2
     for plane in (level, np.ascontiguousarray(level.swapaxes(1, 2))):
@@ -277,7 +279,7 @@ def _has_bad_columns(level: NDArray[np.float32]) -> bool:
                 np.minimum(falls[..., :-width], rises[..., width:]),
             )
             band, part, column = np.nonzero(both > _STEP)
-            # light has a noise of its own, which widens the steps of the columns that it covers
+            # Photon noise widens the distribution of differences in bright columns.
             quartiles = np.percentile(steps[band, part, :, column], [25, 75], axis=1)
             wider = np.maximum(np.ptp(quartiles, axis=0) / _SPREAD, 1)
             if (both[band, part, column] > _STEP * wider).any():
@@ -286,7 +288,7 @@ def _has_bad_columns(level: NDArray[np.float32]) -> bool:
 
 
 def _has_saturated_star(level: NDArray[np.float32]) -> bool:
-    """A light that is cut flat in any band."""
+    """Return True if a source is flat-topped in any band."""
     for plane in level:
         bright = plane > _BRIGHT
         if not bright.any():
@@ -302,7 +304,7 @@ def _has_saturated_star(level: NDArray[np.float32]) -> bool:
 
 
 def _has_band_without_galaxy(level: NDArray[np.float32], noise: NDArray[np.float32]) -> bool:
-    """The centre has no light in one band, and as much as a galaxy in the two others."""
+    """Return True if the centre has a galaxy's light in two bands and none in the third."""
     middle = (level.shape[1] - 1) / 2
     y, x = np.mgrid[: level.shape[1], : level.shape[2]] - middle
     disc = x**2 + y**2 <= _APERTURE**2

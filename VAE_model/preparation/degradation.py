@@ -18,8 +18,9 @@ _NOISE_BLUR = 0.7  # pixels, sigma: neighbouring pixels of a coadd have a correl
 
 
 def degrade(flux: Tensor, noise: Tensor, generator: torch.Generator) -> Tensor:
-    """Return degraded images (N, 3, y, x). noise: sky sigma of each band, (N, 3), in the unit of
-    `flux`; generator: of the random draws, on the CPU.
+    """Return degraded images (N, 3, y, x).
+
+    noise: sky sigma of each band, (N, 3), in the unit of `flux`; generator: on the CPU.
     """
     count, side = len(flux), flux.shape[-1]
     angle = 2 * math.pi * torch.rand(count, generator=generator)

@@ -1,13 +1,13 @@
-"""Pixel noise of the sky in an image: the one estimate that every stage uses.
+"""Pixel noise of the sky in an image, the estimate that every stage uses.
 
-Sources only brighten the sky, so the faint half of the pixels holds its noise. Some images have no
-faint half: a sky cut off at zero (8-bit images stretched with a black point above the sky, flux
-clipped at zero), saturated to white, or beside a border of one value. There the noise is that of
-the pixels which are not at such a value, by their second differences, in which smooth light
-cancels; of a sky of which half is cut off this finds 0.6 to 1 times the noise.
+Sources only brighten the sky, so the noise is measured on the pixels below the median. Some images
+have no such pixels: the sky is clipped at zero (8-bit images with a black point above the sky),
+saturated to white, or has a border of one value. There the noise is measured on the pixels at other
+values, from their second differences, in which smooth light cancels; where half of the sky is
+clipped, this gives 0.6 to 1 times the noise.
 
-No estimate is below the noise that the data can hold: the rounding to 256 levels of an 8-bit
-image, the rounding to integers of others, and a thousandth of DECaLS' noise.
+No estimate is below the rounding of the data (to 256 levels in 8-bit images, to integers in
+others), or below a thousandth of the noise of DECaLS.
 """
 
 import numpy as np
@@ -19,16 +19,16 @@ from VAE_model.preparation.stretch import NOISE
 LEAST = tuple(sigma / 1000 for sigma in NOISE)  # nanomaggies: less is a simulation without noise
 LEAST_DISPLAY = (1 / 255 / 12**0.5,) * len(BANDS)  # brightness from 0 to 1: rounding to 8 bits
 
-_CUT = 0.25  # share of pixels at the lowest or highest value, from which the image is cut off there
-_FLAT = 0.5  # share of pixels at the median, from which the sky has one value
-_FEWEST = 0.01  # share of pixels at other values, below which nothing can be measured
+_CUT = 0.25  # fraction of pixels at the lowest or highest value above which the image is clipped
+_FLAT = 0.5  # fraction of pixels at the median above which the sky has one value
+_FEWEST = 0.01  # fraction of pixels at other values below which the noise cannot be measured
 _GAUSSIAN = 1.4826  # sigma over the median absolute deviation
 
 
 def sky_noise(flux: NDArray[np.float32], display: bool = False) -> NDArray[np.float32]:
-    """Sky sigma of each band of an image (3, y, x), nanomaggies (8-bit images: brightness), (3,).
+    """Return the sky sigma of each band, (3,), of an image (3, y, x), in the image's unit.
 
-    display: it is an 8-bit image. Raises BadCutout where nearly all pixels of a band are equal.
+    display: 8-bit image. Raises BadCutout if nearly all pixels of a band are equal.
     """
     least = LEAST_DISPLAY if display else LEAST
     found = []
@@ -40,12 +40,12 @@ def sky_noise(flux: NDArray[np.float32], display: bool = False) -> NDArray[np.fl
 
 
 def is_cut(flux: NDArray[np.float32]) -> bool:
-    """Return True where the sky of an image (3, y, x) is cut off or of one value in some band."""
+    """Return True if the sky of an image (3, y, x) is clipped or has one value in some band."""
     return not all(_varying(plane).all() for plane in flux[:, ::2, ::2])
 
 
 def spread(plane: NDArray[np.float32]) -> float:
-    """Noise sigma of the sky in one band (y, x), or its rounding where that is larger."""
+    """Return the noise sigma of the sky in one band (y, x), or its rounding if that is larger."""
     varying = _varying(plane)
     if varying.all():
         median = np.median(plane)
@@ -62,7 +62,7 @@ def spread(plane: NDArray[np.float32]) -> float:
 
 
 def _varying(plane: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The pixels that are at no value which a cut or a constant sky gives to many of them."""
+    """Return the pixels that do not have the one value of a clipped or constant sky."""
     use = np.ones(plane.shape, bool)
     for value, most in ((plane.min(), _CUT), (plane.max(), _CUT), (np.median(plane), _FLAT)):
         same = plane == value

@@ -1,10 +1,9 @@
-"""Pose of a galaxy: its centre and the direction of its major axis; turning an image into the
-galaxy's own frame and back.
+"""Pose of a galaxy, its centre and the direction of its major axis, and resampling to its frame.
 
-The pose is measured, not learned, by adaptive second moments in an elliptical Gaussian window
-(Bernstein & Jarvis 2002, AJ 123, 583) of the stretched image at low resolution, so that other
-sources count little. The major axis is turned onto the x axis; of its two directions the one in
-which the light is skewed becomes +x. Nothing is mirrored: the handedness of spirals is data.
+The pose is measured, not learned, from adaptive second moments in an elliptical Gaussian window
+(Bernstein & Jarvis 2002, AJ 123, 583) of the stretched image at low resolution, so other sources
+contribute little. The major axis is rotated onto the x axis; the direction in which the light is
+skewed becomes +x. Nothing is mirrored: the handedness of spirals is data.
 
 Lengths are in half-widths of the image, which spans -1..1 on both axes, y upwards in FITS rows.
 """
@@ -82,8 +81,9 @@ def measure(images: Tensor, masked_fraction: Tensor | None = None) -> Pose:
 
 
 def to_frame(images: Tensor, pose: Pose, half_width: float | Tensor, size: int) -> Tensor:
-    """Return images in the galaxy's frame, (N, bands, size, size), which reaches `half_width` from
-    the centre. Bilinear; images finer than the frame are averaged down first, against aliasing.
+    """Return images in the galaxy's frame, (N, bands, size, size), by bilinear interpolation.
+
+    half_width: of the frame. Images finer than the frame are averaged down first, against aliasing.
     """
     finest = 2 * float(torch.as_tensor(half_width).max()) / size
     while images.shape[-1] * finest / 2 >= 2:

@@ -1,10 +1,10 @@
 """Segmentation of an image: the light of the galaxy, and that of other sources.
 
-Sources are found and told apart as SExtractor does it (Bertin & Arnouts 1996, A&AS 117, 393; by
-sep, Barbary 2016, JOSS 1, 58), on the mean of the bands of the stretched image. The source in the
-middle is the galaxy; all others are neighbours, be they stars, chance companions or parts of a
-merger that stand apart. Where no source is in the middle (an empty frame), or sep gives up (a
-crowded one), nothing is hidden, and the share that is hidden is NaN.
+Sources are detected and deblended with the algorithm of SExtractor (Bertin & Arnouts 1996, A&AS
+117, 393; sep, Barbary 2016, JOSS 1, 58) on the mean of the bands of the stretched image. The source
+in the middle is the galaxy; all others (stars, chance companions, separate parts of a merger) are
+contaminants. If no source is in the middle (an empty frame), or sep fails (a crowded one), nothing
+is masked, and the masked fraction is NaN.
 """
 
 from dataclasses import dataclass
@@ -20,30 +20,31 @@ from torch.nn import functional as F
 from VAE_model.preparation.pixel_noise import LEAST, LEAST_DISPLAY, spread
 from VAE_model.preparation.stretch import Stretch
 
-SIDE = 128  # pixels a side of the image in which sources are looked for: 0.52 arcsec each
-_DETECTED = 3.0  # sigma of the sky, from which a pixel belongs to a source
-_SMOOTHED = np.ones((3, 3), np.float32)  # pixels that are averaged before
-_APART = 0.003  # of a source's light, from which a peak in it is a source of its own
-_HIDDEN = 0.2  # the same for hiding: the sky of a shallow survey, so that a deeper hides the same
-_MIDDLE = 6  # pixels from the middle, within which the galaxy is looked for
-_WINGS = 2  # pixels by which a neighbour reaches farther than its detected light
-_BLOCK = 16  # pixels a side of the blocks in which the sky is compared
-_FILLED = 60  # pixels of sky that a block needs
+SIDE = 128  # pixels per side of the image in which sources are detected: 0.52 arcsec each
+_DETECTED = 3.0  # detection threshold, sigma of the sky
+_SMOOTHED = np.ones((3, 3), np.float32)  # kernel applied before detection
+_DEBLENDED = 0.003  # minimum fraction of a source's light in a peak that is a separate source
+_LEAST_NOISE = 0.2  # noise for masking: of a shallow survey, so that deeper ones mask the same
+_MIDDLE = 6  # pixels from the middle within which the galaxy is sought
+_WINGS = 2  # pixels by which masks extend beyond the detected light
+_BLOCK = 16  # pixels per side of the blocks in which the sky is compared
+_FILLED = 60  # minimum pixels of sky in a block
 
-SURROUNDINGS = {  # column: what it is
-    "flux_g": "the galaxy's own light in g, nanomaggies above the sky (8-bit images: brightness)",
+SURROUNDINGS = {  # column: meaning
+    "flux_g": "flux of the galaxy in g, nanomaggies above the sky (8-bit images: brightness)",
     "flux_r": "the same in r",
     "flux_z": "the same in z",
-    "n_sources": "sources beside the galaxy",
-    "background_rms_over_flux": "rms of the sky from place to place over the galaxy's light",
+    "n_sources": "number of sources besides the galaxy",
+    "background_rms_over_flux": "rms of the sky between blocks over the galaxy's light",
 }
 
 
 @dataclass(frozen=True)
 class Sources:
-    """galaxy, others: whose light a pixel is, each bool (y, x); neither where it is sky;
-    centre: x, y of the galaxy, pixels, None where no source is in the middle;
-    count: sources beside the galaxy.
+    """Segmentation of an image.
+
+    galaxy, others: masks of the galaxy and of all other sources, bool (y, x); centre: x, y of the
+    galaxy, pixels, None if no source is in the middle; count: sources besides the galaxy.
     """
 
     galaxy: NDArray[np.bool_]
@@ -53,19 +54,18 @@ class Sources:
 
 
 def sources(light: NDArray[np.float32], least: float) -> Sources:
-    """The sources of an image (y, x), stretched and averaged over the bands; least: what sigma of
-    the sky they stand out of, if its own is less.
+    """Return the sources in an image (y, x), stretched and averaged over the bands.
+
+    least: the minimum of the sky sigma that sets the detection threshold.
     """
     light = np.ascontiguousarray(light, np.float32)
-    sky = np.median(light)
-    noise = max(spread(light), least)
     nothing = np.zeros(light.shape, bool)
     try:
         found, label = sep.extract(
-            light - sky, _DETECTED, err=noise, filter_kernel=_SMOOTHED, deblend_cont=_APART,
-            segmentation_map=True,
+            light - np.median(light), _DETECTED, err=max(spread(light), least),
+            filter_kernel=_SMOOTHED, deblend_cont=_DEBLENDED, segmentation_map=True,
         )  # fmt: skip
-    except Exception as refusal:  # sep has no type of its own for what is too crowded for it
+    except Exception as refusal:  # sep has no exception of its own for a crowded image
         if "overflow" not in str(refusal) and "full" not in str(refusal):
             raise
         return Sources(nothing, nothing, None, 0)
@@ -80,24 +80,23 @@ def sources(light: NDArray[np.float32], least: float) -> Sources:
 
 
 def mask_contaminants(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Stretched images (N, 3, y, x) without their neighbours, at SIDE pixels a side if they have
-    more, and the share of each that is hidden, (N,), NaN where that is not known.
+    """Return stretched images (N, 3, y, x) without contaminants, and the masked fraction, (N,).
 
-    In place of a neighbour stands what is opposite to it in the galaxy, and where that is no
-    better, the sky.
+    Images of more than SIDE pixels per side are averaged down. Contaminants are replaced by the
+    pixels opposite to them in the galaxy, or by the sky where these are masked too. The fraction is
+    NaN where no galaxy was found.
     """
     images = _smaller(images)
     pixels = images.detach().float().cpu().numpy().copy()
-    hidden = [_hide(image) for image in pixels]
-    return torch.from_numpy(pixels).to(images), torch.tensor(hidden, device=images.device)
+    masked = [_mask(image) for image in pixels]
+    return torch.from_numpy(pixels).to(images), torch.tensor(masked, device=images.device)
 
 
 def surroundings(flux: NDArray[np.float32], display: bool = False) -> dict[str, float]:
-    """Return the values that SURROUNDINGS names, of an image (3, y, x) in nanomaggies.
+    """Return the columns SURROUNDINGS of an image (3, y, x) in nanomaggies.
 
-    display: it is an 8-bit image.
-
-    The flux is that of the pixels in which the galaxy stands out; NaN without a galaxy.
+    display: 8-bit image. The flux is summed over the pixels where the galaxy is detected; NaN
+    without a galaxy.
     """
     averaged = _smaller(torch.from_numpy(np.ascontiguousarray(flux)))
     stretch = Stretch.of([display])
@@ -114,9 +113,9 @@ def surroundings(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
     return dict(zip(SURROUNDINGS, map(float, facts), strict=True))
 
 
-def _hide(image: NDArray[np.float32]) -> float:
-    """Hide the neighbours in an image (3, y, x), in place; the share that is hidden."""
-    seen = sources(image.mean(axis=0), _HIDDEN)
+def _mask(image: NDArray[np.float32]) -> float:
+    """Replace the contaminants in an image (3, y, x), in place; return the masked fraction."""
+    seen = sources(image.mean(axis=0), _LEAST_NOISE)
     if seen.centre is None:
         return float("nan")
     if not seen.count:
@@ -135,7 +134,7 @@ def _hide(image: NDArray[np.float32]) -> float:
 
 
 def _smaller(images: Tensor) -> Tensor:
-    """Images averaged down to SIDE pixels a side, if they have more."""
+    """Return images averaged down to at most SIDE pixels per side."""
     while images.shape[-1] > SIDE:
         images = F.avg_pool2d(images, 2)
     return images
@@ -144,8 +143,9 @@ def _smaller(images: Tensor) -> Tensor:
 def _unevenness(
     stretched: NDArray[np.float32], sky: NDArray[np.bool_], galaxy: NDArray[np.bool_]
 ) -> float:
-    """Scatter of the sky's mean in blocks of the image, in the band where it is largest, over the
-    galaxy's light (of a pixel's worth, where there is less or no galaxy).
+    """Return the standard deviation of the sky between blocks, over the galaxy's light.
+
+    It is that of the band where it is largest; the light is at least 1.
     """
     at_y, at_x = np.nonzero(sky)
     block = at_y // _BLOCK * SIDE + at_x // _BLOCK

@@ -1,4 +1,4 @@
-"""The stretch: from flux on the sky to the input of a network. It never clips the negative sky."""
+"""The stretch from flux to the input of a network. It never clips the negative sky."""
 
 from dataclasses import dataclass
 from typing import Literal

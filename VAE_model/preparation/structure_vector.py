@@ -7,12 +7,12 @@ They are measured in the galaxy's own frame (pose.py), ring by ring about the ce
 - energies of oriented wavelets, with the orientation measured against the local radius, and their
   variation around the ring (first-order scattering coefficients; Mallat 2012).
 
-The measured centre has an error, and the features depend on it; so each is averaged over several
-centres around the measured one.
+The measured centre has an error that affects the features, so each is averaged over several centres
+around the measured one.
 
-A mirror reflection changes the sign of the odd parts. These enter by absolute value, since an arm
-is an arm whichever way it winds, and once more signed, averaged over rings or scales, so that the
-handedness stays in the vector.
+A mirror reflection changes the sign of the odd parts. These enter by absolute value, which does not
+depend on handedness, and once more with their sign, averaged over rings or scales, so that the
+handedness is kept.
 """
 
 import math

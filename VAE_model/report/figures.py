@@ -30,11 +30,15 @@ NO_CLASS = "none"
 
 @dataclass(frozen=True)
 class ClassStyle:
-    """The look of a class: label, colour and marker."""
+    """The label, colour and marker (o, s, D or ^) of a class, or of another group of galaxies.
+
+    none: they are in no group; the interactive map draws them small, below the others.
+    """
 
     label: str
     colour: str
     marker: str
+    none: bool = False
 
 
 # Smooth galaxies: warm tones, round markers; discs: cool tones, angular markers.
@@ -47,7 +51,7 @@ CLASS_STYLES = {
     "diskWeakBar": ClassStyle("disc, weak bar", TEAL, "s"),
     "diskStrongBar": ClassStyle("disc, strong bar", GREEN, "s"),
     "merger": ClassStyle("merger", "#111111", "^"),
-    NO_CLASS: ClassStyle("in no class", "#C4C4C4", "o"),
+    NO_CLASS: ClassStyle("in no class", "#C4C4C4", "o", none=True),
 }
 
 

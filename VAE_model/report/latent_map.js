@@ -427,7 +427,7 @@ at("back").addEventListener("click", () => { reset(); canvas.focus(); });
 // without its ending, a part of name or file name; if there is none, a position
 const RADIUS = 30; // arcsec around a position in which a galaxy is meant
 const LETTERS = /\.(fits?|fts|jpe?g|png|tiff?)(\.gz|\.fz)?$/;
-const files = data.path.map((path) => path.slice(path.lastIndexOf("/") + 1).toLowerCase());
+const files = data.paths.map((path) => path.slice(path.lastIndexOf("/") + 1).toLowerCase());
 
 // RA and Dec in degrees; null where the words are no position. Two numbers are degrees; anything
 // sexagesimal, and a name such as J101905.01+462713.3, has the right ascension in hours.
@@ -476,7 +476,7 @@ function search(words) { // into `found`; what to say of it
   const names = data.name.map((name) => name.toLowerCase());
   const all = [...names.keys()];
   found = [...new Set([ // the best first
-    ...all.filter((i) => names[i] === wanted || data.path[i].toLowerCase() === wanted),
+    ...all.filter((i) => names[i] === wanted || data.paths[i].toLowerCase() === wanted),
     ...all.filter((i) => files[i] === wanted || files[i].replace(LETTERS, "") === stem),
     ...all.filter((i) => names[i].includes(wanted) || files[i].includes(wanted)),
   ])];

@@ -109,36 +109,21 @@ def map_page(title: str, lead: str, galaxies: Galaxies, thumbnails: Iterator[NDA
 
 def in_script(content: Any) -> str:
     """Return JSON for a script element: no character of it can end or open one."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(
+        content, ensure_ascii=True, separators=(",", ":"), allow_nan=False,
+        default=lambda of: of.tolist() if isinstance(of, np.ndarray) else vars(of),
+    )  # fmt: skip
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _content(galaxies: Galaxies) -> dict[str, Any]:
-    low = galaxies.places.min(axis=0)
-    extent = np.ptp(galaxies.places, axis=0)
+    content = dict(vars(galaxies))
+    places, names = content.pop("places"), content.pop("names")
+    extent = np.ptp(places, axis=0)
     longer = max(float(extent.max()), 1e-12)
-    x, y = ((galaxies.places - low) / longer).T
+    x, y = np.round((places - places.min(axis=0)) / longer, 5).T
     known = np.isfinite(galaxies.ra) & np.isfinite(galaxies.dec)
-    return {
-        "x": _rounded(x, 5), "y": _rounded(y, 5), "size": _rounded(extent / longer, 5),
-        "name": galaxies.names, "path": galaxies.paths, "similar": galaxies.similar.tolist(),
-        "ra": [v if k else None for v, k in zip(_rounded(galaxies.ra, 6), known, strict=True)],
-        "dec": [v if k else None for v, k in zip(_rounded(galaxies.dec, 6), known, strict=True)],
-        "survey": galaxies.survey.tolist(), "surveys": galaxies.surveys,
-        "viewer": galaxies.viewer, "labels": galaxies.labels, "simulated": galaxies.simulated,
-        "tile": TILE, "tiles": TILES,
-        "schemes": [
-            {"title": s.title, "answers": [vars(a) for a in s.answers], "codes": s.codes.tolist(),
-             "values": s.values}
-            for s in galaxies.schemes
-        ],
-        "votes": [
-            {"question": v.question, "answers": v.answers, "leads": v.leads.tolist(),
-             "share": v.share.tolist()}
-            for v in galaxies.votes
-        ],
-    }  # fmt: skip
-
-
-def _rounded(values: NDArray[np.floating], digits: int) -> list[float]:
-    return np.round(np.nan_to_num(np.asarray(values, float)), digits).tolist()
+    for name in ("ra", "dec"):
+        content[name] = np.where(known, np.round(content[name], 6), None)
+    size = np.round(extent / longer, 5)
+    return {**content, "x": x, "y": y, "size": size, "name": names, "tile": TILE, "tiles": TILES}

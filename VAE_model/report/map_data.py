@@ -17,17 +17,9 @@ from VAE_model.data.galaxy_zoo import answer_column, questions
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.report.figures import (
-    CLASS_STYLES,
-    CYAN,
-    GREEN,
-    INDIGO,
-    NO_CLASS,
-    ROSE,
-    SAND,
-    TEAL,
-    WINE,
-)
+from VAE_model.report.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, TEAL
+from VAE_model.report.figures import WINE
+from VAE_model.report.figures import ClassStyle as Answer
 from VAE_model.report.plotting import matplotlib, to_hex
 from VAE_model.surveys import UNKNOWN, label_of
 from VAE_model.tables.columns import as_text, is_text, typed
@@ -43,19 +35,6 @@ LOOKS = tuple(
 )
 BINS = 6  # of a number, at most
 _LIGHTEST = 0.9  # of viridis: its yellow end cannot be seen on white
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The label, colour and marker (o, s, D or ^) of a group of galaxies.
-
-    none: the galaxies have no answer, and are drawn small and below the others.
-    """
-
-    label: str
-    colour: str
-    marker: str
-    none: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +94,9 @@ def schemes(
 
 def class_scheme(classes: ArrayLike) -> Scheme:
     """Return the colours of the classes, (N,)."""
-    names = [name for name in CLASS_STYLES if name != NO_CLASS]
-    looks = [Answer(s.label, s.colour, s.marker) for s in map(CLASS_STYLES.__getitem__, names)]
-    return _scheme("class", classes, names, looks, CLASS_STYLES[NO_CLASS].label)
+    styles = {name: style for name, style in CLASS_STYLES.items() if not style.none}
+    none = CLASS_STYLES[NO_CLASS].label
+    return _scheme("class", classes, list(styles), list(styles.values()), none)
 
 
 def survey_scheme(surveys: Sequence[str], paths: Sequence[str]) -> Scheme:
@@ -230,7 +209,7 @@ def _viridis(count: int) -> list[str]:
     return [to_hex(colour) for colour in matplotlib.colormaps["viridis"](places)]
 
 
-_NONE = Answer("no answer", CLASS_STYLES[NO_CLASS].colour, "o", none=True)
+_NONE = replace(CLASS_STYLES[NO_CLASS], label="no answer")
 
 
 def _scheme(

@@ -4,7 +4,6 @@ Each function returns the blocks of one chapter, and none where there is nothing
 """
 
 import io
-from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -28,15 +27,12 @@ def sky(outputs: RunOutputs) -> list[Block]:
     rows = [(f"images/{path.name}", outputs.records[path]["output"]["rows"]) for path in folders]
     parts: list[Block] = [Table(["folder", "images"], rows)] if rows else []
     truth = outputs.parquet(outputs.run.truth)
-    surveys = [] if truth is None else [name for name in truth if name.startswith("defect_")]
-    if truth is None or not surveys:
+    if truth is None or (kinds := truth.filter(regex="^defect_")).empty:
         return parts
-    counts = {name: Counter(kind for kind in truth[name].dropna() if kind) for name in surveys}
-    kinds = sorted(set().union(*counts.values()))
-    defects = [[kind.replace("_", " "), *(counts[s][kind] for s in surveys)] for kind in kinds]
-    defects.append(["all", *(sum(counts[s].values()) for s in surveys)])
-    head = ["injected defect", *(s.removeprefix("defect_") for s in surveys)]
-    return [*parts, Table(head, defects, total=True)]
+    counts = kinds.replace("", None).apply(pd.Series.value_counts).fillna(0).astype(int)
+    defects = [[str(kind).replace("_", " "), *of] for kind, of in counts.sort_index().iterrows()]
+    head = ["injected defect", *(name.removeprefix("defect_") for name in counts)]
+    return [*parts, Table(head, [*defects, ["all", *counts.sum()]], total=True)]
 
 
 def refusals(outputs: RunOutputs) -> list[Block]:
@@ -116,10 +112,7 @@ def latents(outputs: RunOutputs) -> list[Block]:
     flags = [name for name in found if name.startswith("flag_")]
     flagged = [(FLAGS.get(name, name), int(found[name].sum())) for name in flags]
     flagged.append(("any of them", int(found[flags].any(axis=1).sum())))
-    return [
-        Table.named("reconstruction", rows),
-        Table(["flagged", "images"], flagged, total=True),
-    ]
+    return [Table.named("reconstruction", rows), Table(["flagged", "images"], flagged, total=True)]
 
 
 def classes(outputs: RunOutputs) -> list[Block]:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from VAE_model import surveys
+from VAE_model.data.splits import SHARES
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.report import figures
 from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, WINE
@@ -107,14 +108,10 @@ def method_records(result: Content) -> list[Content]:
 def question_records(result: Content) -> list[Content]:
     """Return a record per method and question, for CSV: counts, and the scores of each route."""
     records = []
-    for question, (name, n_train, n_test) in _counted(result):
-        same = {
-            "question": name, "answers": " / ".join(question["answers"]), "n_train": n_train,
-            "n_test": n_test, "majority": question["majority"], "chance": question["chance"],
-        }  # fmt: skip
+    for asked in _asked(result).values():
         for method, of in result["methods"].items():
-            scores = of["transfer"]["questions"][name]
-            row: Content = {"method": label_of(method), **same}
+            scores = of["transfer"]["questions"][asked["question"]]
+            row: Content = {"method": label_of(method), **asked}
             for route in (HOME, CARRIED, BACK, AWAY):
                 column = _named(route, result)
                 row[column] = estimate(scores[route]["balanced_accuracy"])
@@ -125,13 +122,17 @@ def question_records(result: Content) -> list[Content]:
     return records
 
 
-def _counted(result: Content) -> list[tuple[Content, tuple[str, int, int]]]:
-    """Return the questions with a score, each with its name and numbers of galaxies."""
-    return [
-        (q, (q["question"], *(sum(q[n][a] for a in q["answers"]) for n in ("n_train", "n_test"))))
+def _asked(result: Content) -> dict[str, Content]:
+    """Return the questions with a score, with numbers of galaxies, majority and chance."""
+    return {
+        q["question"]: {
+            "question": q["question"], "answers": " / ".join(q["answers"]),
+            **{n: sum(q[n][answer] for answer in q["answers"]) for n in ("n_train", "n_test")},
+            "majority": q["majority"], "chance": q["chance"],
+        }
         for q in result["questions"]
         if q["question"] in result["mean_of"]
-    ]
+    }  # fmt: skip
 
 
 def _named(route: str, result: Content) -> str:
@@ -204,35 +205,35 @@ def published_table(result: Content, method: str) -> Table:
     head = ["question", "N train", "N test", "majority"]
     head += [f"{survey} {when}" for when in ("before", "after") for survey in names]
     rows = []
-    for question, (name, n_train, n_test) in _counted(result):
-        cells = []
+    for name, asked in _asked(result).items():
+        cells, n = [], asked["n_test"]
         for of in (BEFORE, method):
             for route in (HOME, AWAY):
                 scores = result["methods"][of]["transfer"]["questions"][name]
-                correct = round(scores[route]["accuracy"] * n_test)
-                low, high = binomtest(correct, n_test).proportion_ci(method="wilson")
+                correct = round(scores[route]["accuracy"] * n)
+                low, high = binomtest(correct, n).proportion_ci(method="wilson")
                 share = Estimate(100 * scores[route]["accuracy"], 100 * low, 100 * high)
                 cells.append(Note(*f"{share:.1f}".split(" ", 1)))
-        rows.append([name, n_train, n_test, f"{100 * question['majority']:.2f}", *cells])
+        rows.append([name, asked["n_train"], n, f"{100 * asked['majority']:.2f}", *cells])
     return Table(head, rows, prose("published"))
 
 
 def mcnemar_table(result: Content, method: str) -> Table:
     """Return each question before and after, with the galaxies gained and lost."""
-    scored = {name: n_test for _, (name, _, n_test) in _counted(result)}
+    asked = _asked(result)
     rows: list[list[object]] = []
     for question in result["questions"]:
         name = question["question"]
-        if name not in scored:
+        if name not in asked:
             rows.append([name, *[None] * 5, "", question["no_score_because"]])
             continue
         before, after = (
             result["methods"][of]["transfer"]["questions"][name] for of in (BEFORE, method)
         )
         values = [estimate(of[CARRIED]["balanced_accuracy"]) for of in (before, after)]
-        test = after["mcnemar"]
-        rows.append([name, scored[name], f"{question['chance']:.3f}", *values, test["gained"],
-                     test["lost"], f"{test['p']:.2g}"])  # fmt: skip
+        test, chance = after["mcnemar"], f"{question['chance']:.3f}"
+        changes = test["gained"], test["lost"], f"{test['p']:.2g}"
+        rows.append([name, asked[name]["n_test"], chance, *values, *changes])
     return Table.named("mcnemar", rows)
 
 
@@ -257,9 +258,9 @@ def draw_comparison(result: Content, path: Path) -> None:
     if "transfer" in result["methods"][BEFORE]:
         for (colour, marker), survey in zip(_LOOKS.values(), (first, second), strict=True):
             left.plot([], [], f"{marker}-", color=colour, label=f"tested on {survey}")
-        chance = float(np.mean([question["chance"] for question, _ in _counted(result)]))
+        chance = float(np.mean([asked["chance"] for asked in _asked(result).values()]))
         _mark(left, chance, "chance")
-        left.legend(loc="center", bbox_to_anchor=(0.42, 0.5), title=None)
+        figure.legend(loc="outside lower left", ncols=2)
     else:
         left.text(0.5, 0.5, "too few test galaxies", transform=left.transAxes, ha="center")
     _mark(middle, 0.5, "chance")
@@ -291,11 +292,8 @@ def pair_blocks(outputs: RunOutputs) -> list[Block]:
     if found is None:
         return []
     moved = found.assign(moved=(found[["shift_x", "shift_y"]] != 0).any(axis=1))
-    groups = {split: moved[moved["split"] == split] for split in ("train", "validation", "test")}
-    rows = [
-        (split, len(of), int(of["usable"].sum()), int(of["moved"].sum()))
-        for split, of in {**groups, "all": moved}.items()
-    ]
+    groups = {split: moved[moved["split"] == split] for split in SHARES} | {"all": moved}
+    rows = [(name, len(of), of["usable"].sum(), of["moved"].sum()) for name, of in groups.items()]
     return [Table.named("pairs", rows, total=True), *by_reason(outputs.csv(run.pairs_refused))]
 
 

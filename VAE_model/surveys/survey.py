@@ -17,20 +17,16 @@ _LAYER = re.compile(r"ls-(dr\d+)-(south|north)")
 class Survey:
     """One survey.
 
-    name: folder under images/ and name in tables; label: display name;
-    version: VERSION in the headers of its cutouts, which distinguishes surveys (SURVEY is DECaLS in
-    the north too); versions: regular expression for the start of its VERSIONs;
-    layer: its layer in the Legacy Surveys' cutout service and viewer;
-    known: RA and Dec (degrees) of a galaxy in the layer, or None;
-    stream: number of its random stream in the simulation, unique among surveys and distinct from
-    simulation.Purpose;
-    fwhm: median FWHM of the coadded PSF, arcsec; noise: median sigma per pixel, nanomaggies;
-    blend: weight of a neighbouring pixel in resampling; gain: electrons per nanomaggy;
-    colour_matrix: response of each filter to g, r, z; registration: rms position error of a frame,
-    arcsec per axis;
-    strip_only: whether it covers only the strip of the Galaxy Zoo DECaLS catalogue around Dec
-    32.375 deg;
-    mistaken_for: the survey whose layer the service sometimes returns instead.
+    name: folder under images/ and name in tables; label: display name; version: VERSION in the
+    headers of its cutouts, which distinguishes surveys (SURVEY is DECaLS in the north too);
+    versions: regular expression for the start of its VERSIONs; layer: in the Legacy Surveys' cutout
+    service and viewer; known: RA and Dec (degrees) of a galaxy in the layer, or None; stream:
+    number of its random stream in the simulation, unique and distinct from simulation.Purpose;
+    fwhm: median FWHM of the coadded PSF, arcsec; noise: median sigma per pixel, nanomaggies; blend:
+    weight of a neighbouring pixel in resampling; gain: electrons per nanomaggy; colour_matrix:
+    response of each filter to g, r, z; registration: rms position error of a frame, arcsec per
+    axis; strip_only: covers only the strip of the catalogue around Dec 32.375 deg; mistaken_for:
+    the survey whose layer the service sometimes returns instead.
     """
 
     name: str
@@ -80,10 +76,9 @@ def noise_at(depth_behind: float, noise: float, here: tuple[float, float],
              there: tuple[float, float]) -> float:  # fmt: skip
     """Return sigma per pixel of a coadd that is `depth_behind` magnitudes less deep than another.
 
-    noise: sigma per pixel of the other coadd; here, there: (FWHM in arcsec, blend) of the other
-    coadd and of this one. Depths are for point sources. Only the difference of depths is used
-    because the published depths and the measured noise of DECaLS coadds disagree by 0.2 magnitudes.
-    The depth fixes the white noise (optimal extraction with a Gaussian PSF); resampling spreads it
+    noise: sigma per pixel of the other coadd; here, there: (FWHM in arcsec, blend) of the other and
+    of this one. Depths are for point sources, and only their difference is used, because published
+    depths and measured noise of DECaLS disagree by 0.2 magnitudes. Resampling spreads white noise
     over neighbours, which lowers the sigma of a pixel but not that of a source.
     """
 

@@ -13,7 +13,6 @@
 | list, struct, map, bytes that are not text | left out, and named |
 """
 
-import json
 import re
 from ast import literal_eval
 from collections.abc import Callable, Iterable
@@ -85,6 +84,14 @@ def find_column(name: str, present: Iterable[str], path: Path) -> str | None:
     return found[0] if found else None
 
 
+def check_columns(names: Iterable[str], present: Iterable[str], path: Path) -> None:
+    """Raise Problem where a file lacks one of the columns."""
+    present = set(present)
+    if lacking := [name for name in names if name not in present]:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        raise Problem(f"{path} has no column {', '.join(lacking[:5])}{more}")
+
+
 def is_nested(kind: pa.DataType) -> bool:
     """Return whether a column of this type holds more than one value per cell."""
     while pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
@@ -100,14 +107,13 @@ def plain_names(schema: pa.Schema) -> list[tuple[str, str]]:
     A named index is a column, an index without a name is not; a named index that is a range appears
     only in the metadata of pandas, and its name in the file is "".
     """
-    notes = _pandas_notes(schema)
-    several = len(notes["column_indexes"]) > 1
+    ranges, several, _ = _pandas_notes(schema)
     found = [
         (_level_name(name) if several else plain_name(name), name)
         for name in schema.names
         if not _INDEX.fullmatch(name)
     ]
-    return found + [(plain_name(index["name"]), "") for index in notes["index_columns"]]
+    return found + [(name, "") for name in ranges]
 
 
 def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -117,7 +123,7 @@ def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
     path: of the file, for the error. attrs: as pandas wrote them.
     Raises Problem where two columns share a name and differ.
     """
-    notes = _pandas_notes(table.schema)
+    ranges, _, attributes = _pandas_notes(table.schema)
     arrays: dict[str, pa.ChunkedArray] = {}
     left_out = []
     places = [place for place, name in enumerate(table.schema.names) if not _INDEX.fullmatch(name)]
@@ -132,11 +138,10 @@ def plain_table(table: pa.Table, path: Path) -> tuple[pd.DataFrame, list[str]]:
     made = pa.table(arrays).to_pandas(ignore_metadata=True)
     if not arrays:
         made = pd.DataFrame(index=pd.RangeIndex(table.num_rows))
-    for index in notes["index_columns"]:  # a range is written as its ends only
-        values, name = range(*index["ends"]), plain_name(index["name"])
+    for name, values in ranges.items():
         if name not in made and len(values) == len(made):
             made[name] = np.array(values)
-    made.attrs = notes["attributes"]
+    made.attrs = attributes
     return made, left_out
 
 
@@ -144,32 +149,31 @@ def masked(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of astropy with cells missing where its columns `name.mask` are True."""
     for name in [name for name in table if f"{name}.mask" in table]:
         hidden = table.pop(f"{name}.mask").astype(str) == "True"
-        table[name] = table[name].mask(hidden)
+        column = table[name].astype(str) if table[name].dtype == bool else table[name]
+        table[name] = column.mask(hidden)
     return table
 
 
-def _pandas_notes(schema: pa.Schema) -> dict:
-    """Return the metadata that pandas wrote to a file; empty where it is missing or unusable."""
+def _pandas_notes(schema: pa.Schema) -> tuple[dict[str, range], bool, dict]:
+    """Return what pandas notes in a file: named ranges, levels of column names, and attributes.
+
+    A range in the index is written as its ends only. levels: True where a column name has several.
+    """
+    try:
+        said = schema.pandas_metadata
+    except (ValueError, RecursionError):
+        said = None
     notes: dict = {"index_columns": [], "column_indexes": [], "attributes": {}}
-    metadata = schema.metadata or {}
-    for key, content in ((b"pandas", None), (b"PANDAS_ATTRS", "attributes")):
-        try:
-            said = json.loads(metadata.get(key, b"{}"))
-        except (ValueError, RecursionError):
-            continue
-        if content:
-            said = {content: said}
-        if isinstance(said, dict):
-            for name, empty in notes.items():
-                if isinstance(said.get(name), type(empty)) and said[name]:
-                    notes[name] = said[name]
-    ranges = []
+    for name, empty in notes.items():
+        if isinstance(said, dict) and isinstance(said.get(name), type(empty)):
+            notes[name] = said[name]
+    ranges = {}
     for index in notes["index_columns"]:
         if isinstance(index, dict) and index.get("name") is not None:
-            ends = [index.get(end) for end in ("start", "stop", "step")]
+            ends: list = [index.get(end) for end in ("start", "stop", "step")]
             if all(isinstance(end, int) for end in ends) and ends[2]:
-                ranges.append({"name": index["name"], "ends": ends})
-    return notes | {"index_columns": ranges}
+                ranges[plain_name(index["name"])] = range(*ends)
+    return ranges, len(notes["column_indexes"]) > 1, notes["attributes"]
 
 
 def _level_name(name: str) -> str:
@@ -231,11 +235,9 @@ def typed(column: pd.Series) -> pd.Series:
     """Return a text column as numbers or booleans if every cell is one, else as stripped text.
 
     Only an empty cell is missing. In a column in which all other cells are numbers (or booleans),
-    the usual words for missing (MISSING: NA, null, nan, -- and so on) are missing too; in a column
-    that
-    holds any other word they are words: a bulge of the class None is one. Integers that begin with
-    0 (000123), or have more digits than float64 keeps where cells are missing, are names, and stay
-    text.
+    the usual words for missing (MISSING: NA, null, nan, -- and so on) are missing too; beside other
+    words they are words: None is a class of bulge. Integers that begin with 0 (000123), or have
+    more digits than float64 keeps where cells are missing, are names, and stay text.
     """
     text = column.fillna("").astype(str).str.strip()
     if text.str.contains("−", regex=False).any():
@@ -245,13 +247,10 @@ def typed(column: pd.Series) -> pd.Series:
     words = others[~others.isin(MISSING)]
     if not len(words) and len(others) < len(text):
         given = text[numbers.notna()]
-        padded = given.str.fullmatch(r"[+-]?0\d+").any()
-        as_float = numbers.dtype.kind == "f"
-        inexact = (
-            as_float
-            and (given.str.fullmatch(r"[+-]?\d+") & (numbers[given.index].abs() > _EXACT)).any()
-        )
-        if not padded and not inexact:
+        names = given.str.fullmatch(r"[+-]?0\d+")
+        if numbers.dtype.kind == "f":
+            names |= given.str.fullmatch(r"[+-]?\d+") & (numbers[given.index].abs() > _EXACT)
+        if not names.any():
             return numbers
     elif len(words) and len(others) == len(text) and words.isin(["true", "false"]).all():
         true = text.str.casefold() == "true"

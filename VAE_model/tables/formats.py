@@ -4,10 +4,10 @@ The first bytes of the file determine the format; only text needs a known file n
 """
 
 import io
+import re
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.feather
@@ -20,7 +20,15 @@ from astropy.time import Time
 
 from VAE_model.pipeline.files import read_parquet, utf8
 from VAE_model.pipeline.problem import Problem
-from VAE_model.tables.columns import Choose, Raw, masked, plain_name, plain_names, plain_table
+from VAE_model.tables.columns import (
+    Choose,
+    Raw,
+    is_text,
+    masked,
+    plain_name,
+    plain_names,
+    plain_table,
+)
 from VAE_model.tables.text import is_gzip, open_unpacked, read_text
 
 ENDINGS = (
@@ -78,6 +86,10 @@ def read_raw(path: Path, choose: Choose) -> Raw:
             f"{path} is not a table in {_KINDS.get(ending, 'Arrow')} format: it begins with "
             f"{begins!r}"
         )
+    if re.match(rb"(\xef\xbb\xbf)?# ?%ECSV", head):
+        raw = _astropy(Table.read(path, format="ascii.ecsv"), path, choose)
+        raw.texts = {name for name in raw.table if is_text(raw.table[name])}
+        return raw
     if head.lstrip().startswith((b"\\", b"|")):
         return _astropy(_bars(path), path, choose)
     return read_text(path, choose, spaces=ending not in (".csv", ".tsv"))
@@ -127,8 +139,7 @@ def _units(schema: pa.Schema) -> dict[str, str]:
     metadata = schema.metadata or {}
     try:
         if xml := metadata.get(b"IVOA.VOTable-Parquet.content"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 table = votable.parse(io.BytesIO(xml), verify="ignore").get_first_table()
             found |= {f.name: str(f.unit) for f in table.fields if f.unit}
         if yaml := metadata.get(b"table_meta_yaml"):
@@ -147,8 +158,7 @@ def _units(schema: pa.Schema) -> dict[str, str]:
 
 
 def _fits(path: Path, choose: Choose) -> Raw:
-    with warnings.catch_warnings(), fits.open(path) as hdus:
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), fits.open(path) as hdus:
         kinds = (fits.BinTableHDU, fits.TableHDU)
         found = [
             (number, hdu.name)
@@ -170,8 +180,7 @@ def _fits(path: Path, choose: Choose) -> Raw:
 
 
 def _votable(path: Path, choose: Choose) -> Raw:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         parsed = votable.parse(path, verify="ignore")
         tables = list(parsed.iter_tables())
         if not tables:
@@ -184,29 +193,27 @@ def _votable(path: Path, choose: Choose) -> Raw:
 
 
 def _astropy(table: Table, path: Path, choose: Choose) -> Raw:
-    columns = dict(zip(map(plain_name, table.colnames), table.itercols(), strict=False))
-    if len(columns) < len(table.colnames):
-        names = [plain_name(name) for name in table.colnames]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Problem(f"{path} has two columns {twice}: rename one")
-    raw = Raw(pd.DataFrame(index=pd.RangeIndex(len(table))))
-    arrays: dict[str, pa.Array] = {}
-    for name in choose(list(columns)):
-        column = columns[name]
+    columns: dict[str, Column] = {}
+    for name, column in zip(map(plain_name, table.colnames), table.itercols(), strict=True):
         parts = {name: column}
         if isinstance(column, SkyCoord):
-            sky = column.icrs
-            parts = {f"{name}.ra": sky.ra, f"{name}.dec": sky.dec}
+            parts = {f"{name}.ra": column.icrs.ra, f"{name}.dec": column.icrs.dec}
         for part, values in parts.items():
-            made = _array(values)
-            if made is None:
-                raw.left_out.append(part)
-                continue
-            arrays[part] = made
-            if unit := getattr(values, "unit", None):
-                raw.units[part] = str(unit)
-    if arrays:
-        raw.table, left_out = plain_table(pa.table(arrays), path)
+            if part in columns:
+                raise Problem(f"{path} has two columns {part}: rename one")
+            columns[part] = values.isot if isinstance(values, Time) else values
+    raw, plain = Raw(pd.DataFrame(index=pd.RangeIndex(len(table)))), Table()
+    for name in choose(list(columns)):
+        column = columns[name]
+        if getattr(column, "ndim", 0) != 1 or column.dtype.kind not in "biufSUO":
+            raw.left_out.append(name)
+            continue
+        plain[name] = column
+        if unit := getattr(column, "unit", None):
+            raw.units[name] = str(unit)
+    if plain.columns:
+        arrow = pa.Table.from_pandas(plain.to_pandas(), preserve_index=False)
+        raw.table, left_out = plain_table(arrow, path)
         raw.left_out += left_out
     return raw
 
@@ -217,24 +224,3 @@ def _bars(path: Path) -> Table:
         return Table.read(path, format="ascii.ipac")
     except ValueError:
         return Table.read(path, format="ascii.fixed_width")
-
-
-def _array(column: Column) -> pa.Array | None:
-    """Return a column of astropy as an Arrow array; None where a cell has several values."""
-    if isinstance(column, Time):
-        column = column.isot
-    if getattr(column, "ndim", 0) != 1:
-        return None
-    mask = np.asarray(getattr(column, "mask", np.zeros(len(column), bool)))
-    values = np.ma.getdata(np.asarray(getattr(column, "value", column)))
-    if values.dtype.kind in "SUO":
-        cells = [None if hidden else cell for cell, hidden in zip(values, mask, strict=True)]
-        if any(isinstance(cell, list | tuple | dict | np.ndarray) for cell in cells):
-            return None
-        cells = [cell.item() if isinstance(cell, np.generic) else cell for cell in cells]
-        if values.dtype.kind == "S" or any(isinstance(cell, bytes) for cell in cells):
-            return pa.array([c.encode() if isinstance(c, str) else c for c in cells], pa.binary())
-        return pa.array([None if c is None else str(c) for c in cells], pa.string())
-    if values.dtype.kind not in "biuf":
-        return None
-    return pa.array(values.astype(values.dtype.newbyteorder("=")), mask=mask)

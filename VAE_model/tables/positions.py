@@ -110,24 +110,20 @@ def _degrees(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
     """Return ra and dec of each row in degrees, NaN where missing, and remarks."""
     names = dict(zip(("ra", "dec"), pair[:2], strict=True))
-    given = {which: said.get(name, "").strip() or pair[2] for which, name in names.items()}
-    values, notes, unit = {}, [], {}
-    parsed = {which: _sexagesimal(table[name]) for which, name in names.items()}
-    angles = {which: angle for which, angle in parsed.items() if angle is not None}
-    if len(angles) == 2:
-        for which, name in names.items():
-            usual = "hourangle" if which == "ra" else "deg"
-            unit[which] = _unit_of(given[which], name, path) or usual
-            values[which] = angles[which]
+    unit = {
+        w: _unit_of(said.get(name, "").strip() or pair[2], name, path) for w, name in names.items()
+    }
+    notes = []
+    angles = {which: _sexagesimal(table[name]) for which, name in names.items()}
+    if angles["ra"] is not None and angles["dec"] is not None:
+        unit = {"ra": unit["ra"] or "hourangle", "dec": unit["dec"] or "deg"}
         words = {"hourangle": "hours", "deg": "degrees"}
-        shown = " and ".join(
-            f"{names[which]} as {words.get(unit[which], unit[which])}" for which in names
-        )
-        notes.append(f"{shown}, minutes and seconds")
+        shown = (f"{names[which]} as {words.get(unit[which], unit[which])}" for which in names)
+        notes.append(f"{' and '.join(shown)}, minutes and seconds")
     else:
         for which, name in names.items():
-            values[which] = _numbers(table[name], which, path)
-            unit[which] = _unit_of(given[which], name, path)
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            angles[which] = numbers.to_numpy(float, na_value=np.nan)
         for which, other in (("ra", "dec"), ("dec", "ra")):
             if not unit[which] and unit[other] not in ("", "deg", "hourangle"):
                 raise Problem(
@@ -135,34 +131,22 @@ def _degrees(
                     "give it one"
                 )
         if set(unit.values()) - {"", "deg"}:
-            shown = " and ".join(f"{names[which]} in {unit[which] or 'deg'}" for which in names)
-            notes.append(f"{shown}: converted to degrees")
-        if not any(unit.values()):
-            notes += _doubts(values["ra"], values["dec"])
+            shown = (f"{names[which]} in {unit[which] or 'deg'}" for which in names)
+            notes.append(f"{' and '.join(shown)}: converted to degrees")
+    degrees = {}
     for which, (lowest, highest) in _LIMITS.items():
-        raw = values[which]
-        values[which] = raw * units.Unit(unit[which] or "deg").to(units.deg)
-        wrong = ~np.isnan(raw) & ~((values[which] >= lowest) & (values[which] <= highest))
-        if wrong.any():
+        column = table[names[which]]
+        degrees[which] = angles[which] * units.Unit(unit[which] or "deg").to(units.deg)
+        within = (degrees[which] >= lowest) & (degrees[which] <= highest)
+        if (wrong := column.notna().to_numpy() & ~within).any():
             row = int(np.flatnonzero(wrong)[0])
-            raise _no_position(table[names[which]], which, row, path)
-    return values["ra"] % 360.0, values["dec"], notes
-
-
-def _no_position(column: pd.Series, which: str, row: int, path: Path) -> Problem:
-    lowest, highest = _LIMITS[which]
-    return Problem(
-        f"{path}: {column.name} in row {row + 1} is {column.iloc[row]}: "
-        f"degrees from {lowest} to {highest} are needed"
-    )
-
-
-def _numbers(column: pd.Series, which: str, path: Path) -> NDArray[np.float64]:
-    values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
-    wrong = column.notna().to_numpy() & np.isnan(values)
-    if wrong.any():
-        raise _no_position(column, which, int(np.flatnonzero(wrong)[0]), path)
-    return values
+            raise Problem(
+                f"{path}: {column.name} in row {row + 1} is {column.iloc[row]}: "
+                f"degrees from {lowest} to {highest} are needed"
+            )
+    if not any(unit.values()):
+        notes += _doubts(degrees["ra"], degrees["dec"])
+    return degrees["ra"] % 360.0, degrees["dec"], notes
 
 
 def _sexagesimal(column: pd.Series) -> NDArray[np.float64] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from VAE_model.pipeline.problem import Problem
-from VAE_model.tables.columns import find_column, is_text, name_key, typed
+from VAE_model.tables.columns import check_columns, find_column, is_text, name_key, typed
 from VAE_model.tables.formats import read_raw
 from VAE_model.tables.positions import position_pairs, with_positions
 
@@ -77,12 +77,7 @@ def read_table(
     if asked is None:
         _say_words(table, path)
         return table
-    lacking = [name for name in columns or () if name not in table]
-    if lacking:
-        raise Problem(
-            f"{path} has no column {', '.join(lacking[:5])}"
-            + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
-        )
+    check_columns(columns or (), table, path)
     return table[[name for name in dict.fromkeys(asked) if name in table]]
 
 

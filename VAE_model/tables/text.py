@@ -1,11 +1,11 @@
-"""Readers of text tables (CSV and similar, ECSV) of spreadsheets, R, TOPCAT and VizieR."""
+"""Text tables (CSV and similar), as spreadsheets, R, TOPCAT and VizieR write them."""
 
 import codecs
 import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import IO
 
 import numpy as np
 import pandas as pd
-from astropy.table.meta import get_header_from_yaml
 
+from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
-from VAE_model.tables.columns import Choose, Raw, masked, plain_name
+from VAE_model.tables.columns import Choose, Raw, plain_name
 
 _BLOCK = 100_000  # rows that are read at a time
 _SAMPLE = 50  # lines from which the separator is determined
@@ -27,8 +27,8 @@ _UNNAMED = re.compile(r"(Unnamed: ?\d+)?")
 class _Layout:
     """The layout of a text table.
 
-    Lines before the first row of data, separator, names of the columns, cells of the first row, and
-    whether other rows have fewer.
+    skip: lines before the first row of data; width: cells of the first row; ragged: whether other
+    rows have fewer.
     """
 
     skip: int
@@ -37,8 +37,6 @@ class _Layout:
     width: int
     ragged: bool
     units: dict[str, str]
-    texts: set[str]
-    nested: set[str]
 
 
 def is_gzip(path: Path) -> bool:
@@ -75,10 +73,7 @@ def read_text(path: Path, choose: Choose, spaces: bool) -> Raw:
         shifted = not empty.all()
         numbered = first.str.fullmatch(r"\d+").all() or not empty.any()
         if shifted and (layout.ragged or first.duplicated().any() or not numbered):
-            raise Problem(
-                f"{path} has {layout.width} cells in its first row under {len(layout.names)} "
-                "names: quote the cells that hold a separator"
-            )
+            raise _too_wide(path, layout.width, layout.names)
     filled = np.flatnonzero((cells != "").any(axis=1))
     if len(filled):
         cells = cells[: filled[-1] + 1]  # without the empty rows that Excel leaves at the end
@@ -89,8 +84,6 @@ def read_text(path: Path, choose: Choose, spaces: bool) -> Raw:
         if _UNNAMED.fullmatch(name):
             if not column.str.fullmatch(r"\d*").all():  # neither empty nor an index
                 left_out.append(f"number {place + 1}, which has no name")
-        elif name in layout.nested:
-            left_out.append(name)
         elif name not in columns:
             columns[name] = column
         elif not columns[name].equals(column):
@@ -98,9 +91,23 @@ def read_text(path: Path, choose: Choose, spaces: bool) -> Raw:
     table = pd.DataFrame({name: columns[name] for name in choose(list(columns))}, cells.index)
     if layout.separator != ",":
         table = _with_points(table)
-    if layout.texts:  # ECSV of astropy
-        table = masked(table)
-    return Raw(table, layout.units, layout.texts, left_out)
+    return Raw(table, layout.units, left_out=left_out)
+
+
+def _too_wide(path: Path, width: int, names: list[str]) -> Problem:
+    return Problem(
+        f"{path} has {width} cells in its first row under {len(names)} names: quote the cells that "
+        "hold a separator"
+    )
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write rows of text to a CSV file; file names that are not UTF-8 with escapes."""
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
+        csv.writer(stream).writerows(rows)
 
 
 def _cells(path: Path, encoding: str, layout: _Layout, places: list[int] | None) -> pd.DataFrame:
@@ -140,31 +147,27 @@ def _encoding(path: Path) -> str:
     """Return the encoding of a text: from its byte order mark, else UTF-8, else a Windows one."""
     with open_unpacked(path) as stream:
         head = stream.read(4096)
-        for mark, name in (
-            (codecs.BOM_UTF8, "utf-8-sig"),
-            (codecs.BOM_UTF16_LE, "utf-16"),
-            (codecs.BOM_UTF16_BE, "utf-16"),
-        ):
-            if head.startswith(mark):
-                return name
-        if b"\0" in head:
-            odd, even = head[1::2].count(0), head[::2].count(0)
-            if max(odd, even) < len(head) / 4:
-                raise Problem(f"{path} is not a readable table (it holds binary data)")
-            return "utf-16-le" if odd > even else "utf-16-be"
-        decoder = codecs.getincrementaldecoder("utf-8")()
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if head.startswith(mark):
+            return name
+    if b"\0" in head:
+        odd, even = head[1::2].count(0), head[::2].count(0)
+        if max(odd, even) < len(head) / 4:
+            raise Problem(f"{path} is not a readable table (it holds binary data)")
+        return "utf-16-le" if odd > even else "utf-16-be"
+    for encoding in ("utf-8", "cp1252"):
         try:
-            decoder.decode(head)
-            while block := stream.read(2**20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
+            with open_unpacked(path) as stream, io.TextIOWrapper(stream, encoding) as text:
+                while text.read(2**20):
+                    pass
+            return encoding
         except UnicodeDecodeError:
-            try:
-                head.decode("cp1252")
-            except UnicodeDecodeError:
-                return "latin-1"
-            return "cp1252"
-    return "utf-8"
+            continue
+    return "latin-1"
 
 
 def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
@@ -182,8 +185,6 @@ def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
                 break
             continue
         skip += 1
-    said = _ecsv_header(comments)
-    separator = str(said.get("delimiter", " ")) if said else separator
     separator = separator or _separator(sample, spaces)
     rows = list(_records(sample, separator))
     ruled = [len(cells) > 1 and bool(re.fullmatch("-{3,}", "".join(cells))) for cells, _ in rows]
@@ -192,34 +193,16 @@ def _layout(lines: IO[str], path: Path, spaces: bool) -> _Layout:
     consumed = rows[under][1] if rows else 0  # names, and in VizieR's tables units and dashes
     body = [cells for cells, _ in rows[under + 1 :]] or [header]
     said_last = list(_records([comments[-1].lstrip("# ")], separator)) if comments else []
-    last = said_last[0][0] if said_last and not said else []
+    last = said_last[0][0] if said_last else []
     if len(last) == len(header) and any(map(_is_number, header)):
         header, consumed, body = last, 0, [header, *body]  # the names stand in the last comment
     names, width = [plain_name(name) for name in header], len(body[0])
     if width > len(names) + 1:
-        raise Problem(
-            f"{path} has {width} cells in its first row under {len(names)} names: quote the cells "
-            "that hold a separator"
-        )
+        raise _too_wide(path, width, names)
     by_name = dict(zip(names, rows[1][0], strict=False)) if under == 2 else {}
     by_name = {name: unit.strip(" \"'") for name, unit in by_name.items() if unit.strip(" \"'")}
-    columns = said.get("datatype", [])
-    return _Layout(
-        skip + consumed,
-        separator,
-        names,
-        width,
-        any(len(cells) != width for cells in body[:-1]),
-        by_name | {plain_name(c["name"]): str(c["unit"]) for c in columns if c.get("unit")},
-        {plain_name(c["name"]) for c in columns if c.get("datatype") == "string"},
-        {plain_name(c["name"]) for c in columns if re.search(r"[\[{]", str(c.get("subtype", "")))},
-    )
-
-
-def _ecsv_header(comments: list[str]) -> dict:
-    if not (comments and comments[0].startswith("%ECSV")):
-        return {}
-    return get_header_from_yaml([line for line in comments if not line.startswith("%ECSV")])
+    ragged = any(len(cells) != width for cells in body[:-1])
+    return _Layout(skip + consumed, separator, names, width, ragged, by_name)
 
 
 def _records(lines: list[str], separator: str) -> Iterator[tuple[list[str], int]]:

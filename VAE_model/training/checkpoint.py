@@ -1,8 +1,8 @@
 """Model files: safetensors with the plain values, as JSON, in the file's metadata.
 
-The content is a nested dictionary, such as {"config": {...}, "weights": {name: tensor}}. A tensor's
-name in the file is the path to it, "weights/encoder.0.weight". A hash of all of it is kept in the
-file. A model file holds data and never code.
+The content is a nested dictionary: {"config": {...}, "weights": {name: tensor}}, for example. A
+tensor's name in the file is the path to it, "weights/encoder.0.weight". The file has a hash of its
+content. A model file holds data and never code.
 """
 
 import hashlib
@@ -45,14 +45,14 @@ def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # the readers raise nearly anything on damaged bytes
+    except Exception as error:  # on damaged bytes the readers raise nearly any exception
         raise Problem(f"{path} is corrupt, or no safetensors file ({error}): {remedy}") from None
     if FORMAT not in metadata:
         raise Problem(f"{path} is not a model file of this project ({FORMAT}): {remedy}")
     try:
         record = json.loads(metadata[FORMAT])
         if record["sha256"] != _hash(record["values"], tensors):
-            raise ValueError("its hash is another")
+            raise ValueError("its hash differs")
         content = json.loads(record["values"])
         if not isinstance(content, dict):
             raise ValueError("its values are not a dictionary")

@@ -15,8 +15,9 @@ Precision = Literal["auto", "float32", "bf16"]
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name; `auto`: the GPU if there is one, else the CPU. Under torchrun
-    each process has its own GPU.
+    """Return the device of a name; `auto`: the GPU if there is one, else the CPU.
+
+    Under torchrun each process has its own GPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,8 +27,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
-    """Compile a function for a GPU if torch's compiler has its back end there (triton), else return
-    it as it is: on a CPU the compiler needs a C++ toolchain, which few users have.
+    """Compile a function for a GPU if triton is installed, else return it unchanged.
+
+    On a CPU the compiler needs a C++ toolchain, which few users have.
     """
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return function
@@ -40,8 +42,8 @@ def compute_dtype(
     """Return the type, bfloat16 or float32, that `precision` means on a device.
 
     `auto` is bf16 on a GPU that has it, and on a CPU with the instructions for it (AMX or AVX-512
-    BF16) for a network whose FAST_IN_BF16 says that it gains (measured: docs/BENCHMARKS.md). It
-    follows from processor and network alone, so that a run can be repeated.
+    BF16) for a network with FAST_IN_BF16 (measured: docs/BENCHMARKS.md). It depends only on
+    processor and network, so that a run can be repeated.
     """
     if precision == "auto":
         if device.type == "cuda":
@@ -64,9 +66,7 @@ def autocast(
 def microbatch_size(
     network: VAE, device: torch.device, precision: Precision, batch_size: int
 ) -> int:
-    """Return how many images are computed at a time: what the network asks for on a CPU, else the
-    whole batch.
-    """
+    """Return the number of images computed at a time: on a CPU the network's, else the batch's."""
     size = None
     if device.type == "cpu":
         size = network.microbatch_size(compute_dtype(device, precision, network))

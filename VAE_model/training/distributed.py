@@ -1,14 +1,14 @@
-"""Several processes that work on one job, each with a GPU or a share of the CPU cores.
+"""Distributed training: several processes, each with a GPU or a share of the CPU cores.
 
 torchrun starts them and sets the environment variables that `rank` and `world_size` read. A script
-started by python alone is the only process, and everything here does nothing. Processes
-communicate through NCCL between GPUs and through gloo between CPUs. Only rank 0 writes and prints.
+started by python is the only process, and everything here does nothing. Processes communicate
+through NCCL between GPUs and through gloo between CPUs. Only rank 0 writes and prints.
 
 Gradients are summed by `all_sum` and not by DistributedDataParallel: the batch, its order and its
-random draws must be those of one process, so that a job may resume with another number of them.
-Each process then has a share of every batch, which may differ from the others' and may be empty;
-DistributedDataParallel averages over equal shares and waits for ever for a process without one.
-The networks have fewer than 10^6 parameters: one message per step is short beside the step.
+random draws must be those of one process, so that a run may resume with another number of them.
+So the shares of a batch may differ in size and may be empty, but DistributedDataParallel averages
+over equal shares and hangs if a process has none. The networks have fewer than 10^6 parameters, so
+one message per step costs little.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
     from torch import Tensor
 
 _TIMEOUT = timedelta(hours=24)  # rank 0 may pack images for hours while the others wait
-_MEETING = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")  # which torchrun sets
+_VARIABLES = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")  # which torchrun sets
 LOST = (
-    "the job was stopped, or another of its processes has ended, and this one with it: "
-    "the same command goes on after the last whole epoch"
+    "the job was stopped, or another of its processes has ended: the same command resumes after "
+    "the last complete epoch"
 )
 
 
@@ -38,11 +38,11 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """Return the number of processes: one, unless all variables are set by which they meet.
+    """Return the number of processes: one, unless all variables of torchrun are set.
 
-    Batch systems and containers leave single ones in the environment of a process that is alone.
+    Batch systems and containers set some of them for a single process too.
     """
-    return _whole("WORLD_SIZE", 1) if all(os.environ.get(name) for name in _MEETING) else 1
+    return _whole("WORLD_SIZE", 1) if all(os.environ.get(name) for name in _VARIABLES) else 1
 
 
 def local_world_size() -> int:
@@ -79,7 +79,7 @@ def start() -> None:
 
 
 def _end(*_: object) -> None:
-    """End at once with one line: torchrun sends SIGTERM to the others when a process is gone."""
+    """End at once with one line: torchrun sends SIGTERM to the others when a process has ended."""
     sys.stderr.write(f"error: {LOST}\n")
     sys.stderr.flush()
     os._exit(1)
@@ -94,7 +94,7 @@ def stop() -> None:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process calls this function."""
     if world_size() > 1:
         import torch
 
@@ -125,7 +125,7 @@ def broadcast(tensors: Sequence[Tensor]) -> None:
 
 @contextmanager
 def rank_0_first() -> Iterator[None]:
-    """Run a block on rank 0, then on the others, which find its files."""
+    """Run a block on rank 0, then on the others, which find the files it wrote."""
     if rank():
         barrier()
     yield
@@ -134,6 +134,6 @@ def rank_0_first() -> Iterator[None]:
 
 
 def is_loss_of_process(error: RuntimeError) -> bool:
-    """Return whether an error means that another process is gone."""
+    """Return True if an error means that another process has ended."""
     words = ("connection closed", "connection reset", "gloo", "nccl", "broken pipe", "recvvalue")
     return any(word in str(error).lower() for word in words)

@@ -15,7 +15,7 @@ from VAE_model.training.distributed import rank, world_size
 
 _AHEAD = 3  # batches that are read ahead
 _THREADS = min(4, cores())
-_PREFETCHED = 1024  # rows that the system is asked to fetch ahead
+_PREFETCHED = 1024  # rows that the operating system prefetches
 _SHUFFLED_BLOCKS = 16  # blocks that are shuffled together
 
 
@@ -58,8 +58,8 @@ def batches(
 def shuffled(rows: NDArray[np.int64], seed: int, epoch: int, block: int = 0) -> NDArray[np.int64]:
     """Return the rows in the order of an epoch, which depends on seed and epoch alone.
 
-    block: so many consecutive rows stay near each other, so that a disk reads them as one: blocks
-    are shuffled, then the rows within every 16 blocks; 0: all rows are shuffled.
+    block: consecutive rows that a disk reads together: blocks are shuffled, then the rows within
+    every 16 blocks; 0: all rows are shuffled.
     """
     generator = np.random.default_rng([seed, epoch])
     if not block:

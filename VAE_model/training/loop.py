@@ -1,13 +1,13 @@
-"""The training loop: batches in, loss, gradients, step; after each epoch validation, checkpoint.
+"""The training loop: a step for each batch; after each epoch validation and a checkpoint.
 
 `Trainer` is the loop. A `Task` is what is trained: a network, its loss and its batches. `ImageTask`
 trains a network on packed images; transfer/adaptation.py has a task for pairs of images.
 
-After every epoch the state goes to <name>_last.safetensors, and to <name>.safetensors if the
-validation loss is the best so far. An epoch depends on the seed and its number alone, so an
-interrupted run that is resumed ends with the same weights, bit for bit on a CPU. Under torchrun
-the processes share each batch and sum their gradients (distributed.py): batches, their order and
-the random draws are those of one process.
+After every epoch the state is saved as <name>_last.safetensors, and as <name>.safetensors if the
+validation loss is the best so far. An epoch depends only on the seed and its number, so a resumed
+run ends with the same weights as an undisturbed one, bit for bit on a CPU. Under torchrun the
+processes share each batch and sum their gradients (distributed.py): batches, their order and the
+random draws are those of one process.
 """
 
 import dataclasses
@@ -97,7 +97,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         parameters = (*task.network.parameters(), *task.loss.parameters())
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        settings = self.settings
+        settings = task.settings
         self.optimizer = torch.optim.Adam(self.parameters, settings.learning_rate)
         steps = settings.epochs * math.ceil(len(task.train_rows) / settings.batch_size)
         self.schedule: torch.optim.lr_scheduler.LRScheduler
@@ -109,30 +109,31 @@ class Trainer:
             self.schedule = torch.optim.lr_scheduler.ConstantLR(self.optimizer, 1.0, steps)
 
     def run(self, label: str = "") -> dict[str, Any]:
-        """Train to the last epoch, from where an interrupted run stopped; return the log of the
-        best epoch. Raises Problem if training diverges; the last good state stays on disk.
+        """Train to the last epoch, or resume; return the log of the best epoch.
+
+        Raises Problem if training diverges; the state of the epoch before stays on disk.
         """
         if not self._resume():
             self.task.initialise()
         distributed.broadcast([*self.task.network.state_dict().values(), *self.parameters])
         first, epochs = len(self.history), self.settings.epochs
         if first:
-            distributed.say(f"  {label}: goes on after epoch {first} of {epochs}")
+            distributed.say(f"  {label}: resumes after epoch {first} of {epochs}")
         silent = distributed.rank() != 0
-        with tqdm(total=epochs, initial=first, desc=label, unit="epoch", disable=silent) as bar:
-            for epoch in range(first, epochs):
-                began = time.monotonic()
-                record = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
-                record["seconds"] = round(time.monotonic() - began, 2)
-                self._check_divergence(record)
-                self.history.append(record)
-                self._save(record)
-                bar.set_postfix(validation=f"{record['validation_loss']:.1f}")
-                bar.update()
+        left = range(first, epochs)
+        bar = tqdm(left, label, epochs, initial=first, unit="epoch", disable=silent)
+        for epoch in bar:
+            began = time.monotonic()
+            record = {"epoch": epoch + 1, **self.train_epoch(epoch), **self.validate()}
+            record["seconds"] = round(time.monotonic() - began, 2)
+            self._check_divergence(record)
+            self.history.append(record)
+            self._save(record)
+            bar.set_postfix(validation=f"{record['validation_loss']:.1f}")
         return self._best()
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """Take a step for each batch of training images; return what the log says of the epoch."""
+        """Take a step for each batch of training images; return the log of the epoch."""
         task, settings = self.task, self.settings
         torch.manual_seed(_seed(settings.seed, epoch))
         task.network.train()
@@ -160,9 +161,10 @@ class Trainer:
         }
 
     def _combine_gradients(self, terms: Tensor) -> Tensor:
-        """Sum gradients and terms over the processes and clip the gradients; return whether they
-        are finite, a boolean on the device. If not they become zero, so that the step is skipped
-        without waiting for the device.
+        """Sum gradients and terms over the processes and clip the gradients.
+
+        Returns True, a tensor on the device, if they are finite. If not they become zero, so that
+        the step is skipped without waiting for the device.
         """
         for parameter in self.parameters:
             if parameter.grad is None:  # this process has no image of the batch
@@ -178,8 +180,9 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
-        """Return the mean loss and terms of the validation images (one draw each, always the same),
-        and the number of active latents (Burda et al. 2016).
+        """Return mean loss and terms of the validation images, and the number of active latents.
+
+        One draw per image, the same in every epoch. Active latents: Burda et al. 2016.
         """
         task = self.task
         task.network.eval()
@@ -209,10 +212,8 @@ class Trainer:
             self.task.check_inputs()
             reason = "the validation loss is not finite"
             if skipped:
-                reason = (
-                    f"{len(skipped)} of {steps} steps without a finite gradient, the first step "
-                    f"{skipped[0] + 1}"
-                )
+                first = f"the first is step {skipped[0] + 1}"
+                reason = f"{len(skipped)} of {steps} steps without a finite gradient, {first}"
             raise Problem(
                 f"training diverged in epoch {record['epoch']} ({reason}): lower learning_rate "
                 f"({self.settings.learning_rate:g}), delete {self.files.last} and rerun"
@@ -226,8 +227,10 @@ class Trainer:
         return min(self.history, key=lambda record: record["validation_loss"])
 
     def _save(self, record: dict[str, Any]) -> None:
-        """Save the best model before the state to resume from: killed between the two, the epoch is
-        repeated and both come out the same; the other way round, a best model could be lost.
+        """Save the best model, then the state to resume from.
+
+        If the process is killed between the two, the epoch is repeated with the same result. In the
+        other order a best model could be lost.
         """
         if distributed.rank():
             return
@@ -252,7 +255,7 @@ class Trainer:
         if (state["config"], state["data"]) != (task.config, task.data):
             distributed.barrier()  # until every process has read it
             if not distributed.rank():
-                _keep_previous(self.files.best, _difference(state, task))
+                self._keep_previous(state)
             return False
         task.network.load_state_dict(state["weights"])
         task.loss.load_state_dict(state["loss"])
@@ -263,11 +266,23 @@ class Trainer:
         self.history = state["history"]
         return True
 
+    def _keep_previous(self, state: dict[str, Any]) -> None:
+        """Rename a finished model of other constants or data, and print the difference."""
+        reason = "the list of images, their split or the code has changed"
+        if state["data"] == self.task.data:
+            old, new = state["config"], self.task.config
+            changes = [f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k]]
+            reason = ", ".join(changes)
+        best = self.files.best
+        print(f"  {best.name}: retrained ({reason})")
+        if best.exists():
+            best.replace(best.with_name(f"{best.stem}_previous{best.suffix}"))
+
 
 class Task(ABC):
     """A network, its loss and its batches.
 
-    config, data: what must agree for a run to be resumed: constants and hashes of the data.
+    config, data: constants and hashes of the data, which must agree for a run to be resumed.
     """
 
     network: models.VAE
@@ -280,7 +295,10 @@ class Task(ABC):
         self, settings: LoopSettings, device: torch.device,
         train_rows: NDArray[np.int64], validation_rows: NDArray[np.int64], noun: str,
     ) -> None:  # fmt: skip
-        """Raise Problem if there are too few rows; noun: what they are."""
+        """Raise Problem if there are too few rows.
+
+        noun: the rows' plural.
+        """
         if len(train_rows) < 2 or len(validation_rows) < 1:
             raise Problem(
                 f"{len(train_rows)} training and {len(validation_rows)} validation {noun}: at "
@@ -296,14 +314,18 @@ class Task(ABC):
 
     @abstractmethod
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
-        """Yield batches in the order of `rows`: the number of rows, and this process's share of
-        the batch in parts that are computed one after the other.
+        """Yield batches in the order of `rows`.
+
+        Each is the number of its rows, and this process's share in parts that are computed one
+        after the other.
         """
 
     @abstractmethod
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss of a microbatch, a scalar, its `terms`, (len(terms),), both means over
-        images, and the posterior means, (N, num_var).
+        """Return the loss of a microbatch, its terms and its posterior means.
+
+        Loss, a scalar, and terms, (len(self.terms),), are means over images; the posterior means
+        are (N, num_var).
         """
 
     @abstractmethod
@@ -311,7 +333,7 @@ class Task(ABC):
         """Raise Problem naming the first image whose input is not finite, if there is one."""
 
     def results(self) -> dict[str, Any]:
-        """Return what a model file holds besides weights, loss and history."""
+        """Return the content of a model file besides weights, loss and history."""
         return {}
 
 
@@ -321,7 +343,10 @@ class ImageTask(Task):
     settings: Settings
 
     def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
-        """data: hash of train.txt, so that no run is resumed on other images or another split."""
+        """Build the network and its loss.
+
+        data: hash of train.txt, so that no run is resumed on other images or another split.
+        """
         train_rows = packed.rows("train")
         if settings.train_images:
             chosen = shuffled(train_rows, settings.seed, 0)[: settings.train_images]
@@ -341,6 +366,7 @@ class ImageTask(Task):
         self.inputs = PreparedInputs(packed, self.network, stretch, device)
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches of prepared images with the noise of their draws."""
         size = self.settings.batch_size
         for number, (_, inputs, _) in enumerate(self.inputs.batches(rows, size, shared=True)):
             count = min(size, len(rows) - number * size)
@@ -350,6 +376,7 @@ class ImageTask(Task):
             yield count, [(len(part[0]) / count, part) for part in parts if len(part[0])]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the negative ELBO, its terms and the posterior means."""
         images, noise = inputs
         with autocast(self.device, self.settings.precision, self.network):
             reconstruction, mean, log_variance = self.forward(images, noise)
@@ -358,8 +385,9 @@ class ImageTask(Task):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Initialise network and loss from training images: a few thousand prepared inputs, or one
-        batch of whole images.
+        """Initialise network and loss from training images.
+
+        They are a few thousand prepared inputs, or one batch of whole images.
         """
         size = self.settings.batch_size
         count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
@@ -383,6 +411,7 @@ class ImageTask(Task):
         return torch.cat(inputs)
 
     def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one."""
         self.inputs.check_finite(np.concatenate([self.train_rows, self.validation_rows]))
 
 
@@ -393,17 +422,3 @@ def plain(settings: LoopSettings) -> dict[str, Any]:
 
 def _seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-def _difference(before: dict[str, Any], task: Task) -> str:
-    if before["data"] != task.data:
-        return "the list of images, their split or the code has changed"
-    old, new = before["config"], task.config
-    return ", ".join(f"{k}: {old.get(k)} -> {new[k]}" for k in new if old.get(k) != new[k])
-
-
-def _keep_previous(best: Path, reason: str) -> None:
-    """Rename a finished model instead of losing it when a constant changes."""
-    print(f"  {best.name}: retrained ({reason})")
-    if best.exists():
-        best.replace(best.with_name(f"{best.stem}_previous{best.suffix}"))

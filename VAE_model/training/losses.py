@@ -24,7 +24,7 @@ class Loss(nn.Module):
     kind: `published`: the reconstruction term is the sum of squared errors, as Xu et al. 2023 (a
     Gaussian of fixed sigma 1/sqrt(2), without its constant); `gaussian`: minus the log-likelihood
     of a Gaussian whose sigma is learned (sigma-VAE, Rybkin et al. 2021), so that the balance with
-    the KL term is found and not set.
+    the KL term is learned.
     kl_weight: factor of the KL term.
     """
 

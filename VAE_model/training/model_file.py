@@ -1,11 +1,13 @@
 """A trained model, read from its file: from images to latents and back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from VAE_model import models
@@ -33,19 +35,19 @@ class TrainedVAE:
 
     @classmethod
     def load(
-        cls, path: Path, num_var: int, device: str = "auto", precision: Precision = "float32"
+        cls, path: str | Path, num_var: int, device: str = "auto", precision: Precision = "float32"
     ) -> "TrainedVAE":
         """Read a model file, which must have `num_var` latents.
 
         Raises Problem if it is missing, corrupt, or has another number of latents.
         """
+        path = Path(path)
         content = checkpoint.load(path)
         config = content["config"]
         found = config.get("num_var")
         if found != num_var:
             raise Problem(
-                f"{path} has {found} latents, not {num_var}: set num_var = {found}, or train one "
-                f"with python Galaxy_VAE_n.py --num-var {num_var}"
+                f"{path} has {found} latents, not {num_var}: add --num-var {found} to the command"
             )
         place = choose_device(device)
         try:
@@ -65,6 +67,26 @@ class TrainedVAE:
             ) from None
         network.to(place).to(memory_format=torch.channels_last).eval()
         return cls(network, stretch, config, place, precision, maps)
+
+    def for_images(self, display: NDArray[np.bool_], any_unit: bool = False) -> "TrainedVAE":
+        """Return the model with a stretch for these images.
+
+        display: which of them are 8-bit images, (N,); any_unit: a model that was trained on flux
+        takes 8-bit images, and the reverse, by the stretch that suits the images. Raises Problem
+        without `any_unit`.
+        """
+        names = {True: "8-bit images", False: "images of flux"}
+        own = self.stretch.kind == "display"
+        wrong = display != own
+        if not wrong.any():
+            return self
+        if not any_unit:
+            raise Problem(
+                f"the model was trained on {names[own]}, and {wrong.sum():,} of {len(wrong):,} "
+                f"images are {names[not own]}: train a model on them, or add --any-unit to encode "
+                "them all the same (latents of the two kinds are not comparable)"
+            )
+        return replace(self, stretch=Stretch.of(display))
 
     @torch.inference_mode()
     def encode(self, flux: Tensor, surveys: Sequence[str] = ()) -> tuple[Tensor, Tensor]:

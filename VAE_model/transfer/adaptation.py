@@ -1,6 +1,6 @@
-"""Domain adaptation: the latents of a second survey are made to mean what those of the first mean.
+"""Domain adaptation: the latents of a second survey are brought into agreement with the first's.
 
-A method is an entry of METHODS. A method with weights fine-tunes the network on pairs of images of
+A method is an entry of METHODS. A method without a map fine-tunes the network on pairs of images of
 the same galaxies (`PairTask`, for the loop in training/loop.py); a method with a map computes it
 from the latents (`save_mapped`).
 """
@@ -43,15 +43,13 @@ METHODS = {
     ),
 }
 RECOMMENDED = "paired"  # chosen on other skies than those that are reported on
-BEFORE = "no_tf"  # latents of the model as it was trained on the first survey alone
-_STEP = 0.1  # of the way from a galaxy to another, for the second derivative of the loss
+BEFORE = "no_tf"  # latents of the model that was trained on the first survey alone
+_STEP = 0.1  # share of the distance between two galaxies, for the loss's second derivative
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSettings(LoopSettings):
-    """Everything that determines an adapted model's weights, apart from pairs and starting model:
-    method, the weights of its terms, and the loop's hyperparameters.
-    """
+    """What determines an adapted model's weights, apart from pairs and starting model."""
 
     method: str
     pair: float
@@ -75,8 +73,8 @@ class PairTask(Task):
 
     The weights of the alignment terms are in units of the *stiffness*: the rise of the
     reconstruction loss, in nats per image, when a galaxy's latents move towards another galaxy's by
-    one standard deviation of each latent, from the second derivative on the way. So a weight of one
-    matters as much as the reconstruction, whatever the network, its loss and its latents' axes.
+    one standard deviation of each latent, from the second derivative in that direction. So a weight
+    of one matters as much as the reconstruction, for any network, loss and axes of the latents.
     """
 
     settings: AdaptationSettings
@@ -85,8 +83,9 @@ class PairTask(Task):
         self, both: tuple[SurveyImages, SurveyImages], pairs: pd.DataFrame, base: Path, data: str,
         settings: AdaptationSettings, num_var: int, device: torch.device,
     ) -> None:  # fmt: skip
-        """both: the two surveys' images; base: model file to start from; data: hash of the
-        pairs.
+        """Load the starting model and measure it.
+
+        both: the two surveys' images; base: model file to start from; data: hash of the pairs.
         """
         usable, split = pairs["usable"].to_numpy(bool), pairs["split"].to_numpy(object)
         train_rows, validation_rows = (
@@ -113,9 +112,7 @@ class PairTask(Task):
 
     @torch.no_grad()
     def _measure_initial(self) -> None:
-        """Measure the starting model: the latents of the first survey's images, their standard
-        deviations, and the stiffness.
-        """
+        """Measure the first survey's latents, their standard deviations, and the stiffness."""
         for rows in (self.validation_rows, self.train_rows):
             for numbers, first, _ in self._pairs(rows):
                 self.initial[numbers] = self.network.encode(first)[0].float()
@@ -135,9 +132,10 @@ class PairTask(Task):
         self.stiffness = float(torch.cat(rises).mean() / (2 * _STEP**2) / 2)
 
     def initialise(self) -> None:
-        """Do nothing: training begins with the starting model."""
+        """Do nothing: training starts from a trained model."""
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches of pairs, each computed at once."""
         for inputs in self._pairs(rows):
             yield len(inputs[0]), [(1.0, inputs)]
 
@@ -153,6 +151,7 @@ class PairTask(Task):
             yield some, one, two
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the negative ELBO of both surveys' images plus the weighted alignment terms."""
         numbers, images = inputs[0], torch.cat(inputs[1:])
         with autocast(self.device, self.settings.precision, self.network):
             reconstruction, mean, log_variance = self.network(images)
@@ -171,11 +170,13 @@ class PairTask(Task):
         return loss, torch.cat([terms, torch.stack([*aligned.values()])]), mean
 
     def check_inputs(self) -> None:
+        """Raise Problem naming the first image whose input is not finite, if there is one."""
         rows = np.concatenate([self.train_rows, self.validation_rows])
         for inputs, side in zip(self.inputs, self.both, strict=True):
             inputs.check_finite(side.rows[rows])
 
     def results(self) -> dict[str, Any]:
+        """Return the stiffness."""
         return {"stiffness": self.stiffness}
 
 
@@ -191,10 +192,8 @@ def save_mapped(
     if compute is None:
         raise ValueError(f"{method} computes no map: it trains")
     content = checkpoint.load(base)
+    kept = {key: content[key] for key in ("weights", "loss", "data") if key in content}
     matrix, offset = (torch.tensor(part, dtype=torch.float32) for part in compute(source, target))
-    kept: dict[str, Any] = {
-        key: content[key] for key in ("weights", "loss", "data") if key in content
-    }
-    config = {**content["config"], "method": method}
     maps = {survey: {"matrix": matrix, "offset": offset}}
+    config = {**content["config"], "method": method}
     checkpoint.save(path, {**kept, "config": config, "maps": maps})

@@ -27,7 +27,7 @@ Term = Callable[[Tensor, Tensor], Tensor]
 class Method:
     """A method of adaptation.
 
-    sentence: what it does; pair, mmd, keep: weights of terms beside the -ELBO of both surveys'
+    sentence: a description; pair, mmd, keep: weights of terms beside the -ELBO of both surveys'
     images, in units of the stiffness (adaptation.PairTask): pair, the squared distance of a
     galaxy's latents in the two surveys; mmd, the discrepancy of the two surveys' latents; keep, the
     squared distance of the first survey's latents from those of the starting model; terms: further
@@ -46,8 +46,10 @@ class Method:
 def standardise(
     source: NDArray[np.floating], target: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the matrix (d, d) and offset (d,) of the map x -> matrix x + offset that gives each
-    latent of `source` (N, d) the mean and standard deviation of `target` (M, d).
+    """Return the map that gives each latent of `source` the mean and variance of `target`.
+
+    source: (N, d); target: (M, d). The map is x -> matrix x + offset, with the matrix (d, d) and
+    the offset (d,).
     """
     scale = target.std(axis=0) / np.maximum(source.std(axis=0), 1e-6)
     return np.diag(scale).astype(float), target.mean(axis=0) - scale * source.mean(axis=0)
@@ -58,7 +60,7 @@ def coral(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a map, as `standardise`, that matches the covariance (CORAL, Sun et al. 2016).
 
-    The covariances are shrunk (Ledoit & Wolf 2004), which matters for small samples only.
+    The covariances are shrunk (Ledoit & Wolf 2004), which matters only for small samples.
     """
     matrix = _power(_covariance(target), 0.5) @ _power(_covariance(source), -0.5)
     return matrix, target.mean(axis=0) - matrix @ source.mean(axis=0)

@@ -1,7 +1,7 @@
-"""The audit of pairs: the cutouts of two surveys that show the same galaxy and can be compared.
+"""The audit of pairs: cutouts of two surveys that show the same galaxy and can be compared.
 
-It guards against a "north" cutout that the service cut from the southern layer, images with
-different centres, broken images, and matching by row order or equal floats.
+It refuses "north" cutouts that the service cut from the southern layer, images with different
+centres, and broken images. Pairs are matched on the sky.
 """
 
 from pathlib import Path
@@ -21,8 +21,10 @@ HEADER = ("ra", "dec", "release", "reason")
 
 
 def check(job: tuple[Path, str]) -> tuple[float, float, str, str]:
-    """Return HEADER of one cutout of the survey `other`: position (degrees), release, and the
-    reason why it makes no pair, or an empty string.
+    """Return the columns of HEADER of one cutout of the survey `other`.
+
+    They are the position (degrees), the release, and the reason why the cutout makes no pair, or an
+    empty string.
     """
     path, other = job
     try:
@@ -44,11 +46,12 @@ def check(job: tuple[Path, str]) -> tuple[float, float, str, str]:
 def match(
     first: pd.DataFrame, others: pd.DataFrame, radius: float, recentre: float
 ) -> pd.DataFrame:
-    """Return a row per pair: row in `first`, row in `others`, separation in arcsec, and the whole
-    pixels (right, up) by which the second image must move to share the first one's centre.
+    """Return a row per pair of nearest neighbours.
 
-    first, others: ra, dec in degrees, and of the others a reason, which excludes them; radius:
-    arcsec; recentre: pixels from which an image is moved.
+    first, others: tables with ra, dec in degrees; those of the others with a reason are excluded;
+    radius: arcsec; recentre: distance of the centres (pixels) above which an image is moved. A row
+    has the rows in both tables, the separation (arcsec), and the whole pixels (right, up) by which
+    the second image must move to share the first one's centre.
     """
     good = np.flatnonzero(others["reason"] == "")
     ra, dec = others[["ra", "dec"]].to_numpy()[good].T
@@ -71,28 +74,26 @@ def match(
 def reasons_of(
     others: pd.DataFrame, matched: pd.DataFrame, radius: float, largest: float
 ) -> list[str]:
-    """Return the reason why each file of the second survey makes no pair; empty where it does.
+    """Return the reason why each file of the second survey makes no pair, or an empty string.
 
-    radius: arcsec; largest: pixels from which centres are too far apart.
+    radius: arcsec; largest: distance of the centres (pixels) that is still accepted.
     """
-    partners = dict(zip(matched["other_row"], matched["separation_pixels"], strict=True))
-    reasons = []
-    for row, reason in enumerate(others["reason"]):
-        if not reason and row not in partners:
-            reason = (
-                "no partner: no good image of the first survey has it as its nearest within "
-                f"{radius:g} arcsec"
-            )
-        elif not reason and partners[row] > largest:
-            reason = f"centres apart: {partners[row]:.2f} pixels, more than {largest:g}"
-        reasons.append(reason)
+    lonely = (
+        f"no partner: no good image of the first survey has it as its nearest within {radius:g} "
+        "arcsec"
+    )
+    reasons = [reason or lonely for reason in others["reason"]]
+    for row, apart in zip(matched["other_row"], matched["separation_pixels"], strict=True):
+        far = f"centres apart: {apart:.2f} pixels, more than {largest:g}"
+        reasons[row] = far if apart > largest else ""
     return reasons
 
 
 def defects_of(first: SurveyImages, second: SurveyImages) -> list[str]:
-    """Return the defects of the two images of each pair in words; empty where there are none."""
+    """Return the defects of the two images of each pair, or an empty string."""
 
     def names(side: SurveyImages) -> list[str]:
+        """Return the defects of one survey's images."""
         flags = side.packed.flags.iloc[side.rows]
         short = [name.removeprefix("flag_") for name in flags]
         found = (" ".join(np.compress(raised, short)) for raised in flags.to_numpy())
@@ -104,7 +105,7 @@ def defects_of(first: SurveyImages, second: SurveyImages) -> list[str]:
 def measured_offsets(
     first: SurveyImages, second: SurveyImages, batch: int = 64
 ) -> NDArray[np.float64]:
-    """Return the distance between the light's centres in the two images of each pair, pixels, (N,).
+    """Return the distance (pixels) of the centres of light in the two images of each pair, (N,).
 
     Unlike the separation of the headers' centres it is measured on the pixels.
     """

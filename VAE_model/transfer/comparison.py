@@ -1,8 +1,8 @@
-"""The effect of an adaptation on forests that are carried from survey to survey.
+"""The effect of an adaptation on forests that are applied to another survey.
 
-A forest is fitted on the latents of the training galaxies in one survey and predicts the test
-galaxies in either. All differences are paired: the same resampled galaxies, both surveys, all
-methods and all questions together.
+A forest is fitted on the latents of the training galaxies in one survey and tested on the test
+galaxies in each. All differences are paired: surveys, methods and questions share the resampled
+galaxies.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from VAE_model.evaluation.classification import Question, Scores, forest_predict
 
 FIRST, SECOND = "first", "second"
 ROUTES = tuple((fit, test) for fit in (FIRST, SECOND) for test in (FIRST, SECOND))
-OLD = "old"  # in place of a fit: the forest that was fitted on the first survey before adaptation
+OLD = "old"  # in place of a survey: the forest fitted on the first survey before adaptation
 Key = tuple[str, str, str]  # method, survey that the forest is fitted on, survey that it predicts
 Codes = list[NDArray[np.int64]]  # the answers to each question
 
@@ -54,10 +54,10 @@ def predict_all(
     seeds: Sequence[int],
     trees: int,
 ) -> dict[Key, Codes]:
-    """Return the answers by (method, fit, test) for all ROUTES, and those of the OLD forest, which
-    is fitted on the first survey's latents of the method `before`.
+    """Return the answers by (method, fit, test) for all ROUTES and for the OLD forest.
 
-    latents: by method, those of FIRST and SECOND, (N, d) each.
+    latents: by method, those of FIRST and SECOND, (N, d) each; before: the method whose latents of
+    the first survey the OLD forest is fitted on.
     """
     answers: dict[Key, Codes] = {}
     for method, sides in tqdm(latents.items(), desc="growing forests", unit="method"):
@@ -71,8 +71,9 @@ def predict_all(
 
 
 def share_closed(scores: Scores[Key], after: Key, before: Key, home: Key) -> Estimate | None:
-    """Return the share of the gap home - before that `after` closes; None where the interval of
-    the gap reaches zero, for then no gap is shown.
+    """Return the share of the gap home - before that `after` closes.
+
+    None if the interval of the gap includes zero: no gap is shown.
     """
     gap = scores.of_draws(home) - scores.of_draws(before)
     if Estimate.of(gap).low <= 0:

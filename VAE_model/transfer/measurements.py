@@ -1,4 +1,4 @@
-"""Measurements on the images of the pairs: flux, contaminants, centre of the light, sharpness."""
+"""Measurements on the images of the pairs: flux, contaminants, centre of light, sharpness."""
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,13 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.transfer.pairs import SurveyImages
 
 APERTURE = 20  # pixels, radius: 5.2 arcsec
-_SPOT = 8  # pixels a side of a spot, 2.1 arcsec
-_NEAR, _FAR = 30, 64  # pixels from the centre, 8 and 17 arcsec: the range of a contaminant
-_MIDDLE = 128  # pixels a side in which sharpness is measured
+_SPOT = 8  # pixels on a side of a spot, 2.1 arcsec
+_NEAR, _FAR = 30, 64  # distance of contaminants from the centre (pixels), 8 and 17 arcsec
+_MIDDLE = 128  # pixels on a side of the part in which sharpness is measured
 
 
 def measure(side: SurveyImages, pairs: NDArray[np.integer]) -> pd.DataFrame:
-    """Measure the images of `pairs` in one survey, a row each.
+    """Measure the images of `pairs` in one survey; return one row per pair.
 
     flux_g, flux_r, flux_z: nanomaggies within APERTURE of the centre, above the image's median;
     contaminant: the brightest spot 8 to 17 arcsec from the centre, as a share of the brightest
@@ -39,7 +39,7 @@ def measure(side: SurveyImages, pairs: NDArray[np.integer]) -> pd.DataFrame:
 
 
 def light_centres(images: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the centre of the light of images (N, 3, y, x): pixels right and up, (N, 2)."""
+    """Return the centre of light of images (N, 3, y, x): pixels right and up, (N, 2)."""
     flux = torch.from_numpy(np.array(images, np.float32))
     where = pose.measure(Stretch()(flux))
     return torch.stack([where.x, where.y], dim=1).numpy().astype(float) * flux.shape[-1] / 2
@@ -68,9 +68,7 @@ def contrast(
                     for side in (first, second))  # fmt: skip
         parts = ((one.conj() * two).real, np.abs(one) ** 2, np.abs(two) ** 2)
         for band in range(len(BANDS)):
-            weight = 1 / np.sqrt(
-                max(parts[1][band].sum(), 1e-12)
-            )  # so that no bright star dominates
+            weight = max(parts[1][band].sum(), 1e-12) ** -0.5  # so that no bright star dominates
             for total, part in zip(sums, parts, strict=True):
                 total[band] += weight * np.bincount(ring, part[band].ravel())
     used = np.arange(2, _MIDDLE // 2)

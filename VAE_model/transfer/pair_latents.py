@@ -20,10 +20,9 @@ _IDENTITY = ["pair", "survey", "iauname", "ra", "dec", "path", "split", "usable"
 class Sides(NamedTuple):
     """The two sides of a table of latents.
 
-    pairs: one row per pair, with pair, iauname, split, usable, and path, ssim and
-    reduced_chi2 of either side (path, other_path, ...); first, second: means of the latents,
-    float32 (N, num_var) each;
-    surveys: the names of the two.
+    pairs: one row per pair, with pair, iauname, split, usable, and path, ssim and reduced_chi2 of
+    either side (path, other_path, ...); first, second: means of the latents, float32 (N, num_var)
+    each; surveys: the names of the two.
     """
 
     pairs: pd.DataFrame
@@ -35,9 +34,7 @@ class Sides(NamedTuple):
 def encode_pairs(
     pairs: pd.DataFrame, both: tuple[SurveyImages, SurveyImages], model: TrainedVAE, batch_size: int
 ) -> pd.DataFrame:
-    """Return the table of latents: the first survey's, then the second's, each in the pairs'
-    order.
-    """
+    """Return the table of latents: first the first survey's, each in the order of the pairs."""
     parts = []
     for side in both:
         identity = pairs.assign(survey=side.survey, path=side.paths)[_IDENTITY]
@@ -49,30 +46,23 @@ def encode_pairs(
 def read_sides(run: Run, path: Path, num_var: int) -> Sides:
     """Read a table of latents and join its two sides on the pair.
 
-    Raises Problem if it has not one row per pair in each of two surveys.
+    Raises Problem unless it has one row per pair in each of two surveys.
     """
     others = ("pair", "survey", "usable", "ssim", "reduced_chi2")
     table, means = read_means(run, path, num_var, others)
-    table = table.reset_index(drop=True)
-    lacking = [name for name in others if name not in table]
-    if lacking:
-        raise Problem(
-            f"{run.show(path)} has no column {', '.join(lacking)}: run {run.made_by(path)}"
-        )
+    table, again = table.reset_index(drop=True), f"run {run.made_by(path)}"
+    if lacking := [name for name in others if name not in table]:
+        raise Problem(f"{run.show(path)} has no column {', '.join(lacking)}: {again}")
     surveys = tuple(table["survey"].drop_duplicates())
     if len(surveys) != 2:
-        raise Problem(
-            f"{run.show(path)} holds the surveys {', '.join(surveys)}, and a pair needs two: "
-            f"run {run.made_by(path)}"
-        )
+        names = ", ".join(surveys)
+        raise Problem(f"{run.show(path)} has the surveys {names}, and a pair needs two: {again}")
     one, two = (
-        pd.Series(table.index[table["survey"] == survey], table["pair"][table["survey"] == survey])
-        for survey in surveys
+        pd.Series(side.index, side["pair"])
+        for _, side in table.groupby("survey", sort=False, dropna=False)
     )
     if not one.index.is_unique or set(one.index) != set(two.index) or len(one) != len(two):
-        raise Problem(
-            f"{run.show(path)}: not every pair has a row in each survey: run {run.made_by(path)}"
-        )
+        raise Problem(f"{run.show(path)}: not every pair has a row in each survey: {again}")
     first, second = one.to_numpy(), two.reindex(one.index).to_numpy()
     shared = table.loc[first].reset_index(drop=True)
     for name in ("ssim", "reduced_chi2", "path"):

@@ -25,8 +25,9 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class SurveyImages:
-    """One survey's images of the pairs: survey; packed images; paths and rows of each pair in them,
-    (N,).
+    """One survey's images of the pairs.
+
+    paths, rows: of each pair, (N,), in the packed images.
     """
 
     survey: str
@@ -36,7 +37,7 @@ class SurveyImages:
 
 
 def read_pairs(run: Run) -> pd.DataFrame:
-    """Read the table of make_pairs.py. Raises Problem where a column or every row is missing."""
+    """Read the table of make_pairs.py. Raises Problem if a column or every row is missing."""
     pairs = read_parquet(run.pairs)
     lacking = [name for name in COLUMNS if name not in pairs]
     if lacking or not len(pairs):
@@ -50,7 +51,7 @@ def images_in_both(
 ) -> tuple[SurveyImages, SurveyImages]:
     """Return the first and the second survey's images of the pairs.
 
-    Raises Problem where train.txt no longer lists an image of a pair.
+    Raises Problem if train.txt no longer lists an image of a pair.
     """
     listed = Packed.of(run, workers)
     again = f"run {run.made_by(run.pairs)}"
@@ -58,10 +59,5 @@ def images_in_both(
     others = pairs[["other_path", "shift_x", "shift_y"]].rename(columns={"other_path": "path"})
     packed = Packed.of_list(run, others, run.pairs, run.pairs_packed, workers)
     first = SurveyImages(pairs["survey"].iloc[0], listed, pairs["path"].to_numpy(), rows)
-    second = SurveyImages(
-        pairs["other_survey"].iloc[0],
-        packed,
-        pairs["other_path"].to_numpy(),
-        np.arange(len(pairs)),
-    )
-    return first, second
+    paths, all_rows = pairs["other_path"].to_numpy(), np.arange(len(pairs))
+    return first, SurveyImages(pairs["other_survey"].iloc[0], packed, paths, all_rows)

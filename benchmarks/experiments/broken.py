@@ -5,8 +5,8 @@ components of the pixels. The measure behind the rank of images was chosen on a 
 images; areas are given for the other half.
 """
 
-import importlib
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ from VAE_model.pipeline.run import ROOT
 from VAE_model.report.tables import Table
 from VAE_model.training.model_file import TrainedVAE
 
-sys.path[:0] = [str(ROOT / "analysis")]
-decals_4 = importlib.import_module("decals_4")
+sys.path.insert(0, str(ROOT / "analysis"))
+import decals_4
 
 
 def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDArray]:
@@ -50,16 +50,15 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
 def rank_table(
     scores: dict[str, NDArray], broken: NDArray[np.bool_], n_bootstrap: int = 1000
 ) -> Table:
-    """Return a row per score: area under the ROC curve with its 95 % interval of resampled images,
-    on the half on which nothing was chosen, and precision among the highest ranked.
+    """Return a row per score: area under the ROC curve, and precision among the highest ranked.
+
+    The area is that of the half on which nothing was chosen, with its 95 % interval of resampled
+    images.
     """
     own = np.random.default_rng(0).permutation(len(broken)) >= len(broken) // 2
     n, rows = int(own.sum()), []
     for name, score in scores.items():
-
-        def area(weights: NDArray, score: NDArray = score[own]) -> NDArray:
-            return weighted_auc(score, broken[own], weights)
-
+        area = partial(weighted_auc, score[own], broken[own])
         half = broken[own][np.argsort(-score[own], kind="stable")]
         every = broken[np.argsort(-score, kind="stable")]
         rows.append((name, Estimate.of(bootstrap(area, n, n_bootstrap)),

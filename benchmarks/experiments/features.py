@@ -16,8 +16,6 @@ Writes: <folder>/<set>/ (a run each), <folder>/results/, docs/FEATURES.md with -
 Example: python benchmarks/experiments/features.py --write
 """
 
-import hashlib
-import importlib
 import os
 import subprocess
 import sys
@@ -53,10 +51,10 @@ from VAE_model.evaluation.classification import (
 )
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.extraction.extract import extract_means
-from VAE_model.pipeline.files import read_json, sha256, write_json, write_text
+from VAE_model.pipeline.code_version import code_version
+from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.preparation import degradation, pose, segmentation, structure_vector
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.tables import Table
@@ -65,8 +63,13 @@ from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, ImageTask, Trainer
 from VAE_model.training.model_file import TrainedVAE
 
-sys.path[:0] = [str(ROOT), str(ROOT / "analysis")]
-classify, training = (importlib.import_module(name) for name in ("classify", "Galaxy_VAE_n"))
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "analysis"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import classify
+from timing import write_below_the_line
+
+import Galaxy_VAE_n as training
 
 LABELS = {"gz2_spiral": "label", "gzdecals_ring": "ring"}
 SKY, BROKEN = "sky", "gz2_defect"
@@ -80,14 +83,13 @@ WORDS = {
     "published": "published network",
     "resnet": "ResNet-18, supervised",
 }
-EXPENSIVE = ("published", "resnet")
 LATENTS = 40
 ANGLES = (20, 45, 70, 135, 200, 310)  # degrees
 NETWORKS: dict[str, dict[str, Any]] = {  # variants that are networks: constants of Galaxy_VAE_n.py
     "untrained": {"epochs": 1, "learning_rate": 0.0},
     "unmasked": {"contaminants": "kept"},
     "structured": {},
-    "published": {"network": "published", "learning_rate": 1e-3},
+    "published": {"network": "published", "learning_rate": 1e-3, "epochs": 8},
 }
 Variant = Literal[
     "pixels", "aligned", "random", "untrained", "unmasked", "structured", "published", "resnet"
@@ -97,6 +99,8 @@ Predictions = dict[str, NDArray[np.int64]]  # a question: the answer to each tes
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the benchmark."""
+
     real: Path = Path(os.environ.get("GALAXY_VAE_REAL") or "../shared/real")
     """Folder of the real sets."""
     sky: Path = Path("data/demo")
@@ -109,14 +113,8 @@ class Config:
     """Variants to run."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of networks, forests and random projections."""
-    seeds_expensive: tuple[int, ...] = (0, 1, 2)
-    """Seeds of the published network and ResNet-18, which take longest."""
     trees: int = 300
     """Trees per forest."""
-    epochs_published: int = 8
-    """Epochs of the published network, at a learning rate of 1e-3."""
-    epochs_resnet: int = 30
-    """Epochs of ResNet-18."""
     min_test: int = 40
     """Test images that a question needs."""
     n_bootstrap: int = 1000
@@ -143,11 +141,9 @@ class Task:
 
 
 def code(variant: str = "") -> str:
-    """Return a hash of the code that makes the features: results of other code are not used."""
-    own = {"pixels": (pca,), "resnet": (resnet,), "published": (models,)}
-    modules = own.get(variant, (models, segmentation, pose, degradation, structure_vector))
-    sources = [Path(str(module.__file__)).read_bytes() for module in modules]
-    return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
+    """Return the version of the code that makes the features; other results are recomputed."""
+    module = {"pixels": pca, "resnet": resnet}.get(variant, training)
+    return code_version(Path(str(module.__file__)))
 
 
 def import_set(config: Config, name: str) -> Run:
@@ -201,14 +197,10 @@ def open_task(config: Config, name: str) -> Task:
 
 def train(config: Config, task: Task, variant: str, seed: int) -> TrainedVAE:
     """Train a network of Galaxy_VAE_n.py with its defaults except for those of the variant."""
-    constants: dict[str, Any] = dict(NETWORKS[variant])
-    if variant == "published":
-        constants["epochs"] = config.epochs_published
-    if config.quick:
-        constants["epochs"] = 1
-    of = training.Config(seed=seed, **constants)
+    constants = {**NETWORKS[variant], **({"epochs": 1} if config.quick else {})}
     folder = ROOT / config.folder / "models" / task.name / code()
     files = Files.of(folder / f"{variant}_{seed}.safetensors")
+    of = training.Config(seed=seed, **constants)
     settings = training.settings_of(of, LATENTS, task.stretch)
     images = ImageTask(task.packed, sha256(task.run.train_txt), settings, choose_device())
     Trainer(images, files).run(variant)
@@ -237,9 +229,10 @@ def features_of(config: Config, task: Task, variant: str, seed: int) -> NDArray[
 
 
 def rotated(config: Config, task: Task) -> str:
-    """Return the distance that the default network's latents of 100 galaxies move when their images
-    are rotated (cubic interpolation, exactly by quarter turns), over the median distance between
-    two of the galaxies, in words.
+    """Return in words how far latents of the default network move when images are rotated.
+
+    Measured on 100 galaxies (cubic interpolation, exact by quarter turns), relative to the median
+    distance between two of them.
     """
     model = train(config, task, "structured", config.seeds[0])
     rows = np.random.default_rng(0).choice(task.rows, min(100, len(task.rows)), replace=False)
@@ -288,8 +281,10 @@ def predictions(config: Config, task: Task, features: NDArray, seed: int) -> dic
 
 
 def same_label(task: Task, features: NDArray) -> tuple[float, float]:
-    """Return the share of the 10 nearest labelled galaxies outside the test split with the label of
-    the test galaxy, and the share expected by chance: means over galaxies and questions.
+    """Return the share of the 10 nearest labelled galaxies with the label of the test galaxy.
+
+    The second value is the share expected by chance. Both are means over galaxies and questions;
+    the labelled galaxies are those outside the test split.
     """
     shares, chances = [], []
     for q in task.questions:
@@ -307,7 +302,6 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     constants = {
         "images": sha256(task.run.train_txt), "code": code(variant),
         "trees": config.trees, "quick": config.quick,
-        "epochs": getattr(config, f"epochs_{variant}", None),
     }  # fmt: skip
     if path.exists() and (done := read_json(path))["constants"] == constants:
         return done
@@ -315,17 +309,17 @@ def measure(config: Config, task: Task, variant: str, seed: int) -> dict[str, An
     torch.manual_seed(seed)
     began = time.monotonic()
     if variant == "resnet":
-        epochs = 1 if config.quick else config.epochs_resnet
+        epochs = 1 if config.quick else resnet.EPOCHS
         answers, features = resnet.fit_resnet(
             task.packed.images, task.stretch, task.questions, epochs, seed
         )
-        minutes, heads = time.monotonic() - began, {"network": answers}
+        seconds, heads = time.monotonic() - began, {"network": answers}
     else:
         features = features_of(config, task, variant, seed)
-        minutes, heads = time.monotonic() - began, predictions(config, task, features, seed)
+        seconds, heads = time.monotonic() - began, predictions(config, task, features, seed)
     share, chance = same_label(task, features)
     result = {
-        "constants": constants, "minutes": round(minutes / 60, 2), "same_label": share,
+        "constants": constants, "minutes": round(seconds / 60, 2), "same_label": share,
         "chance": chance,
         "answers": {
             head: {question: codes.tolist() for question, codes in of.items()}
@@ -386,6 +380,7 @@ def variant_table(config: Config, task: Task, results: dict[str, list[dict[str, 
 
 
 def section(config: Config, task: Task, results: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Return the lines of one set."""
     counts = [
         f"{q.name} {len(q.train):,} / {len(q.test):,}, majority {q.majority:.3f}"
         for q in task.questions
@@ -419,16 +414,17 @@ def broken_section(config: Config) -> list[str]:
 
 
 def main(config: Config) -> None:
+    """Measure every variant on every set, print the tables, and write them if wanted."""
     sections = []
     for name in config.sets:
         if name == BROKEN:
             sections += broken_section(config)
             continue
         task = open_task(config, name)
-        results = {}
-        for variant in config.variants:
-            seeds = config.seeds_expensive if variant in EXPENSIVE else config.seeds
-            results[variant] = [measure(config, task, variant, seed) for seed in seeds]
+        results = {
+            variant: [measure(config, task, variant, seed) for seed in config.seeds]
+            for variant in config.variants
+        }
         sections += section(config, task, results)
     text = "\n".join([
         f"Forests of {config.trees} trees. Mean of the seeds (95 % interval of resampled test "
@@ -439,9 +435,7 @@ def main(config: Config) -> None:
     ])  # fmt: skip
     print(text)
     if config.write:
-        target = ROOT / "docs" / "FEATURES.md"
-        before = target.read_text(encoding="utf-8").split("<!-- measured -->")
-        write_text(target, f"{before[0]}<!-- measured -->\n\n{text}")
+        write_below_the_line(ROOT / "docs" / "FEATURES.md", text)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ Writes: <folder>/<seed>/ and <folder>/<seed>_poor/ (two runs per seed), docs/TRA
 Example: python benchmarks/experiments/larger_sky.py --seeds 2 3 4
 """
 
+import functools
 import math
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ Content = dict[str, Any]
 
 @dataclass(frozen=True)
 class Config:
+    """Constants of the experiment."""
+
     folder: Path = Path("data/larger")
     """Folder of the runs, one per seed."""
     seeds: tuple[int, ...] = (2, 3, 4)
@@ -54,31 +57,27 @@ class Config:
     overlap: int = 2700
     """Those of them that BASS+MzLS observes too."""
     poor_fwhm: float = 2.5
-    """Seeing of the poor survey, arcsec; 0: no such survey."""
+    """Seeing of the poor survey (arcsec); 0: no such survey."""
     poor_noise: float = 3.0
     """Added white noise, in units of that of DECaLS."""
     workers: int = 0
-    """Processes that draw its images; 0: one per core."""
+    """Processes that draw the images of the poor survey; 0: one per core."""
 
 
-def do(run: Run, scripts: list[str], **constants: Mapping[str, object]) -> None:
-    """Run stages on a run; constants: by the name of the script."""
-    for stage in scripts:
-        given = [
-            part
-            for name, value in constants.get(Path(stage).stem, {}).items()
-            for part in (f"--{name}", str(value))
-        ]
-        print("python", stage, *given, flush=True)
-        command = [sys.executable, stage, "--run", str(run.folder), *given]
+def do(run: Run, scripts: list[str], **constants: object) -> None:
+    """Run stages on a run, the first of them with constants."""
+    for number, stage in enumerate(scripts):
+        given = constants.items() if number == 0 else ()
+        options = [part for name, value in given for part in (f"--{name}", str(value))]
+        print("python", stage, *options, flush=True)
+        command = [sys.executable, stage, "--run", str(run.folder), *options]
         subprocess.run(command, cwd=ROOT, check=True)
 
 
 def make_run(config: Config, seed: int) -> Run:
     """Return the run of one seed, with every stage done."""
     run = Run(config.folder / str(seed))
-    sky = {"galaxies": config.galaxies, "overlap": config.overlap, "seed": seed}
-    do(run, STAGES, simulate=sky)
+    do(run, STAGES, galaxies=config.galaxies, overlap=config.overlap, seed=seed)
     return run
 
 
@@ -88,14 +87,13 @@ def make_poor_run(config: Config, rich: Run) -> Run:
     if not run.folder.exists():
         unwanted = shutil.ignore_patterns("transfer", "bassmzls*", "figures", ".partial*")
         shutil.copytree(rich.folder, run.folder, copy_function=os.link, ignore=unwanted)
-    paths = [
+    jobs = [
         (path, run.images(POOR) / path.name, config.poor_fwhm, config.poor_noise)
         for path in list_files(rich.images("bassmzls"), ENDINGS)
         if not (run.images(POOR) / path.name).exists()
     ]
-    for _ in parallel.each(draw_poor, paths, config.workers, "drawing the poor survey"):
-        pass
-    do(run, TRANSFER, make_pairs={"other": POOR})
+    list(parallel.each(draw_poor, jobs, config.workers, "drawing the poor survey"))
+    do(run, TRANSFER, other=POOR)
     return run
 
 
@@ -117,17 +115,15 @@ def draw_poor(job: tuple[Path, Path, float, float]) -> None:
     write_cutout(target, flux, cutout.ra, cutout.dec, release="POOR")
 
 
-def pooled(values: list[dict[str, float]]) -> Estimate:
-    """Return the mean of independent skies, its 95 % interval from the width of each one's own."""
+def pooled_text(values: list[dict[str, float]], spec: str = ".3f") -> str:
+    """Return the mean of independent skies, and behind it the values of the skies.
+
+    Its 95 % interval follows from the widths of the skies' own intervals.
+    """
     mean = float(np.mean([of["value"] for of in values]))
     half = math.hypot(*(of["high"] - of["low"] for of in values)) / len(values) / 2
-    return Estimate(mean, mean - half, mean + half)
-
-
-def pooled_text(values: list[dict[str, float]], spec: str = ".3f") -> str:
-    """Return the pooled estimate, and behind it the values of the skies."""
     each = ", ".join(format(of["value"], spec) for of in values)
-    return f"{pooled(values):{spec}} ({each})"
+    return f"{Estimate(mean, mean - half, mean + half):{spec}} ({each})"
 
 
 def method_table(results: list[Content]) -> Table:
@@ -155,13 +151,8 @@ def method_table(results: list[Content]) -> Table:
 
 def pooled_difference(results: list[Content], method: str, *keys: str) -> str:
     """Return the pooled value of `transfer` of a method at `keys`, a difference."""
-    values = []
-    for result in results:
-        found = result["methods"][method]["transfer"]
-        for key in keys:
-            found = found[key]
-        values.append(found)
-    return pooled_text(values, "+.3f")
+    values = (result["methods"][method]["transfer"] for result in results)
+    return pooled_text([functools.reduce(getitem, keys, of) for of in values], "+.3f")
 
 
 def results_of(config: Config, runs: list[Run]) -> list[Content]:
@@ -175,6 +166,7 @@ def results_of(config: Config, runs: list[Run]) -> list[Content]:
 
 
 def main(config: Config) -> None:
+    """Make all runs, and write the page."""
     runs = [make_run(config, seed) for seed in config.seeds]
     poor = [make_poor_run(config, run) for run in runs] if config.poor_fwhm else []
     template = jinja2.Environment(  # noqa: S701 (Markdown)

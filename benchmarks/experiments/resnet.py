@@ -21,7 +21,7 @@ from VAE_model.training.device import autocast, choose_device
 
 HALF_WIDTH = 0.6  # of its input, a fraction of the image: a little more than the default network
 SIDE = 96  # pixels of its input
-RATE, DECAY, BATCH = 1e-3, 0.05, 64
+RATE, DECAY, BATCH, EPOCHS = 1e-3, 0.05, 64, 30
 
 
 class Network(nn.Module):
@@ -36,6 +36,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(512, count) for count in answers)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the features, (N, 512)."""
         return self.body(images.contiguous(memory_format=torch.channels_last))
 
 
@@ -99,7 +100,7 @@ def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
 def _predict(
     network: Network, small: Tensor, device: torch.device
 ) -> tuple[NDArray[np.float32], list[Tensor]]:
-    """Features and probabilities of the answers for all images, means of eight views."""
+    """Return features and probabilities of the answers, means of eight views of each image."""
     network.eval()
     features, found = [], [[] for _ in network.heads]
     for part in small.split(256):
@@ -117,7 +118,7 @@ def _predict(
 
 
 def _small(images: RowFile, stretch: Stretch) -> Tensor:
-    """The stretched images at half the resolution: (N, 3, 128, 128)."""
+    """Return the stretched images at half the resolution, (N, 3, 128, 128)."""
     blocks = range(0, len(images), 64)
     parts = [stretch(torch.from_numpy(images[first : first + 64])) for first in blocks]
     return torch.cat([F.avg_pool2d(part, 2) for part in parts])

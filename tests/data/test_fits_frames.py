@@ -335,7 +335,7 @@ def test_make_datatxt_says_what_brings_other_shapes_in(tmp_path, capsys):
     write_cutout(run.images() / "good.fits", galaxy(), RA, DEC)
     write(run.images() / "small.fits", galaxy(64))
     make_datatxt.main(make_datatxt.Config(run=run.folder, workers=1))
-    assert "refused 1: wrong shape (data/import_images.py brings it in)" in capsys.readouterr().out
+    assert "refused 1: wrong shape (data/import_images.py converts it)" in capsys.readouterr().out
     with open(run.rejected, newline="") as stream:
         assert [row["path"] for row in csv.DictReader(stream)] == ["images/decals/small.fits"]
     assert not pd.isna(read_cutout(run.images() / "good.fits").ra)

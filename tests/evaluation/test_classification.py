@@ -369,7 +369,7 @@ def test_labels_and_features_that_do_not_belong_together_are_refused(labelled_ru
     moved = labels.assign(path="elsewhere/" + labels["path"])
     write_parquet(run.labels, moved)
     with pytest.raises(
-        Problem, match=r"no row of .*labels.parquet matches an image: it is about elsewhere/"
+        Problem, match=r"no row of .*labels.parquet matches an image: it names elsewhere/"
     ):
         given_split(run, labels["path"].tolist())
     write_parquet(run.labels, labels.assign(split="fold 1"))

@@ -33,7 +33,8 @@ def run_features(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/experiments/features.py"), *arguments],
         capture_output=True, text=True, timeout=600, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests" / "offline")},
+        env={**os.environ, "OMP_NUM_THREADS": "1",
+             "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done

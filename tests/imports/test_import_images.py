@@ -677,7 +677,7 @@ def test_imports_of_one_run_share_the_labels(tmp_path):
         ("file,ra,dec\na.jpg,1,95", "dec in row 1 is 95"),
         ("file,ra,dec\nb.jpg,1,5\na.jpg,12:30,5", "ra in row 2 is 12:30"),
         ("file,ra,dec\n", "has no rows"),
-        ("", "is no readable table"),
+        ("", "is not a readable table"),
         ("file,RA,ra,dec\na.jpg,1,1,5", "two columns ra"),
     ],
 )

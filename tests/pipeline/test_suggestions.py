@@ -1,6 +1,7 @@
 """Each error names a command that can be pasted, and following them ends with the report."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -106,22 +107,24 @@ def paste(command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words[1:]],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
 def follow(first: list[str]) -> list[str]:
-    """Run a command and what its errors suggest until it succeeds; return the commands."""
+    """Run a command, and what its error suggests before the command again, until it succeeds.
+
+    Return all commands, in order.
+    """
     told = [shlex.join(["python", *first])]
-    while (done := paste(told[-1])).returncode or len(told) > 1:
-        if not done.returncode:
-            told.append(told[0])
-            if (done := paste(told[0])).returncode == 0:
-                return told
-        error = done.stderr.strip().splitlines()[-1]
-        found = re.search(r"run (python .+?)(?:;|, or |$)", error)
-        assert found, f"no command to run in: {error}"
-        told.append(found[1])
-        assert len(told) < 12, "\n".join(told)
+    while (done := paste(told[-1])).returncode or told[-1] != told[0]:
+        if done.returncode:
+            error = done.stderr.strip().splitlines()[-1]
+            found = re.search(r"run (python .+?)(?:;|, or |$)", error)
+            assert found, f"no command to run in: {error}"
+            print(error)
+        told.append(found[1] if done.returncode else told[0])
+        assert len(told) < 16, "\n".join(told)
     return told
 
 
@@ -132,7 +135,7 @@ def test_following_the_suggestions_ends_with_the_report(
     run = Run(tmp_path / "a run")
     shutil.copytree(complete.folder, run.folder)
     STATES[state](run)
-    for script, *options in GOALS:
+    for script, *options in GOALS[1:]:
         told = follow([script, "--run", str(run.folder), "--num-var", str(NUMBER), *options])
         print(*told, sep="\n")
     assert run.report.exists()

@@ -214,7 +214,7 @@ def test_similar_galaxies_are_near_in_units_of_the_posterior_or_of_the_exposures
     before, after = (
         content_of(r.map_page(NUM_VAR).read_text(encoding="utf-8")) for r in (run, other)
     )
-    source = read_parquet(run.class_latents(NUM_VAR)).set_index("path").loc[before["path"]]
+    source = read_parquet(run.class_latents(NUM_VAR)).set_index("path").loc[before["paths"]]
     means = source.filter(regex="^mu_").to_numpy(float)
     for page, values in ((before, means), (after, means[:, -1:])):
         for i in (0, 20, 47):

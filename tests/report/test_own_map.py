@@ -57,14 +57,14 @@ def test_every_image_is_on_the_map_and_has_its_place(own):
     for name in ("pca_pairs", "map", "map_thumbnails"):
         assert own.figure(f"{name}_{NUM_VAR}.png").exists()
     page = content(own)
-    assert sorted(page["path"]) == sorted(table["path"]) and page["votes"] == []
+    assert sorted(page["paths"]) == sorted(table["path"]) and page["votes"] == []
     assert page["surveys"] == ["mine"] and set(page["ra"]) == {None}
     assert np.shape(page["similar"]) == (COUNT, 6)
 
 
 def test_the_columns_of_the_table_are_its_colours(own):
     page = content(own)
-    table = read_parquet(own.labels).set_index("path").loc[page["path"]]
+    table = read_parquet(own.labels).set_index("path").loc[page["paths"]]
     kind, size, type_, images = page["schemes"]
     assert [s["title"] for s in page["schemes"]] == ["kind", "size", "type", "images"]
     assert labels(kind)[:-1] == sorted(table["kind"].dropna().unique())
@@ -120,7 +120,7 @@ def test_the_page_finds_an_image_by_its_file(own):
         browser.open(own.map_page(NUM_VAR), "window.firstFrame")
         browser.ask("at('words').value = 'ngc_017.jpg'; at('words').focus()")
         browser.key("Enter")
-        assert browser.ask("[data.path[chosen], found.length]") == ["images/mine/ngc_017.fits", 1]
+        assert browser.ask("[data.paths[chosen], found.length]") == ["images/mine/ngc_017.fits", 1]
         assert browser.ask("card.innerText").count("mine") == 1
         assert browser.ask("document.querySelectorAll('.similar button').length") == 6
         assert browser.complaints() == []

@@ -25,7 +25,7 @@ def test_a_required_row_that_is_missing_is_named_with_what_to_do():
 
 @pytest.mark.parametrize("twice", [["a", "b", "a"], [None, "a", None]])
 def test_a_value_that_stands_twice_is_refused(twice):
-    with pytest.raises(Problem, match=r"right.parquet has 1 rows too many for one path"):
+    with pytest.raises(Problem, match=r"right.parquet has 1 rows with a duplicate path"):
         join_rows(["a"], twice, NAMES)
     with pytest.raises(Problem, match=r"first: 3.*delete it"):
         check_unique([3, 4, 3], "t", "class_row", "delete it")

@@ -105,12 +105,12 @@ def test_a_text_of_windows_keeps_its_letters(tmp_path):
         ("t.xlsx", b"PK\x03\x04 and so on", "is a spreadsheet, or another archive"),
         ("t.csv", b"\xd0\xcf\x11\xe0 and so on", "is a spreadsheet: save the table as CSV"),
         ("t.csv", "<html><body>Please log in</body></html>", "is a web page"),
-        ("t.csv", bytes(range(256)) * 8, "holds bytes that are no text"),
+        ("t.csv", bytes(range(256)) * 8, "holds binary data"),
         ("t.csv", "file,type\na.jpg,x\nb.jpg,barred, loose, red\n", "line 3 has 4 cells"),
         ("t.csv", "file,type\na.jpg,barred, loose\nb.jpg,x\n", "3 cells in its first row under 2"),
         ("t.csv", "file,type, type\na.jpg,1,2\n", "two columns type, which differ"),
-        ("t.fits", "file,type\na.jpg,1\n", "is no FITS table: it begins with 'file,type"),
-        ("t.parquet", "file,type\na.jpg,1\n", "is no parquet table: it begins with"),
+        ("t.fits", "file,type\na.jpg,1\n", "is not a table in FITS format: it begins with 'file,type"),
+        ("t.parquet", "file,type\na.jpg,1\n", "is not a table in parquet format: it begins with"),
         ("t.json", "{}", "ends in .json: a table ends in .csv"),
         ("t.csv", "iauname,IAU_NAME2,iau name,iau-name\na,b,c,d\n", ""),
         ("t.csv", "IAU_Name,iau name\na,b\n", "may both be the column iauname"),
@@ -325,6 +325,13 @@ def test_tables_of_astropy_read_the_same(tmp_path, name, capsys):
     assert found["truth"].tolist() == [True, False, True] and len(found.columns) == 7
 
 
+def test_a_masked_truth_of_astropy_is_missing(tmp_path):
+    truth = MaskedColumn([True, False, True], mask=[False, True, False])
+    Table({"file": NAMES, "truth": truth}).write(tmp_path / "t.parquet")
+    found = read_table(tmp_path / "t.parquet")["truth"]
+    assert found[0] == found[2] == "True" and pd.isna(found[1])
+
+
 def test_a_fits_table_with_arrays_and_of_several(tmp_path, capsys):
     table = masked_table()
     table["spectrum"], table["complex"] = np.zeros((3, 4)), np.zeros(3, complex)
@@ -416,8 +423,8 @@ def test_the_votable_in_the_notes_of_parquet_gives_the_units(tmp_path):
 @pytest.mark.parametrize(
     ("ra_unit", "dec_unit", "message"),
     [
-        ("mag", "deg", "ra has the unit 'mag', which is no angle"),
-        ("deg", "deg / yr", "dec has the unit 'deg / yr', which is no angle"),
+        ("mag", "deg", "ra has the unit 'mag', which is not an angle"),
+        ("deg", "deg / yr", "dec has the unit 'deg / yr', which is not an angle"),
         ("rad", None, "ra is in rad, and dec has no unit"),
         ("deg", "rad", "dec in row 1 is 46.4537"),
     ],
@@ -707,5 +714,5 @@ def test_labels_that_answer_are_those_of_the_path(copy_of_tiny_run, latents_of_p
         assert answers == {"bulge": ["NA", "None", "large"]}
         assert found["bulge"].tolist() == kinds
     table.assign(path="elsewhere/" + table["path"]).to_parquet(run.labels)
-    with pytest.raises(Problem, match=rf"it is about elsewhere/.* lists {paths[0]}"):
+    with pytest.raises(Problem, match=rf"it names elsewhere/.* lists {paths[0]}"):
         classify.read_questions(config, run, latents_of_paths)

@@ -111,12 +111,12 @@ def test_a_killed_process_ends_the_job_in_one_line_and_one_process_goes_on(
     _, said = job.communicate(timeout=120)
     assert job.returncode != 0
     ours = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(ours) == 1 and "the same command goes on" in ours[0], said
+    assert len(ours) == 1 and "the same command resumes" in ours[0], said
     epochs = len(log(run))
     assert 1 <= epochs < 9
     more = run_script("Galaxy_VAE_n.py", run, *SETTINGS, "--epochs", "9")
     assert more.returncode == 0, more.stderr
-    assert f"goes on after epoch {epochs} of 9" in more.stdout
+    assert f"resumes after epoch {epochs} of 9" in more.stdout
     assert np.isfinite([line["validation_loss"] for line in log(run)]).all()
 
 

@@ -62,7 +62,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
     assert 1 <= epochs < 6, "killed before the first or after the last epoch"
     done = script("Galaxy_VAE_n.py", run, *command[4:], OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
-    assert "goes on after epoch" in done.stdout
+    assert "resumes after epoch" in done.stdout
     assert same(weights(whole.last), weights(run.model_last(3)))
     assert same(weights(whole.best), weights(run.model(3)))
 

@@ -2,29 +2,16 @@
 
 import csv
 import json
+import numpy as np
 import os
+import pandas as pd
+import pytest
 import shutil
 import signal
 import subprocess
 import sys
 import time
-
-import numpy as np
-import pandas as pd
-import pytest
 import torch
-from conftest import says_one_line
-from pairs_of_tiny_run import (
-    DISPLACED,
-    FAR,
-    FAR_PIXELS,
-    NEAR_PIXELS,
-    OTHER,
-    SOUTHERN,
-    TRUNCATED,
-    add_second_survey,
-)
-
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.cutouts import read_cutout
 from VAE_model.extraction.latent_table import read_means
@@ -36,6 +23,8 @@ from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import PairTask, settings_of
 from VAE_model.transfer.pair_latents import read_sides
 from VAE_model.transfer.pairs import images_in_both, read_pairs
+from conftest import says_one_line
+from pairs_of_tiny_run import DISPLACED, FAR, FAR_PIXELS, NEAR_PIXELS, OTHER, SOUTHERN, TRUNCATED, add_second_survey
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
@@ -321,7 +310,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_identical_weights(adapted, tm
     assert not parts.pair_latents("paired").exists(), "it was killed too late to test anything"
     done = script("transfer/adapt.py", parts, *constants)
     assert done.returncode == 0, done.stderr
-    assert "goes on after epoch" in done.stdout
+    assert "resumes after epoch" in done.stdout
     models = [checkpoint.load(run.model(40, "paired")) for run in (whole, parts)]
     for name, tensor in models[0]["weights"].items():
         assert torch.equal(tensor, models[1]["weights"][name]), name

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
-from VAE_model.extraction.latent_table import read_means
+from VAE_model.extraction.latent_table import log_variance_columns, read_means
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.tables.joins import image_rows
@@ -40,17 +40,15 @@ class Encoded:
 
         Raises Problem where the latents have no log-variances, or belong to other images.
         """
-        path = run.latents(num_var)
-        table, means = read_means(run, path, num_var, ("logvar_", "flag_"))
-        widths = table[sorted(name for name in table if name.startswith("logvar_"))]
+        path, widths = run.latents(num_var), log_variance_columns(num_var)
+        table, means = read_means(run, path, num_var, ("flag_",), widths)
+        log_variances = table[widths].to_numpy(np.float32)
         packed = Packed.of(run, workers)
         again = f"delete it and run {run.made_by(path)} --num-var {num_var}"
-        if widths.shape[1] != num_var:
-            raise Problem(f"{run.show(path)} has no logvar_* for each latent: {again}")
         rows = image_rows(run, packed, table["path"], path, again)
         flags = table.filter(regex="^flag_").to_numpy(bool)
-        table = table.drop(columns=list(widths)).assign(row=rows)
-        return cls(table, means, widths.to_numpy(np.float32), packed, ~flags.any(axis=1))
+        table = table.drop(columns=widths).assign(row=rows)
+        return cls(table, means, log_variances, packed, ~flags.any(axis=1))
 
     def some(self, split: str, most: int, seed: int) -> NDArray[np.int64]:
         """Return rows of at most `most` good images of a split, drawn at random, in order."""
@@ -93,7 +91,5 @@ class Encoder:
         flux = self.encoded.packed.images[self.encoded.images(rows)]
         expected = self.encoded.means[rows]
         if np.median(np.abs(self(flux, rows)[0] - expected)) > TOLERANCE * self.encoded.means.std():
-            raise Problem(
-                "the latents are not of this model: name it with --model, or run "
-                "python analysis/extract_latents.py again"
-            )
+            again = "name it with --model, or run python analysis/extract_latents.py again"
+            raise Problem(f"the latents are not of this model: {again}")

@@ -1,6 +1,7 @@
 """Latents of the same galaxies in further exposures, on a simulated sky."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,27 +58,22 @@ def observe(
         return Exposures.none(f"{len(rows)} test galaxies without a defect are too few")
     if not _is_of_this_version(encoded, rows[0], seed, known):
         return Exposures.none("this version draws other images: run python data/simulate.py")
-    parts: dict[str, list[tuple[NDArray, NDArray]]] = {kind: [] for kind in KINDS}
     indices = tqdm(known["index"], desc="observing again", unit="galaxy")
-    for row, index in zip(rows, indices, strict=True):
-        flux = np.concatenate(observe_again(seed, int(index), number))
-        found = encode(flux, np.full(len(flux), row))
-        own = encoded.means[[row]], encoded.log_variances[[row]]
-        for kind, place in zip(KINDS, (slice(number), slice(number, None)), strict=True):
-            mean, width = (
-                np.concatenate([first, other[place]])
-                for first, other in zip(own, found, strict=True)
-            )
-            parts[kind].append((mean, width))
-    stacked = {}
-    for kind, of in parts.items():
-        means, widths = zip(*of, strict=True)
-        stacked[kind] = np.stack(means, axis=1), np.stack(widths, axis=1)
-    return Exposures(rows, stacked)
+    again = [
+        encode(np.concatenate(observe_again(seed, int(index), number)), np.full(2 * number, row))
+        for row, index in zip(rows, indices, strict=True)
+    ]
+    latents: dict[str, Any] = {kind: [] for kind in KINDS}
+    first = encoded.means[rows], encoded.log_variances[rows]
+    for own, of in zip(first, zip(*again, strict=True), strict=True):
+        both = np.split(np.stack(of, axis=1), 2)  # noise, night, each (number, n, latents)
+        for kind, further in zip(KINDS, both, strict=True):
+            latents[kind].append(np.concatenate([own[None], further]))
+    return Exposures(rows, {kind: tuple(of) for kind, of in latents.items()})
 
 
 def _is_of_this_version(encoded: Encoded, row: int, seed: int, known: pd.DataFrame) -> bool:
-    """Tell whether the image of a row is the one that the simulation draws now."""
+    """Return True where the image of a row is the one that the simulation draws now."""
     image = encoded.images(np.array([row]))[0]
     noise = encoded.packed.noise[image].astype(float)
     apart = as_observed(seed, int(known["index"].iloc[0])) - encoded.packed.images[image]
