@@ -27,10 +27,9 @@ Block = object  # a Table or one of the classes below
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph; notice: it is set apart; link: text and address of a link at its beginning."""
+    """A paragraph; link: text and address of a link at its beginning."""
 
     text: str
-    notice: bool = True
     link: tuple[str, str] | None = None
 
 
@@ -60,11 +59,6 @@ class Picture:
     caption: str
     alt: str
     widest: int = _WIDEST
-
-    @property
-    def embedded(self) -> tuple[str, int, int]:
-        """The picture as a `data:` address, its width and its height."""
-        return embed(self.source, self.widest)
 
 
 def is_web(address: str) -> bool:
@@ -125,3 +119,6 @@ def embed(source: Path | BinaryIO, widest: int = _WIDEST) -> tuple[str, int, int
         image.save(stream, "JPEG", quality=88, subsampling=0)
     text = base64.b64encode(stream.getvalue()).decode("ascii")
     return f"data:image/{kind};base64,{text}", width, height
+
+
+_templates.filters["embed"] = embed

@@ -26,12 +26,9 @@ class RunOutputs:
     @classmethod
     def of(cls, run: Run, num_var: int) -> "RunOutputs":
         """Find every output of every stage, except the report itself."""
-        found = {}
-        for folder in _FOLDERS:
-            for path in sorted((run.folder / folder).glob("*.json")):
-                output = path.with_suffix("")
-                if output.exists() and output != run.report:
-                    found[output] = read_sidecar(output)
+        sidecars = (path for name in _FOLDERS for path in (run.folder / name).glob("*.json"))
+        outputs = sorted(path.with_suffix("") for path in sidecars)
+        found = {p: read_sidecar(p) for p in outputs if p.exists() and p != run.report}
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
         return cls(run, num_var, {path: found[path] for path in order})
 
@@ -49,9 +46,8 @@ class RunOutputs:
 
     def history(self, log: Path) -> list[dict[str, Any]]:
         """Return the epochs of a training, from its JSON lines; none where there is no log."""
-        if not log.exists():
-            return []
-        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        return [json.loads(line) for line in lines]
 
     def json(self, path: Path) -> dict[str, Any]:
         """Return a JSON result; empty where it is missing."""
