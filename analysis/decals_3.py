@@ -279,10 +279,8 @@ def main(config: Config) -> None:
     of_map.insert(2, "x", places[:, 0])
     of_map.insert(3, "y", places[:, 1])
     write_parquet(run.map(number), of_map)
-    names = (
-        of_map["class"] if classed else np.array([a.label for a in scheme.answers])[scheme.codes]
-    )
-    counts = {str(n): int(c) for n, c in zip(*np.unique(names, return_counts=True), strict=True)}
+    groups = of_map["class"] if classed else scheme.labels()
+    counts = {str(n): int(c) for n, c in zip(*np.unique(groups, return_counts=True), strict=True)}
     stage.finish(galaxies=len(places), of=total, classes=counts)
 
 

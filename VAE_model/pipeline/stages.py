@@ -7,14 +7,17 @@ an entry here; `python -m VAE_model.pipeline` then writes the tables of the READ
 Files are named by the methods of a Run; 40 stands for any number of latents, * for any name.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # `make` reads this file before it looks for Python 3.11
+
 import re
 import shlex
-from VAE_model.pipeline.run import DEFAULT, ROOT, Run
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+
+from VAE_model.pipeline.run import DEFAULT, ROOT, Run
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -17,8 +17,17 @@ from VAE_model.data.galaxy_zoo import answer_column, questions
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
-from VAE_model.report.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND, TEAL
-from VAE_model.report.figures import WINE
+from VAE_model.report.figures import (
+    CLASS_STYLES,
+    CYAN,
+    GREEN,
+    INDIGO,
+    NO_CLASS,
+    ROSE,
+    SAND,
+    TEAL,
+    WINE,
+)
 from VAE_model.report.figures import ClassStyle as Answer
 from VAE_model.report.plotting import matplotlib, to_hex
 from VAE_model.surveys import UNKNOWN, label_of
@@ -53,6 +62,10 @@ class Scheme:
         """Return the colours of some of the galaxies."""
         values = tuple(self.values[row] for row in rows) if self.values else ()
         return replace(self, codes=self.codes[rows], values=values)
+
+    def labels(self) -> list[str]:
+        """Return the label of each galaxy's answer."""
+        return [self.answers[code].label for code in self.codes]
 
 
 def map_source(run: Run, num_var: int) -> Path:

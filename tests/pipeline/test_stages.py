@@ -33,8 +33,8 @@ def test_make_runs_the_stages_of_the_list_in_order():
 
 
 def test_images_of_ones_own_go_through_the_stages_that_need_no_catalogue():
-    expected = ["datatxt", "train", "latents", "project", "map", "outliers", "dimension", "similar",
-                "traversal", "probe", "diagram", "report"]  # fmt: skip
+    expected = ["datatxt", "train", "latents", "project", "map", "outliers", "classify",
+                "dimension", "similar", "traversal", "probe", "diagram", "report"]  # fmt: skip
     assert [entry.target for entry in stages.after("import")] == expected
     commands = make("mine", "IMPORT=--folder pictures")
     assert commands[0].endswith("data/import_images.py --run data/mine --folder pictures")
