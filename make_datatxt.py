@@ -12,9 +12,14 @@ Writes: train.txt (one path per line, relative to the run), rejected.csv (path, 
 Example: python make_datatxt.py --run data/demo
 """
 
-import numpy as np
 import os
-from VAE_model.data.cutouts import BadCutout, ENDINGS, read_cutout
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from VAE_model.data.cutouts import ENDINGS, BadCutout, read_cutout
 from VAE_model.data.flux_units import doubt, noise_ratio
 from VAE_model.data.packed import Packed
 from VAE_model.data.packing import Pixels
@@ -25,9 +30,7 @@ from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.pixel_noise import is_cut, sky_noise
 from VAE_model.tables.text import write_csv
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+
 
 @dataclass(frozen=True)
 class Config:

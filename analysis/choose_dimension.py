@@ -148,7 +148,7 @@ def main(config: Config) -> None:
     try:
         like = Settings(**{**base, "softening": tuple(base["softening"])})
     except (TypeError, KeyError):
-        again = "delete it and run python Galaxy_VAE_n.py"
+        again = f"run {run.remade_by(run.model(config.like))}"
         what = f"{run.show(run.model(config.like))} was trained by another version"
         raise Problem(f"{what}: {again}") from None
     packed = Packed.of(run, config.workers)

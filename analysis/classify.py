@@ -162,7 +162,7 @@ def read_components(
     rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
-        remedy = "delete it and run the stages from Galaxy_VAE_n.py on again"
+        remedy = f"run {run.remade_by(run.model(config.num_var))}"
         raise Problem(f"{run.show(path)} has another split than {run.show(run.packed)}: {remedy}")
     return pixel_components(
         packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,

@@ -23,6 +23,7 @@ from VAE_model.data.galaxy_zoo import CLASSES, IDENTITY, Cut, answer_column, ask
 from VAE_model.pipeline.files import atomic, read_parquet, utf8, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stages import command
 from VAE_model.tables.columns import as_numbers, as_text, find_column
 from VAE_model.tables.labels import columns_of, questions_in
 from VAE_model.tables.reading import read_table
@@ -60,8 +61,9 @@ def catalogue_of(run: Run, columns: list[str]) -> Path:
         return run.catalogue
     lacking = [name for name in columns if not find_column(name, (*IDENTITY, *there), run.labels)]
     if lacking:
-        names = " ".join(questions_in(run))
-        other = f", or run python analysis/classify.py --label {names}" if names else ""
+        label = ["--label", *questions_in(run)]
+        other = f", or run {command('analysis/classify.py', run.folder, label)}"
+        other = other if len(label) > 1 else ""
         raise Problem(
             f"{run.show(run.catalogue)} is missing, and {run.show(run.labels)} has no column "
             f"{lacking[0]}: bring a Galaxy Zoo catalogue{other}"

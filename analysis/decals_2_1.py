@@ -24,6 +24,7 @@ from VAE_model.data.sky import cross_match, nearest_position, position_of_name
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stages import command
 from VAE_model.report.figures import INDIGO, ROSE, new_figure, save_figure
 
 
@@ -98,7 +99,7 @@ def main(config: Config) -> None:
         if index[["ra", "dec"]].isna().any(axis=1).all():
             raise Problem(
                 f"no image in {run.show(run.train_txt)} has a position: import them with a table "
-                "of ra and dec, or run python analysis/classify.py --label"
+                f"of ra and dec, or run {command('analysis/classify.py', run.folder)}"
             )
         distance, image = nearest_position(*sky)
         row = int(np.argmin(distance))

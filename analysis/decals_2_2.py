@@ -49,7 +49,7 @@ def main(config: Config) -> None:
     classes = read_parquet(run.classes)
     matches = read_parquet(run.matches, ["class_row", "iauname", "image_row", "path", "separation"])
     latents = read_latents(run, config.num_var)
-    shown, again = run.show(run.matches), f"delete it and run {run.made_by(run.matches)}"
+    shown, again = run.show(run.matches), f"run {run.remade_by(run.matches)}"
     check_unique(matches["class_row"], shown, "class_row", again)
     check_unique(matches["path"], shown, "path", again)
     labels = classes.attrs.get("labels", "")
@@ -61,7 +61,7 @@ def main(config: Config) -> None:
     matched = pd.concat([matched, matches[["image_row", "path", "separation"]]], axis=1)
     print(f"  kept {len(matches):,} of {len(classes):,} galaxies of {run.show(run.classes)}; "
           f"dropped {len(classes) - len(matches):,}: without an image")  # fmt: skip
-    again = f"delete it and run {run.made_by(source)}"
+    again = f"run {run.remade_by(source)}"
     rows = join_rows(matches["path"], latents["path"], (shown, run.show(source)), mend=again)
     found = rows >= 0
     if not found.any():

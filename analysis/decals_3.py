@@ -253,7 +253,7 @@ def main(config: Config) -> None:
         what = f"has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: add images{more}"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
-    again = f"delete it and run {run.made_by(source)}"
+    again = f"run {run.remade_by(source)}"
     rows = image_rows(run, packed, table["path"], source, again)
     total = len(table)
     if total > config.most:

@@ -236,7 +236,7 @@ def main(config: Config) -> None:
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):
-        again = f"delete it and run {run.made_by(source)} --num-var {number}"
+        again = f"run {run.remade_by(source)}"
         raise Problem(f"{run.show(source)} is not of the images in train.txt: {again}")
     members = members_of_classes(run, config, table["path"])
     result = score(table, latents, members, config)

@@ -38,6 +38,7 @@ from VAE_model.evaluation.probe.invariance import changed_means, relative_moves
 from VAE_model.evaluation.probe.posterior import Calibration, calibrate
 from VAE_model.evaluation.probe.quantities import quantities
 from VAE_model.evaluation.probe.regression import predict
+from VAE_model.extraction.latent_table import model_of
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -63,7 +64,7 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     model: Path | None = None
-    """The model that the latents are of, where it is not that of this run."""
+    """The model that the latents are of; none: the one that extract_latents.py took."""
     survey: str = ""
     """Survey of the images, for an adapted model and images whose headers do not say."""
     galaxies: int = 4000
@@ -146,7 +147,7 @@ def predict_quantities(
 def main(config: Config) -> None:
     """Run the stage."""
     run, number = Run(config.run), config.num_var
-    weights = ROOT / config.model if config.model else run.model(number)
+    weights = ROOT / config.model if config.model else model_of(run, number)
     outputs = [run.probe(number), run.probe(number, "parquet"), run.figure(f"probe_{number}.png")]
     there = [run.truth] if run.truth.exists() else []
     inputs = [run.latents(number), weights, run.train_txt, *there]

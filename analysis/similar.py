@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_url
 from VAE_model.evaluation.similarity import nearest
-from VAE_model.extraction.latent_table import in_scatters, read_means
-from VAE_model.extraction.single_image import encode_file, is_image_file, model_of
+from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
+from VAE_model.extraction.single_image import encode_file, is_image_file
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -145,8 +145,9 @@ def sheet(
 
     rows: of the packed image of each path.
     """
-    groups = np.split(found, len(queries.names))[: DRAWN[0]]
-    columns = 1 + min(DRAWN[1], len(groups[0]))
+    count = len(found) // len(queries.names)
+    groups = [found[first : first + count] for first in range(0, len(found), count)][: DRAWN[0]]
+    columns = 1 + min(DRAWN[1], count)
     figure = new_figure(1.75 * columns, 1.95 * len(groups) + 0.6, layout="constrained")
     panels = figure.subplots(len(groups), columns, squeeze=False)
     for line, name, path, group in zip(panels, queries.names, queries.paths, groups, strict=False):

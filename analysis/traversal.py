@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.extraction.latent_table import log_variance_columns, read_means
+from VAE_model.extraction.latent_table import log_variance_columns, model_of, read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -158,14 +158,15 @@ def main(config: Config) -> None:
     """Run the stage."""
     run, n = Run(config.run), config.num_var
     outputs = [run.figure(f"traversal_{n}.png"), run.traversal(n)]
-    stage = Stage(__file__, run, config, inputs=[run.model(n), run.latents(n)], outputs=outputs)
+    weights = model_of(run, n)
+    stage = Stage(__file__, run, config, inputs=[weights, run.latents(n)], outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
     if not config.latents >= 1 or not config.steps:
         raise Problem("latents and steps: at least one of each is needed")
     distribution = measure_distribution(run, n)
-    model = TrainedVAE.load(run.model(n), n, config.device)
+    model = TrainedVAE.load(weights, n, config.device)
     chosen = np.argsort(-distribution.kl, kind="stable")[: config.latents]
     steps = np.array(config.steps, np.float32)
     latents = torch.from_numpy(traverse(distribution, chosen, steps)).to(model.device)

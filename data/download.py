@@ -14,15 +14,24 @@ Writes: catalogue.parquet (unless a table is given), images/decals/ and images/b
 Example: python data/download.py --run data/check --first 3 --contact you@example.org
 """
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
 from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.sky import iauname
 from VAE_model.downloads.catalogue import RECORD, ZENODO, fetch_original, source_of, write_catalogue
 from VAE_model.downloads.client import Manners
-from VAE_model.downloads.cutout_service import Job, SERVICE, path_of, url_of
+from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
 from VAE_model.downloads.fetching import fetch_all
-from VAE_model.downloads.manifest import FAILED, GOOD, Journal, MISSING, fold
+from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
 from VAE_model.downloads.service_check import compare
 from VAE_model.downloads.verdicts import Verdicts
@@ -33,13 +42,6 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.surveys import BASSMZLS, DECALS, RELEASE, RELEASES, SURVEYS
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from numpy.typing import NDArray
-from pathlib import Path
-from tqdm import tqdm
-from typing import Literal
 
 BOTH = "both"  # in place of a survey: DECaLS and BASS+MzLS
 CONTROLS = 5  # of the galaxies, requested as a test when the service seems to be down

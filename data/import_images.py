@@ -16,10 +16,17 @@ Writes: images/<name>/ (3x256x256 FITS), images/<name>.refused.csv (file, reason
 Example: python data/import_images.py --folder ~/galaxies --table ~/galaxies.csv --run data/own
 """
 
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import re
+from astropy.io import fits
+
 from VAE_model.data.fits_frames import Reading
 from VAE_model.data.flux_units import UnknownUnit, conversion, doubt
 from VAE_model.data.sky import iauname
@@ -35,11 +42,6 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
 from VAE_model.tables.text import write_csv
-from astropy.io import fits
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 REMARKS = {  # on images with these fields of Outcome
     "cut": "are not square: the central square was taken",

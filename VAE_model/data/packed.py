@@ -83,7 +83,9 @@ class Packed:
             pack(run, listed, source, folder, known, workers, pixels or "float32")
             before = cls._open(folder)
             if before is None:
-                raise Problem(f"{run.show(folder)} cannot be read back: delete it and rerun")
+                raise Problem(
+                    f"{run.show(folder)} cannot be read back: run {run.remade_by(source)}"
+                )
         if not before.index["given"].equals(listed["given"]):
             index = with_split(before.index.assign(given=listed["given"]))
             write_parquet(folder / INDEX, index)
@@ -155,14 +157,12 @@ def read_train_txt(run: Run) -> list[str]:
     try:
         lines = run.train_txt.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise Problem(
-            f"{shown} is not UTF-8 text: delete it and run python make_datatxt.py"
-        ) from None
+        raise Problem(f"{shown} is not UTF-8 text: run {run.remade_by(run.train_txt)}") from None
     names = [line for line in lines if line.strip()]
     if bad := next((name for name in names if "\0" in name), ""):
         raise Problem(f"{shown} has a line with a zero byte ({bad!r:.40}): delete the line")
     if not names:
-        raise Problem(f"{shown} is empty: run python make_datatxt.py")
+        raise Problem(f"{shown} is empty: run {run.remade_by(run.train_txt)}")
     twice = pd.Series(names)[pd.Series(names).duplicated()]
     if len(twice):
         raise Problem(f"{shown} names {twice.iloc[0]} twice: delete one of the lines")
@@ -183,8 +183,7 @@ def _stat(run: Run, listed: pd.DataFrame, source: Path) -> pd.DataFrame:
             name, fault = Path(name).name, f"cannot be read ({error.strerror})"
         if fault:
             raise Problem(
-                f"{run.show(source)} names {name}, which {fault}: "
-                f"delete {source.name} and run {run.made_by(source)}"
+                f"{run.show(source)} names {name}, which {fault}: run {run.remade_by(source)}"
             )
     return listed.assign(
         bytes=[one.st_size for one in stats], modified=[one.st_mtime_ns for one in stats]

@@ -87,7 +87,7 @@ def pack(
                 if "reason" in fact:
                     raise Problem(
                         f"{run.show(source)} names {path}, which is not a usable image "
-                        f"({fact['reason']}): delete {source.name} and run {run.made_by(source)}"
+                        f"({fact['reason']}): run {run.remade_by(source)}"
                     )
                 found = fact.pop("exceptions")
                 exceptions.write(found.tobytes())

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.provenance import whole_sidecar
+from VAE_model.pipeline.run import ROOT, Run
 
 
 def read_means(
@@ -38,7 +39,7 @@ def read_means(
         wrong = f"has {bad:,} rows with latents that are not finite" if bad else ""
         wrong = wrong if len(table) else "has no rows"
     if wrong:
-        again = f"delete it and run {run.made_by(path)} --num-var {num_var}"
+        again = f"run {run.remade_by(path)}"
         raise Problem(f"{run.show(path)} {wrong}: {again}")
     return table.drop(columns=means), latents
 
@@ -60,6 +61,12 @@ def posterior_widths(table: pd.DataFrame) -> NDArray[np.float32]:
         return np.ones(1, np.float32)
     means = [np.exp(table[name].to_numpy(np.float64)).mean() for name in names]
     return np.sqrt(means).astype(np.float32)
+
+
+def model_of(run: Run, num_var: int) -> Path:
+    """Return the model that encoded the images of a run, which may be that of another run."""
+    config = whole_sidecar(run.latents(num_var)).get("config", {})
+    return ROOT / config["model"] if config.get("model") else run.model(num_var)
 
 
 def in_scatters(table: pd.DataFrame, latents: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,12 +22,6 @@ def is_image_file(query: str) -> bool:
     return query.lower().endswith(ENDINGS) and (ROOT / query).is_file()
 
 
-def model_of(run: Run, num_var: int) -> Path:
-    """Return the model that encoded the images of a run, which may be that of another run."""
-    config = whole_sidecar(run.latents(num_var)).get("config", {})
-    return ROOT / config["model"] if config.get("model") else run.model(num_var)
-
-
 def encode_file(
     path: Path, run: Run, model: TrainedVAE
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:

@@ -44,7 +44,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     entries = [*(inputs.values() if isinstance(inputs, dict) else [None]), record.get("output")]
     whole = all(isinstance(e, dict) and isinstance(e.get("sha256"), str) for e in entries)
     if not (whole and isinstance(record.get("config"), dict) and record.get("script")):
-        raise Problem(f"{beside} is damaged: delete it")
+        raise Problem(f"{beside} is damaged")
     return record
 
 
@@ -149,7 +149,7 @@ def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
     try:
         record = read_sidecar(path)
     except Problem as problem:
-        return f"{problem} and run {run.made_by(path)}"
+        return f"{problem}: run {run.made_by(path)}"
     again = f"run {command_for(path, run)}" if record else ""
     if "code" in record and record["code"] != code_of(record["script"]):
         changed = f"the code of {record['script']} has changed since"

@@ -197,7 +197,7 @@ class Stage:
         try:
             record = read_sidecar(path)
         except Problem as problem:
-            print(f"{problem}; until then {self.run.show(path)} is made again")
+            print(f"{problem}: {self.run.show(path)} is made again")
             return False
         if not path.exists() or not record:
             return False

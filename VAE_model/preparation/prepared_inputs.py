@@ -68,7 +68,7 @@ class PreparedInputs:
                 row, folder = part[int(bad.nonzero()[0])], self.packed.folder
                 raise Problem(
                     f"{folder} is damaged: {self.packed.index['path'][row]} is not finite in it: "
-                    f"delete {folder.name}/ and rerun"
+                    f"delete the folder {folder} and run the same command again"
                 )
 
     def _open(self) -> RowFile:

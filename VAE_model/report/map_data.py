@@ -143,7 +143,7 @@ def label_schemes(run: Run, paths: Sequence[str], named: Sequence[str] = ()) -> 
     if not columns:
         return []
     table = read_parquet(run.labels, ["path", *(c for c in columns if c != "path")])
-    mend = f"delete it and run {run.made_by(run.labels)}"
+    mend = f"run {run.remade_by(run.labels)}"
     rows = join_rows(paths, table["path"], ("galaxies of the map", shown), mend=mend)
     table = table.reindex(np.where(rows < 0, len(table), rows))
     found = []

@@ -102,12 +102,11 @@ def _by_path(run: Run, columns: list[str], paths: Sequence[str]) -> pd.DataFrame
         raise Problem(
             f"no row of {run.show(run.labels)} matches an image: it names "
             f"{table.index[0]}, and {run.show(run.train_txt)} lists {next(iter(paths), 'none')}: "
-            f"delete it, or run {run.made_by(run.labels)} again"
+            f"run {run.remade_by(run.labels)}"
         )
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise Problem(
-            f"{run.show(run.labels)} has two rows for {twice}: delete it and run "
-            f"{run.made_by(run.labels)}"
+            f"{run.show(run.labels)} has two rows for {twice}: run {run.remade_by(run.labels)}"
         )
     return table

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
 
 FORMAT = "Galaxy_VAE 2"
 
@@ -38,9 +39,9 @@ def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str
     needs: keys that it must have. Raises Problem if the file is missing, corrupt, or not a model
     file of this project.
     """
-    remedy = "delete it and run python Galaxy_VAE_n.py"
+    remedy = f"run {trained_by(path)} --again"
     if not path.exists():
-        raise Problem(f"{path} is missing: run python Galaxy_VAE_n.py")
+        raise Problem(f"{path} is missing: run {trained_by(path)}")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -70,6 +71,11 @@ def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str
         if not isinstance(content[key], dict):
             raise Problem(f"{path}: its {key} is not a dictionary: {remedy}")
     return content
+
+
+def trained_by(path: Path) -> str:
+    """Return the command that trains the model of a file, which lies in the folder of its run."""
+    return Run(path.absolute().parent.parent).made_by(path.absolute()) or "python Galaxy_VAE_n.py"
 
 
 def _take_tensors(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -63,7 +63,8 @@ class TrainedVAE:
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Problem(
-                f"{path} does not fit this version's networks ({reason}): delete it and train again"
+                f"{path} does not fit this version's networks ({reason}): "
+                f"run {checkpoint.trained_by(path)} --again"
             ) from None
         network.to(place).to(memory_format=torch.channels_last).eval()
         return cls(network, stretch, config, place, precision, maps)
@@ -90,10 +91,10 @@ class TrainedVAE:
 
     @torch.inference_mode()
     def encode(self, flux: Tensor, surveys: Sequence[str] = ()) -> tuple[Tensor, Tensor]:
-        """Return posterior mean and log-variance, each float32 (N, latents), of flux
-        (N, 3, 256, 256).
+        """Return posterior mean and log-variance, each float32 (N, latents).
 
-        surveys: of each image, (N,), needed by a model that was adapted to a second survey.
+        flux: (N, 3, 256, 256); surveys: of each image, (N,), needed by a model that was adapted to
+        a second survey.
         """
         return self.encode_inputs(self._prepare(flux)[0], surveys)
 
@@ -101,8 +102,9 @@ class TrainedVAE:
     def reconstruct(
         self, flux: Tensor, surveys: Sequence[str] = ()
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return mean, log-variance and the reconstruction from the mean: flux on the sky,
-        nanomaggies, of the shape of `flux` (N, 3, 256, 256).
+        """Return mean, log-variance and the reconstruction from the mean.
+
+        flux and the reconstruction: (N, 3, 256, 256), on the sky, nanomaggies.
         """
         inputs, where = self._prepare(flux)
         mean, log_variance = self.encode_inputs(inputs, surveys)

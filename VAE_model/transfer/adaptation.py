@@ -192,7 +192,9 @@ def save_mapped(
     if compute is None:
         raise ValueError(f"{method} computes no map: it trains")
     content = checkpoint.load(base)
-    kept = {key: content[key] for key in ("weights", "loss", "data") if key in content}
+    kept: dict[str, Any] = {
+        key: content[key] for key in ("weights", "loss", "data") if key in content
+    }
     matrix, offset = (torch.tensor(part, dtype=torch.float32) for part in compute(source, target))
     maps = {survey: {"matrix": matrix, "offset": offset}}
     config = {**content["config"], "method": method}

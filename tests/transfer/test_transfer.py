@@ -2,16 +2,29 @@
 
 import csv
 import json
-import numpy as np
 import os
-import pandas as pd
-import pytest
 import shutil
 import signal
 import subprocess
 import sys
 import time
+
+import numpy as np
+import pandas as pd
+import pytest
 import torch
+from conftest import says_one_line
+from pairs_of_tiny_run import (
+    DISPLACED,
+    FAR,
+    FAR_PIXELS,
+    NEAR_PIXELS,
+    OTHER,
+    SOUTHERN,
+    TRUNCATED,
+    add_second_survey,
+)
+
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.cutouts import read_cutout
 from VAE_model.extraction.latent_table import read_means
@@ -23,8 +36,6 @@ from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import PairTask, settings_of
 from VAE_model.transfer.pair_latents import read_sides
 from VAE_model.transfer.pairs import images_in_both, read_pairs
-from conftest import says_one_line
-from pairs_of_tiny_run import DISPLACED, FAR, FAR_PIXELS, NEAR_PIXELS, OTHER, SOUTHERN, TRUNCATED, add_second_survey
 
 SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),

@@ -44,7 +44,7 @@ class Encoded:
         table, means = read_means(run, path, num_var, ("flag_",), widths)
         log_variances = table[widths].to_numpy(np.float32)
         packed = Packed.of(run, workers)
-        again = f"delete it and run {run.made_by(path)} --num-var {num_var}"
+        again = f"run {run.remade_by(path)}"
         rows = image_rows(run, packed, table["path"], path, again)
         flags = table.filter(regex="^flag_").to_numpy(bool)
         table = table.drop(columns=widths).assign(row=rows)
@@ -91,5 +91,7 @@ class Encoder:
         flux = self.encoded.packed.images[self.encoded.images(rows)]
         expected = self.encoded.means[rows]
         if np.median(np.abs(self(flux, rows)[0] - expected)) > TOLERANCE * self.encoded.means.std():
-            again = "name it with --model, or run python analysis/extract_latents.py again"
-            raise Problem(f"the latents are not of this model: {again}")
+            raise Problem(
+                "the latents are not of this model: give theirs with --model, or run "
+                "python analysis/extract_latents.py --again with the same --run"
+            )
