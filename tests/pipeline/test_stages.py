@@ -1,13 +1,17 @@
 """Claims about the list of stages, and about what follows from it."""
 
-import pytest
 import re
 import subprocess
-from VAE_model.pipeline import __main__ as generated, stages
+
+import pytest
+
+from VAE_model.pipeline import __main__ as generated
+from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import write_json
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.report.chapters import CHAPTERS
+
 
 def make(*words: str) -> list[str]:
     """The commands that make would run for a target."""
