@@ -227,7 +227,7 @@ function choose(i, keep = true) {
     const close = text(card, "button", "×", "close");
     close.type = "button";
     close.setAttribute("aria-label", "close");
-    close.addEventListener("click", () => { choose(-1); canvas.focus(); });
+    close.addEventListener("click", closeCard);
     const words = text(card, "div", "");
     text(words, "h2", data.name[i]);
     const place = data.ra[i] === null ? []
@@ -264,6 +264,12 @@ function choose(i, keep = true) {
   }
   redraw();
 }
+
+function closeCard() {
+  choose(-1);
+  canvas.focus();
+}
+card.addEventListener("keydown", ({ key }) => { if (key === "Escape") closeCard(); });
 
 function similar(i) {
   const part = text(card, "div", "", "similar");
