@@ -3,15 +3,19 @@
 The map is a t-SNE (van der Maaten & Hinton 2008): galaxies that are close in the latent space are
 close on the map; large distances, and the axes, have no meaning.
 
-Reads:  result/class_latents_40.parquet, train.txt (its packed images)
+The figures are coloured by class, or, for images of your own, by a column of their table.
+
+Reads:  result/class_latents_40.parquet, or, in a run without classes, result/latents_40.parquet;
+        train.txt (its packed images); where it is there: labels.parquet
 Writes: figures/pca_pairs_40.png, figures/map_40.png, figures/map_thumbnails_40.png,
-        result/map_40.parquet: iauname, path, x, y, class
+        result/map_40.parquet: iauname, path, x, y, class (in a run with classes)
 
 Example: python analysis/decals_3.py --num-var 40
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -20,7 +24,6 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
 from VAE_model.extraction.latent_table import posterior_widths, read_means
@@ -28,13 +31,15 @@ from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report import figures
-from VAE_model.report.figures import CLASS_STYLES, NO_CLASS, new_figure
+from VAE_model.report.figures import new_figure
+from VAE_model.report.map_data import Scheme, map_inputs, schemes, shown_side
 from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
 from VAE_model.tables.joins import image_rows
 
 MIN_GALAXIES = 10  # of a map, and of a class's density
 LAYERS = 6  # of points
 _LINES = {"o": "-", "D": "-.", "s": "--", "^": ":"}  # of a class's density, by its marker
+LONGEST = 32  # characters of a label
 TILE = 72  # pixels to a side of a thumbnail on the map, its frame included
 
 
@@ -55,25 +60,29 @@ class Config:
     cells: int = 26
     """Thumbnails across the map."""
     crop: int = 140
-    """Side of the central part of a cutout that a thumbnail shows, pixels of 0.262 arcsec."""
+    """Side of the central part of a cutout that a thumbnail shows, pixels (0.262 arcsec in the
+    surveys)."""
+    colour: tuple[str, ...] = ()
+    """Columns of labels.parquet; the first colours the figures. None: the class, or, in a run
+    without classes, the first column that is a label or a number."""
     seed: int = 1
     """Seed of the sample and of t-SNE."""
 
 
 def add_legend(
-    place: Axes | Figure, classes: NDArray[np.str_], title: str, marker: str = "", **where: Any
+    place: Axes | Figure, scheme: Scheme, title: str, marker: str = "", **where: Any
 ) -> None:
-    """Add a legend with the marker and the number of each class.
+    """Add a legend with the marker and the number of each answer.
 
-    marker: of all classes; empty: each its own. where: the place; none: to the right.
+    marker: of all answers; empty: each its own. where: the place; none: to the right.
     """
     entries = []
-    for name, style in CLASS_STYLES.items():
-        if count := int(np.count_nonzero(classes == name)):
-            label = f"{style.label}  ({count:,})"
+    for code, answer in enumerate(scheme.answers):
+        if count := int(np.count_nonzero(scheme.codes == code)):
+            label = f"{shorten(answer.label, LONGEST, placeholder=' …')}  ({count:,})"
             entries.append(
-                Line2D([], [], linestyle="", marker=marker or style.marker, markersize=9,
-                       label=label, color=style.colour, markeredgecolor="white")
+                Line2D([], [], linestyle="", marker=marker or answer.marker, markersize=9,
+                       label=label, color=answer.colour, markeredgecolor="white")
             )  # fmt: skip
     where = where or {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
     place.legend(
@@ -82,20 +91,25 @@ def add_legend(
     )  # fmt: skip
 
 
-def scatter(axes: Axes, x: NDArray, y: NDArray, classes: NDArray[np.str_], size: float) -> None:
-    """Draw points by class, in layers with a share of every class, so that none hides another."""
+def by(scheme: Scheme) -> str:
+    """Return the name of what the colours mean, for a title; empty where there is one colour."""
+    return f" by {shorten(scheme.title, LONGEST)}" if len(scheme.answers) > 2 else ""
+
+
+def scatter(axes: Axes, x: NDArray, y: NDArray, scheme: Scheme, size: float) -> None:
+    """Draw points by answer, in layers with a share of every answer, so that none hides another."""
     for layer in range(LAYERS):
         share = np.arange(len(x)) % LAYERS == layer
-        for name, style in CLASS_STYLES.items():
-            rows = share & (classes == name)
+        for code, answer in enumerate(scheme.answers):
+            rows = share & (scheme.codes == code)
             axes.scatter(
-                x[rows], y[rows], s=size * (0.5 if name == NO_CLASS else 1), c=style.colour,
-                marker=style.marker, alpha=0.85, linewidths=0.25, edgecolors="white",
-                zorder=1 if name == NO_CLASS else 2 + layer,
+                x[rows], y[rows], s=size * (0.5 if answer.none else 1), c=answer.colour,
+                marker=answer.marker, alpha=0.85, linewidths=0.25, edgecolors="white",
+                zorder=1 if answer.none else 2 + layer,
             )  # fmt: skip
 
 
-def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], components: int) -> Figure:
+def pair_plot(latents: NDArray[np.float32], scheme: Scheme, components: int) -> Figure:
     """Return the principal components against each other, and on the diagonal their densities."""
     model = PCA(components, random_state=0).fit(latents)
     points, shares = model.transform(latents), model.explained_variance_ratio_
@@ -109,9 +123,9 @@ def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], component
             if column > row:
                 axes.set_axis_off()
             elif column == row:
-                densities(axes, points[:, row], classes, limits[:, row])
+                densities(axes, points[:, row], scheme, limits[:, row])
             else:
-                scatter(axes, points[:, column], points[:, row], classes, 9)
+                scatter(axes, points[:, column], points[:, row], scheme, 9)
                 axes.axhline(0, color="#DDDDDD", linewidth=0.6, zorder=0)
                 axes.axvline(0, color="#DDDDDD", linewidth=0.6, zorder=0)
                 axes.set_ylim(limits[:, row])
@@ -125,8 +139,8 @@ def pair_plot(latents: NDArray[np.float32], classes: NDArray[np.str_], component
         "\neach in units of its posterior width",
         x=0.6, y=0.985, ha="left", fontsize=15, fontweight="bold",
     )  # fmt: skip
-    title = f"{len(classes):,} galaxies" + (f", {beyond:,} beyond the axes" if beyond else "")
-    add_legend(figure, classes, title, loc="upper left", bbox_to_anchor=(0.59, 0.94))
+    title = f"{len(points):,} galaxies" + (f", {beyond:,} beyond the axes" if beyond else "")
+    add_legend(figure, scheme, title + by(scheme), loc="upper left", bbox_to_anchor=(0.59, 0.94))
     return figure
 
 
@@ -142,30 +156,31 @@ def central_range(points: NDArray) -> NDArray:
     return np.stack([low - margin, high + margin])
 
 
-def densities(axes: Axes, values: NDArray, classes: NDArray[np.str_], limits: NDArray) -> None:
-    """Draw a smoothed histogram of each class, all of the same area."""
+def densities(axes: Axes, values: NDArray, scheme: Scheme, limits: NDArray) -> None:
+    """Draw a smoothed histogram of each answer, all of the same area."""
     grid = np.linspace(limits[0], limits[1], 300)
-    for name, style in CLASS_STYLES.items():
-        own = values[classes == name]
-        if name == NO_CLASS or len(own) < MIN_GALAXIES:
+    for code, answer in enumerate(scheme.answers):
+        own = values[scheme.codes == code]
+        if answer.none or len(own) < MIN_GALAXIES:
             continue
         width = max(1.06 * own.std() * len(own) ** -0.2, 1e-9)
         density = np.exp(-0.5 * ((grid[:, None] - own) / width) ** 2).mean(axis=1) / width
-        axes.plot(grid, density, color=style.colour, linewidth=1.8, linestyle=_LINES[style.marker])
+        line = _LINES[answer.marker]
+        axes.plot(grid, density, color=answer.colour, linewidth=1.8, linestyle=line)
     axes.set(yticks=[])
     axes.set_ylim(bottom=0)
     axes.spines["left"].set_visible(False)
 
 
-def class_map(places: NDArray, classes: NDArray[np.str_], num_var: int, total: int) -> Figure:
-    """Return the map with a point per galaxy, by class."""
+def point_map(places: NDArray, scheme: Scheme, num_var: int, total: int) -> Figure:
+    """Return the map with a point per galaxy."""
     figure = new_figure(12, 8.2, layout="constrained")
     axes = figure.subplots()
-    scatter(axes, places[:, 0], places[:, 1], classes, float(np.clip(40_000 / len(places), 9, 60)))
+    scatter(axes, places[:, 0], places[:, 1], scheme, float(np.clip(40_000 / len(places), 9, 60)))
     bare(axes)
     of = f" of {total:,}" if total > len(places) else ""
     axes.set_title(f"Map of the latent space: t-SNE of {num_var} latent variables", fontsize=16)
-    add_legend(axes, classes, f"{len(places):,}{of} galaxies")
+    add_legend(axes, scheme, f"{len(places):,}{of} galaxies{by(scheme)}")
     return figure
 
 
@@ -191,13 +206,16 @@ def nearest_in_cells(places: NDArray, cells: int) -> tuple[NDArray, NDArray, NDA
 
 
 def thumbnail_map(
-    places: NDArray, classes: NDArray[np.str_], packed: Packed, rows: NDArray, config: Config
+    places: NDArray, scheme: Scheme, packed: Packed, rows: NDArray, config: Config, side: str
 ) -> Figure:
-    """Return the map as a grid of colour images, framed in the colour of the class."""
+    """Return the map as a grid of colour images, framed in the colour of the answer.
+
+    side: of an image, in words.
+    """
     chosen, columns, lines = nearest_in_cells(places, config.cells)
     canvas = np.full(((lines.max() + 1) * TILE, (columns.max() + 1) * TILE, 3), 255, np.uint8)
     for galaxy, column, line in zip(chosen, columns, lines, strict=True):
-        colour = to_rgb(CLASS_STYLES[str(classes[galaxy])].colour)
+        colour = to_rgb(scheme.answers[scheme.codes[galaxy]].colour)
         tile = canvas[line * TILE : (line + 1) * TILE, column * TILE : (column + 1) * TILE]
         tile[1:-1, 1:-1] = np.round(255 * np.array(colour))
         tile[4:-4, 4:-4] = figures.packed_thumbnail(packed, rows[galaxy], TILE - 8, config.crop)
@@ -209,9 +227,9 @@ def thumbnail_map(
         f"Map of the latent space in images: t-SNE of {config.num_var} latent variables",
         fontsize=16,
     )
-    side = config.crop * PIXEL_SCALE
-    title = f"{len(chosen):,} galaxies, {side:.0f} arcsec a side,\nframed by class"
-    add_legend(axes, classes[chosen], title, marker="s")
+    framed = f",\nframed{by(scheme)}" if by(scheme) else ""
+    title = f"{len(chosen):,} galaxies, {side} a side{framed}"
+    add_legend(axes, scheme.of(chosen), title, marker="s")
     return figure
 
 
@@ -219,43 +237,50 @@ def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
     number = config.num_var
-    source = run.class_latents(number)
+    inputs = map_inputs(run, number)
+    source, classed = inputs[0], inputs[0] == run.class_latents(number)
     names = ("pca_pairs", "map", "map_thumbnails")
     paths = [run.figure(f"{name}_{number}.png") for name in names]
     outputs = [*paths, run.map(number)]
-    stage = Stage(__file__, run, config, inputs=[source, run.train_txt], outputs=outputs)
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
     table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
     if len(table) < MIN_GALAXIES:
-        more = "add images, or widen the cuts in VAE_model/data/galaxy_zoo.py"
-        what = f"has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: {more}"
+        more = ", or widen the cuts in VAE_model/data/galaxy_zoo.py" if classed else ""
+        what = f"has {len(table)} galaxies, and a map needs {MIN_GALAXIES}: add images{more}"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
-    again = f"delete it and run {run.made_by(source)}"
+    again = f"run {run.remade_by(source)}"
     rows = image_rows(run, packed, table["path"], source, again)
-    total, classes = len(table), figures.shown_class(table)
+    total = len(table)
     if total > config.most:
         sample = np.random.default_rng(config.seed).choice(total, config.most, replace=False)
         sample.sort()
         print(f"  {config.most:,} of {total:,} galaxies, a random sample (the constant `most`)")
-        table = table.iloc[sample]
-        latents, classes, rows = latents[sample], classes[sample], rows[sample]
+        table, latents, rows = table.iloc[sample], latents[sample], rows[sample]
+    of_map = table[["iauname", "path"]].reset_index(drop=True)
+    if classed:
+        of_map["class"] = figures.shown_class(table)
+    surveys = packed.index["survey"].to_numpy(object)[rows]
+    scheme = schemes(run, of_map, surveys, config.colour)[0]
     components = min(config.components, number, len(latents))
-    figures.save_figure(pair_plot(latents, classes, components), paths[0])
+    figures.save_figure(pair_plot(latents, scheme, components), paths[0])
     print(f"  t-SNE of {len(latents):,} galaxies", flush=True)
     perplexity = min(config.perplexity, (len(latents) - 1) / 3)
     places = TSNE(
         perplexity=perplexity, init="pca" if number > 1 else "random", random_state=config.seed
     ).fit_transform(latents)
-    figures.save_figure(class_map(places, classes, number, total), paths[1])
-    figures.save_figure(thumbnail_map(places, classes, packed, rows, config), paths[2])
-    of_map = table[["iauname", "path"]].assign(x=places[:, 0], y=places[:, 1])
-    of_map["class"] = classes
+    figures.save_figure(point_map(places, scheme, number, total), paths[1])
+    side = shown_side(run, of_map["path"], config.crop)
+    figures.save_figure(thumbnail_map(places, scheme, packed, rows, config, side), paths[2])
+    of_map.insert(2, "x", places[:, 0])
+    of_map.insert(3, "y", places[:, 1])
     write_parquet(run.map(number), of_map)
-    counts = {str(n): int(c) for n, c in zip(*np.unique(classes, return_counts=True), strict=True)}
+    groups = of_map["class"] if classed else scheme.labels()
+    counts = {str(n): int(c) for n, c in zip(*np.unique(groups, return_counts=True), strict=True)}
     stage.finish(galaxies=len(places), of=total, classes=counts)
 
 

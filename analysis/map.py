@@ -1,42 +1,44 @@
 """The interactive map of the latent space, as one HTML file that works offline.
 
-Hover (or tap) shows a galaxy's thumbnail, name and votes; a click opens the survey's viewer there;
-zoom in, and points become images. Search by name, or by position (RA, Dec in degrees); colour by
-class, by the answers to a question, or by survey.
+Hover (or tap) shows a galaxy's thumbnail, name, labels or votes, and the galaxies most similar to
+it; a click keeps them, and opens the survey's viewer there; zoom in, and points become images.
+Search by a part of the name or file name, or by position; colour by class, by the answers to a
+question, by a label or number of your own table, or by survey.
 
-Reads:  result/map_40.parquet, result/class_latents_40.parquet, train.txt (its packed images);
-        where it is there: catalogue.parquet (the votes). The map has the galaxies that
-        decals_3.py placed, 5,000 at most unless its constant `most` says otherwise
+Reads:  result/map_40.parquet, result/class_latents_40.parquet, or, in a run without classes,
+        result/latents_40.parquet; train.txt (its packed images); where they are there:
+        catalogue.parquet (the votes), labels.parquet. The map has the galaxies that decals_3.py
+        placed, 5,000 at most unless its constant `most` says otherwise
 Writes: figures/map_40.html
 
 Example: python analysis/map.py --num-var 40
 """
 
-from dataclasses import dataclass, replace
-from itertools import cycle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_of
-from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
+from VAE_model.evaluation.similarity import nearest
+from VAE_model.extraction.latent_table import in_scatters, posterior_widths, read_means
+from VAE_model.extraction.repeatability import SCATTER
+from VAE_model.pipeline.files import read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
-from VAE_model.report import figures
-from VAE_model.report.figures import CLASS_STYLES, CYAN, GREEN, INDIGO, NO_CLASS, ROSE, SAND
-from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote, map_page, sheet_order
+from VAE_model.report.figures import packed_thumbnail
+from VAE_model.report.latent_map import TILE, Galaxies, Vote, map_page, sheet_order
+from VAE_model.report.map_data import map_inputs, map_source, schemes, shown_side, survey_labels
 from VAE_model.report.tables import prose
-from VAE_model.surveys import label_of
 from VAE_model.tables.columns import as_numbers
 from VAE_model.tables.joins import image_rows, join_rows
 from VAE_model.tables.reading import read_table
 
-# Colours and markers of the answers to a question.
-LOOKS = ((INDIGO, "o"), (ROSE, "s"), (GREEN, "^"), (SAND, "D"), (CYAN, "o"))
+SIMILAR = 6  # galaxies on a card
 
 
 @dataclass(frozen=True)
@@ -48,29 +50,19 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     crop: int = 140
-    """Side of the central part of a cutout that a thumbnail shows, pixels of 0.262 arcsec."""
+    """Side of the central part of a cutout that a thumbnail shows, pixels (0.262 arcsec in the
+    surveys)."""
+    colour: tuple[str, ...] = ()
+    """Columns of labels.parquet to colour by, the first one first; none: all that are a label or a
+    number, after the class in a run with classes."""
 
 
-def scheme(
-    title: str, values: pd.Series, looks: dict[str, Answer], none: str = "no answer"
-) -> Scheme:
-    """Return colours by the answers in `values`; other values come last, as `none`."""
-    codes = pd.Index(list(looks)).get_indexer(values)
-    last = replace(CLASS_STYLES[NO_CLASS], label=none)
-    return Scheme(title, [*looks.values(), last], np.where(codes < 0, len(looks), codes))
-
-
-def schemes(table: pd.DataFrame) -> list[Scheme]:
-    """Return colours by class, by each question that the table has, and by survey."""
-    classes = {name: style for name, style in CLASS_STYLES.items() if not style.none}
-    found = [scheme("class", table["class"], classes, CLASS_STYLES[NO_CLASS].label)]
-    for question, answers in questions().items():
-        if (column := answer_column(question)) in table:
-            looks = {a: Answer(a, *look) for a, look in zip(answers, LOOKS, strict=False)}
-            found.append(scheme(question, table[column], looks))
-    names = sorted(set(table["survey"]))
-    surveys = {n: Answer(label_of(n), *look) for n, look in zip(names, cycle(LOOKS), strict=False)}
-    return [*found, scheme("survey", table["survey"], surveys)]
+def most_similar(latents: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the rows of the galaxies nearest to each of `latents` (N, D), (N, SIMILAR at most)."""
+    rows, _ = nearest(latents, latents, SIMILAR + 1)
+    own = rows == np.arange(len(latents))[:, None]
+    own[~own.any(axis=1), -1] = True  # more equal ones than fit: drop the last
+    return rows[~own].reshape(len(latents), -1)
 
 
 def leading_votes(catalogue: pd.DataFrame) -> list[Vote]:
@@ -116,59 +108,67 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
     return leading_votes(catalogue)
 
 
-def read_map(run: Run, number: int) -> tuple[pd.DataFrame, str]:
-    """Return the galaxies of the map, and the origin of the votes.
+def read_map(run: Run, number: int) -> tuple[pd.DataFrame, NDArray[np.float32], str]:
+    """Return the galaxies of the map, their latents and the origin of the votes.
 
-    Columns: iauname, path, x, y, class, ra, dec, and the answers. Raises Problem where the class
-    latents lack a galaxy.
+    Columns: iauname, path, x, y, class and answers (in a run with classes), ra, dec. The latents
+    are in units of the scatter between two exposures if that is known, else of the posterior width.
+    Raises Problem where the table of latents lacks a galaxy.
     """
-    places, source = read_parquet(run.map(number)), run.class_latents(number)
-    present = parquet_columns(source)
-    answers = [answer_column(q) for q in questions() if answer_column(q) in present]
-    others = read_parquet(source, ["path", "ra", "dec", *answers])
+    places, source = read_parquet(run.map(number)), map_source(run, number)
+    answers = [answer_column(question) for question in questions()]
+    others, latents = read_means(run, source, number, ("logvar_", *answers))
     rows = join_rows(
         places["path"], others["path"], (run.show(run.map(number)), run.show(source)),
         required=f"run {run.made_by(run.map(number))}",
     )  # fmt: skip
-    table = pd.concat(
-        [places, others.drop(columns="path").iloc[rows].reset_index(drop=True)], axis=1
-    )
-    return table, str(others.attrs.get("labels", "")) or "votes"
+    images = others
+    if run.latents(number).exists():
+        images = read_parquet(run.latents(number), [])
+    scattered = SCATTER in images.attrs
+    scaled = in_scatters(images, latents) if scattered else latents / posterior_widths(others)
+    columns = ["ra", "dec", *(name for name in answers if name in others)]
+    table = pd.concat([places, others[columns].iloc[rows].reset_index(drop=True)], axis=1)
+    return table, scaled[rows], str(others.attrs.get("labels", "")) or "votes"
 
 
 def main(config: Config) -> None:
     """Run the stage."""
     run, number = Run(config.run), config.num_var
-    inputs = [run.map(number), run.class_latents(number), run.train_txt]
+    inputs = [run.map(number), *map_inputs(run, number)]
     inputs += [run.catalogue] if run.catalogue.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
     if stage.is_up_to_date():
         return
     stage.begin()
-    table, labels = read_map(run, number)
+    table, latents, labels = read_map(run, number)
     packed = Packed.of(run)
     again = f"run {run.made_by(run.map(number))}"
     rows = image_rows(run, packed, table["path"], run.map(number), again)
     order = sheet_order(table[["x", "y"]].to_numpy(float))
-    table, rows = table.iloc[order].reset_index(drop=True), rows[order]
-    table["survey"] = packed.index["survey"].to_numpy(object)[rows]
-    codes, surveys = pd.factorize(table["survey"], sort=True)
+    table, rows, latents = table.iloc[order].reset_index(drop=True), rows[order], latents[order]
+    surveys = packed.index["survey"].to_numpy(object)[rows]
+    shown = pd.DataFrame({"survey": surveys, "label": survey_labels(surveys, table["path"])})
+    codes = shown.groupby(["survey", "label"]).ngroup().to_numpy()
+    shown = shown.drop_duplicates().sort_values(["survey", "label"])
     galaxies = Galaxies(
         places=table[["x", "y"]].to_numpy(float),
         names=table["iauname"].astype(str).tolist(),
+        paths=table["path"].astype(str).tolist(),
         ra=table["ra"].to_numpy(float),
         dec=table["dec"].to_numpy(float),
         survey=codes,
-        surveys=[label_of(survey) for survey in surveys],
-        viewer=[viewer_of(survey) for survey in surveys],
-        schemes=schemes(table),
+        surveys=shown["label"].tolist(),
+        viewer=[viewer_of(survey) for survey in shown["survey"]],
+        schemes=schemes(run, table, surveys, config.colour),
+        similar=most_similar(latents),
         votes=votes_of(run, table["iauname"]),
         labels=labels,
         simulated=run.truth.exists(),
     )
-    side = config.crop * PIXEL_SCALE
+    side = shown_side(run, table["path"], config.crop)
     lead = prose("map_page", galaxies=len(table), dimension=number, side=side)
-    tiles = (figures.packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
+    tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
     page = map_page("Map of the latent space", lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size

@@ -86,13 +86,14 @@ STAGES = (
     ),
     Entry(
         "A3", "project", "analysis/decals_3.py", "PCA pair plot and map of the latent space",
-        reads=(run.class_latents(40), run.train_txt),
+        reads=(run.latents(40), run.train_txt), optional=(run.class_latents(40), run.labels),
         writes=(run.map(40), run.figure("pca_pairs_40.png"), run.figure("map_40.png"),
                 run.figure("map_thumbnails_40.png")),
     ),
     Entry(
         "A3", "map", "analysis/map.py", "the interactive map: one HTML file",
-        reads=(run.map(40), run.class_latents(40), run.train_txt), optional=(run.catalogue,),
+        reads=(run.map(40), run.latents(40), run.train_txt),
+        optional=(run.class_latents(40), run.catalogue, run.labels),
         writes=(run.map_page(40),),
     ),
     Entry(

@@ -15,6 +15,7 @@ const KEPT = 12; // sheets of thumbnails that stay decoded, beyond those in sigh
 let scheme = 0; // which colouring
 let hidden = new Set(); // its answers that are switched off
 let chosen = -1; // galaxy of the card
+let kept = false; // whether the card stays when the pointer passes over other galaxies
 let found = [], turn = 0; // galaxies that a search has found, and which of them is looked at
 let view = { zoom: 1, x: 0, y: 0 }; // pixels a unit, and where (0, 0) lies
 let width = 0, height = 0, drawing = false;
@@ -25,10 +26,10 @@ const toY = (i) => view.y - data.y[i] * view.zoom;
 const shown = (i) => !hidden.has(data.schemes[scheme].codes[i]);
 
 function fit() {
-  const margin = 24;
+  const margin = 24, buttons = width < 500 ? 52 : 0; // pixels on the right of a narrow map
   const [w, h] = data.size;
-  view.zoom = Math.min((width - 2 * margin) / w, (height - 2 * margin) / h);
-  view.x = (width - w * view.zoom) / 2;
+  view.zoom = Math.min((width - buttons - 2 * margin) / w, (height - 2 * margin) / h);
+  view.x = (width - buttons - w * view.zoom) / 2;
   view.y = (height + h * view.zoom) / 2;
   view.least = view.zoom * 0.6;
   view.most = view.zoom * Math.max(12, Math.sqrt(count));
@@ -61,7 +62,7 @@ function redraw() {
 
 // ---- sheets of thumbnails, decoded when they are needed
 const sheets = new Map();
-let inSight = new Set(); // sheets of the thumbnails on the map
+let inSight = new Set(), onCard = new Set(); // sheets of the thumbnails on the map, on the card
 const sheetOf = (i) => Math.floor(i / data.tiles ** 2);
 function sheet(number) {
   const known = sheets.get(number);
@@ -77,7 +78,8 @@ function sheet(number) {
   image.src = "data:image/jpeg;base64," + source.textContent;
   sheets.set(number, image);
   for (const other of sheets.keys())
-    if (sheets.size > KEPT && other !== number && !inSight.has(other)) sheets.delete(other);
+    if (sheets.size > KEPT && other !== number && !inSight.has(other) && !onCard.has(other))
+      sheets.delete(other);
   return null;
 }
 
@@ -142,6 +144,9 @@ function draw() {
   }
   for (const i of found) ring(i, 9, "#0077BB");
   if (chosen >= 0) ring(chosen, 12, "#CC3311");
+  const edge = side / 2;
+  at("nothing").hidden = sight.some((i) => toX(i) > -edge && toX(i) < width + edge
+    && toY(i) > -edge && toY(i) < height + edge);
   if (!window.firstFrame) requestAnimationFrame(() => {
     window.firstFrame = performance.now();
     document.documentElement.dataset.firstFrame = window.firstFrame.toFixed(0);
@@ -159,7 +164,8 @@ function drawTiles(sight) {
   const { codes, answers } = data.schemes[scheme];
   inSight = new Set(sight.map(sheetOf));
   side = Math.max(22, Math.min(80, 0.62 * Math.sqrt(width * height / (sight.length + 1))));
-  for (const i of sight) {
+  const last = new Set([...found, chosen]); // on top of the others
+  for (const i of [...sight.filter((i) => !last.has(i)), ...sight.filter((i) => last.has(i))]) {
     const x = toX(i) - side / 2, y = toY(i) - side / 2, answer = answers[codes[i]];
     pen.globalAlpha = shown(i) ? 1 : 0.15;
     pen.fillStyle = answer.colour;
@@ -187,9 +193,18 @@ function text(parent, tag, words, name) {
   return made;
 }
 
+function picture(parent, i, pixels) {
+  const made = document.createElement("canvas");
+  made.width = made.height = pixels;
+  made.galaxy = i;
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", "thumbnail");
+  parent.append(made);
+}
+
 function drawPicture() {
-  const picture = card.querySelector("canvas");
-  if (picture && chosen >= 0) drawTile(picture.getContext("2d"), chosen, 0, 0, picture.width);
+  for (const one of card.querySelectorAll("canvas"))
+    drawTile(one.getContext("2d"), one.galaxy, 0, 0, one.width);
 }
 
 function address(i) {
@@ -198,23 +213,26 @@ function address(i) {
   return layer.replace("{ra}", data.ra[i].toFixed(5)).replace("{dec}", data.dec[i].toFixed(5));
 }
 
-function choose(i) {
+function choose(i, keep = true) {
+  kept = keep && i >= 0;
   if (i === chosen) return;
   chosen = i;
   card.replaceChildren();
   card.hidden = i < 0;
+  card.scrollTop = 0;
   at("keys").hidden = i >= 0;
+  onCard = new Set(i < 0 ? [] : [i, ...data.similar[i]].map(sheetOf));
   if (i >= 0) {
-    const picture = document.createElement("canvas");
-    picture.width = picture.height = 2 * data.tile;
-    picture.setAttribute("role", "img");
-    picture.setAttribute("aria-label", "thumbnail");
-    card.append(picture);
+    picture(card, i, 2 * data.tile);
+    const close = text(card, "button", "×", "close");
+    close.type = "button";
+    close.setAttribute("aria-label", "close");
+    close.addEventListener("click", closeCard);
     const words = text(card, "div", "");
     text(words, "h2", data.name[i]);
-    const place = data.ra[i] === null ? "no position"
-      : `${data.ra[i].toFixed(4)}, ${data.dec[i].toFixed(4)} deg`;
-    text(words, "p", `${place} · ${data.surveys[data.survey[i]]}`, "soft");
+    const place = data.ra[i] === null ? []
+      : [`${data.ra[i].toFixed(4)}, ${data.dec[i].toFixed(4)} deg`];
+    text(words, "p", [...place, data.surveys[data.survey[i]]].join(" · "), "soft");
     if (address(i)) {
       const link = text(words, "a", "Open in the survey's viewer");
       link.href = address(i);
@@ -222,22 +240,24 @@ function choose(i) {
       link.rel = "noopener";
       if (data.simulated) text(words, "p", "Simulated: the viewer shows the real sky there.", "soft");
     }
+    if (data.similar[i].length) similar(i);
+    const more = text(card, "div", "", "more");
     const list = document.createElement("dl");
-    for (const { title, answers, codes } of data.schemes.slice(0, -1)) {
+    for (const { title, answers, codes, values } of data.schemes.slice(0, -1)) {
       if (answers[codes[i]].none) continue;
       text(list, "dt", title);
-      text(list, "dd", answers[codes[i]].label);
+      text(list, "dd", values[i] || answers[codes[i]].label);
     }
-    words.append(list);
+    more.append(list);
     const votes = data.votes.filter((vote) => vote.share[i] >= 0);
     if (votes.length) {
-      text(words, "h3", data.labels);
+      text(more, "h3", data.labels);
       const shares = document.createElement("dl");
       for (const { question, answers, leads, share } of votes) {
         text(shares, "dt", `${question}: ${answers[leads[i]]}`);
         text(shares, "dd", `${share[i]} %`);
       }
-      words.append(shares);
+      more.append(shares);
     }
     drawPicture();
     fromUnder();
@@ -245,10 +265,53 @@ function choose(i) {
   redraw();
 }
 
-function fromUnder() { // on a phone the card lies over the map: move what it is about above it
-  if (getComputedStyle(card).position !== "fixed") return;
-  const low = card.getBoundingClientRect().top - canvas.getBoundingClientRect().top - 30;
-  view.y += Math.min(low - toY(chosen), 0);
+function closeCard() {
+  choose(-1);
+  canvas.focus();
+}
+card.addEventListener("keydown", ({ key }) => { if (key === "Escape") closeCard(); });
+
+function similar(i) {
+  const part = text(card, "div", "", "similar");
+  text(part, "h3", "Most similar");
+  const list = text(part, "div", "");
+  for (const other of data.similar[i]) {
+    const button = text(list, "button", "");
+    button.type = "button";
+    button.title = data.name[other];
+    picture(button, other, data.tile);
+    text(button, "span", data.name[other]);
+    button.addEventListener("click", () => {
+      goTo(other);
+      card.querySelector(".similar button").focus({ preventScroll: true });
+    });
+  }
+}
+
+// What the card, which on a phone lies over the map, leaves free of the canvas: top and bottom.
+function free() {
+  const { top, bottom } = canvas.getBoundingClientRect();
+  const over = !card.hidden && getComputedStyle(card).position === "fixed";
+  const low = over ? card.getBoundingClientRect().top : window.innerHeight;
+  return [Math.max(0, -top), Math.min(bottom, low) - top];
+}
+
+function fromUnder() { // move what the card is about out from under it
+  const low = free()[1] - 30;
+  if (getComputedStyle(card).position === "fixed") view.y += Math.min(low - toY(chosen), 0);
+}
+
+function goTo(i) { // show the galaxy in the middle, larger
+  choose(i);
+  let [top, bottom] = free();
+  if (bottom - top < 120) {
+    canvas.scrollIntoView({ behavior: "instant" });
+    [top, bottom] = free();
+  }
+  if (view.zoom < 4 * view.least) zoomAbout(toX(i), toY(i), 4 * view.least / view.zoom);
+  view.x += width / 2 - toX(i);
+  view.y += (top + bottom) / 2 - toY(i);
+  redraw();
 }
 
 function openViewer(i) {
@@ -295,7 +358,8 @@ canvas.addEventListener("pointermove", (event) => {
     if (event.pointerType === "mouse") {
       const i = nearest(x, y, REACH.mouse);
       canvas.style.cursor = i >= 0 ? "pointer" : "grab";
-      if (i >= 0) choose(i);
+      canvas.title = kept && i >= 0 ? data.name[i] : "";
+      if (i >= 0 && !kept) choose(i, false);
     }
     return;
   }
@@ -363,31 +427,68 @@ canvas.addEventListener("keydown", (event) => {
 at("in").addEventListener("click", () => zoomBy(1.6));
 at("out").addEventListener("click", () => zoomBy(1 / 1.6));
 at("all").addEventListener("click", reset);
+at("back").addEventListener("click", () => { reset(); canvas.focus(); });
 
-// ---- search: by a part of the name, or by a position in degrees
-function search(words) {
-  const position = words.match(/^\s*([+-]?\d+(?:\.\d*)?)[\s,;]+([+-]?\d+(?:\.\d*)?)\s*$/);
-  if (position) {
-    const [ra, dec] = position.slice(1).map(Number), turns = Math.PI / 180;
-    let best = -1, least = Infinity;
-    for (let i = 0; i < count; i++) {
-      if (data.ra[i] === null) continue;
-      const half = (a) => Math.sin(a * turns / 2) ** 2;
-      const apart = half(data.dec[i] - dec)
-        + Math.cos(dec * turns) * Math.cos(data.dec[i] * turns) * half(data.ra[i] - ra);
-      if (apart < least) { least = apart; best = i; }
-    }
-    found = best < 0 ? [] : [best];
-    const arcsec = 2 * Math.asin(Math.sqrt(Math.min(least, 1))) / turns * 3600;
-    return best < 0 ? "No galaxy has a position." : `Nearest: ${data.name[best]}, `
-      + (arcsec < 600 ? `${arcsec.toFixed(1)} arcsec` : `${(arcsec / 3600).toFixed(2)} deg`)
-      + " away.";
+// ---- search, with the rules of VAE_model/tables/lookup.py: the name or path, the file name with or
+// without its ending, a part of name or file name; if there is none, a position
+const RADIUS = 30; // arcsec around a position in which a galaxy is meant
+const LETTERS = /\.(fits?|fts|jpe?g|png|tiff?)(\.gz|\.fz)?$/;
+const files = data.paths.map((path) => path.slice(path.lastIndexOf("/") + 1).toLowerCase());
+
+// RA and Dec in degrees; null where the words are no position. Two numbers are degrees; anything
+// sexagesimal, and a name such as J101905.01+462713.3, has the right ascension in hours.
+function positionIn(words) {
+  const spaced = words.trim().replace(/−/g, "-").replace(/\s*[,;]\s*|\s+/g, " ");
+  const degrees = spaced.match(/^([+-]?\d+(?:\.\d*)?) ([+-]?\d+(?:\.\d*)?)$/)
+    || spaced.match(/(\d{1,3}\.\d+)_([+-]?\d{1,2}\.\d+)/);
+  const number = "(\\d\\d?)", seconds = "(\\d\\d?(?:\\.\\d*)?)";
+  const parts = degrees ? null
+    : spaced.match(/[Jj](\d\d)(\d\d)(\d\d(?:\.\d+)?)([+-])(\d\d)(\d\d)(\d\d(?:\.\d+)?)/)
+    || spaced.toLowerCase().match(new RegExp(`^${number}[h: ] ?${number}[m: ] ?(?:${seconds}s?)? ?`
+      + `([+-]?)${number}[d:° ] ?${number}(?:[m:' ] ?(?:${seconds}["s]?)?)?$`));
+  let ra, dec;
+  if (degrees) [ra, dec] = degrees.slice(1).map(Number);
+  else if (parts) {
+    const [h, m, s, d, dm, ds] = [1, 2, 3, 5, 6, 7].map((k) => Number(parts[k] || 0));
+    if (h >= 24 || Math.max(m, s, dm, ds) >= 60) return null;
+    ra = 15 * (h + m / 60 + s / 3600);
+    dec = (parts[4] === "-" ? -1 : 1) * (d + dm / 60 + ds / 3600);
+  } else return null;
+  return ra < -180 || ra > 360 || Math.abs(dec) > 90 ? null : [ra, dec];
+}
+
+function atPosition([ra, dec]) {
+  let best = -1, least = Infinity;
+  const turns = Math.PI / 180, half = (a) => Math.sin(a * turns / 2) ** 2;
+  for (let i = 0; i < count; i++) {
+    if (data.ra[i] === null) continue;
+    const apart = half(data.dec[i] - dec)
+      + Math.cos(dec * turns) * Math.cos(data.dec[i] * turns) * half(data.ra[i] - ra);
+    if (apart < least) { least = apart; best = i; }
   }
-  const wanted = words.trim().toLowerCase();
+  if (best < 0) return "No galaxy has a position: search by name.";
+  const arcsec = 2 * Math.asin(Math.sqrt(Math.min(least, 1))) / turns * 3600;
+  const far = arcsec < 600 ? `${arcsec.toFixed(1)} arcsec` : `${(arcsec / 3600).toFixed(2)} deg`;
+  if (arcsec > RADIUS)
+    return `No galaxy within ${RADIUS} arcsec: the nearest, ${data.name[best]}, is ${far} away.`;
+  found = [best];
+  return `Nearest: ${data.name[best]}, ${far} away.`;
+}
+
+function search(words) { // into `found`; what to say of it
+  const wanted = words.trim().toLowerCase(), stem = wanted.replace(LETTERS, "");
   found = [];
   if (!wanted) return "";
-  data.name.forEach((name, i) => { if (name.toLowerCase().includes(wanted)) found.push(i); });
-  return found.length ? "" : "No galaxy is called that.";
+  const names = data.name.map((name) => name.toLowerCase());
+  const all = [...names.keys()];
+  found = [...new Set([ // the best first
+    ...all.filter((i) => names[i] === wanted || data.paths[i].toLowerCase() === wanted),
+    ...all.filter((i) => files[i] === wanted || files[i].replace(LETTERS, "") === stem),
+    ...all.filter((i) => names[i].includes(wanted) || files[i].includes(wanted)),
+  ])];
+  if (found.length) return "";
+  const position = positionIn(words);
+  return position ? atPosition(position) : "No galaxy has this name or position.";
 }
 let asked = "";
 at("search").addEventListener("submit", (event) => {
@@ -398,13 +499,8 @@ at("search").addEventListener("submit", (event) => {
   else if (found.length) turn = (turn + 1) % found.length;
   if (found.length > 1) said = `${turn + 1} of ${found.length}: Enter for the next.`;
   at("said").textContent = said;
-  if (found.length) {
-    const i = found[turn];
-    choose(i);
-    if (view.zoom < 4 * view.least) zoomAbout(toX(i), toY(i), 4 * view.least / view.zoom);
-    view.x += width / 2 - toX(i);
-    view.y += height / 2 - toY(i);
-  }
+  if (matchMedia("(pointer: coarse)").matches) at("words").blur(); // the keyboard hides the map
+  if (found.length) goTo(found[turn]);
   redraw();
 });
 

@@ -18,23 +18,14 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from VAE_model.report.figures import ClassStyle as Answer
 from VAE_model.report.figures import jpeg
+from VAE_model.report.map_data import Scheme
 from VAE_model.report.page import render
 
 TILE = 80  # pixels on a side of a thumbnail
 TILES = 16  # thumbnails on a side of a sheet
 QUALITY = 82  # of the sheets' JPEG
-SCRIPT = Path(__file__).with_suffix(".js")
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """One way to colour the map: answers, and the code of each galaxy's answer, (N,)."""
-
-    title: str
-    answers: list[Answer]
-    codes: NDArray[np.int64]
+SCRIPT = Path(__file__).with_name("latent_map.js")
 
 
 @dataclass(frozen=True)
@@ -55,20 +46,23 @@ class Vote:
 class Galaxies:
     """The galaxies on the map, one row per galaxy, in the order of the sheets.
 
-    places: on the map, (N, 2), any unit; names; ra, dec: degrees, NaN where unknown; survey: code
-    of each galaxy's in `surveys`, their labels; viewer: address of each survey's viewer, with {ra}
-    and {dec}; schemes: the first is shown first, the last is not on the cards; labels: origin of
-    the votes; simulated: the sky is.
+    places: on the map, (N, 2), any unit; names; paths: of the images; ra, dec: degrees, NaN where
+    unknown; survey: code of each galaxy's in `surveys`, their labels; viewer: address of each
+    survey's viewer, with {ra} and {dec}; schemes: the first is shown first, the last is not on the
+    cards; similar: rows of the galaxies most similar to each, (N, K), the most similar first;
+    labels: origin of the votes; simulated: the sky is.
     """
 
     places: NDArray[np.floating]
     names: list[str]
+    paths: list[str]
     ra: NDArray[np.floating]
     dec: NDArray[np.floating]
     survey: NDArray[np.int64]
     surveys: list[str]
     viewer: list[str]
     schemes: list[Scheme]
+    similar: NDArray[np.int64]
     votes: list[Vote]
     labels: str
     simulated: bool = False

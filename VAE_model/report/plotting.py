@@ -38,7 +38,7 @@ with _without_the_users_settings():
     import matplotlib
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
-    from matplotlib.colors import AsinhNorm, PowerNorm, to_rgb
+    from matplotlib.colors import AsinhNorm, PowerNorm, to_hex, to_rgb
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
@@ -51,7 +51,8 @@ with contextlib.suppress(ValueError):  # of a backend that matplotlib does not k
 
 __all__ = [
     "AsinhNorm", "Axes", "AxesImage", "Axis", "Figure", "FixedLocator", "Line2D", "MaxNLocator",
-    "NullFormatter", "NullLocator", "PowerNorm", "Rectangle", "matplotlib", "to_rgb", "use_style",
+    "NullFormatter", "NullLocator", "PowerNorm", "Rectangle", "matplotlib", "to_hex", "to_rgb",
+    "use_style",
 ]  # fmt: skip
 
 _OF_THE_SCREEN = ("backend", "backend_fallback", "interactive", "toolbar")

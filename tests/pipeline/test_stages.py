@@ -35,12 +35,12 @@ def test_make_runs_the_stages_of_the_list_in_order():
 
 
 def test_images_of_ones_own_go_through_the_stages_that_need_no_catalogue():
-    expected = ["datatxt", "train", "latents", "outliers", "dimension", "similar", "traversal",
-                "probe", "diagram", "report"]  # fmt: skip
+    expected = ["datatxt", "train", "latents", "project", "map", "outliers", "classify",
+                "dimension", "similar", "traversal", "probe", "diagram", "report"]  # fmt: skip
     assert [entry.target for entry in stages.after("import")] == expected
-    commands = make("mine", "IMPORT=--folder pictures")
-    assert commands[0].endswith("data/import_images.py --run data/mine --folder pictures")
-    assert scripts(commands)[1:] == [entry.script for entry in stages.after("import")]
+    commands = make("mine", "FOLDER=pictures")[1:]  # the first says where FOLDER is missing
+    assert 'data/import_images.py --run data/mine --folder "pictures" --name mine' in commands[0]
+    assert scripts(commands)[1:] == [entry.script for entry in stages.for_own_images()]
 
 
 @pytest.mark.parametrize("entry", stages.STAGES, ids=lambda entry: entry.target)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,14 @@ from test_report import Page
 
 from VAE_model.data.galaxy_zoo import fraction
 from VAE_model.data.sky import viewer_of
+from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.report import latent_map
-from VAE_model.report.latent_map import TILE, Answer, Galaxies, Scheme, Vote
+from VAE_model.report.latent_map import TILE, Galaxies, Vote
+from VAE_model.report.map_data import Answer, Scheme
+from VAE_model.tables.lookup import position_in
 
 STAGE = "analysis/map.py"
 stage = load_script(STAGE)
@@ -35,7 +39,10 @@ needs_chromium = pytest.mark.skipif(
 
 
 def galaxies(names: list[str]) -> Galaxies:
-    """On a spiral, the first in the middle, the third without a position."""
+    """On a spiral, the first in the middle, the third without a position.
+
+    The most similar to each are the six after it.
+    """
     count = len(names)
     turn = np.arange(count) * 2.4
     radius = np.sqrt(np.arange(count))[:, None]
@@ -45,6 +52,8 @@ def galaxies(names: list[str]) -> Galaxies:
                Answer("none", "#C4C4C4", "o", none=True)]  # fmt: skip
     return Galaxies(
         places=radius * np.stack([np.cos(turn), np.sin(turn)], axis=1), names=names, ra=ra,
+        paths=[f"images/mine/ngc_{i:04d}.fits" for i in range(count)],
+        similar=(np.arange(count)[:, None] + np.arange(1, 7)) % count,
         dec=np.full(count, 2.0), survey=np.zeros(count, int), surveys=["<DECaLS>"],
         viewer=[viewer_of("decals")],
         schemes=[Scheme("class", answers, np.arange(count) % 3),
@@ -144,6 +153,23 @@ def test_votes_are_told_where_half_of_the_volunteers_came_to_the_question():
     assert edge_on.share.tolist() == [-1, 75, -1] and edge_on.answers[edge_on.leads[1]] == "no"
 
 
+def test_the_most_similar_are_the_nearest_and_never_the_galaxy_itself():
+    line = np.arange(20, dtype=np.float32)[:, None] ** 2
+    found = stage.most_similar(line)
+    assert found.shape == (20, stage.SIMILAR)
+    assert found[0].tolist() == [1, 2, 3, 4, 5, 6] and found[19].tolist() == [
+        18,
+        17,
+        16,
+        15,
+        14,
+        13,
+    ]
+    equal = stage.most_similar(np.zeros((12, 3), np.float32))
+    assert not (equal == np.arange(12)[:, None]).any()
+    assert stage.most_similar(line[:4]).shape == (4, 3)
+
+
 # ---- the stage
 
 
@@ -177,6 +203,26 @@ def test_the_stage_maps_every_galaxy_with_its_votes(mapped):
     assert set(told) == {90}
 
 
+def test_similar_galaxies_are_near_in_units_of_the_posterior_or_of_the_exposures(mapped, tmp_path):
+    """A latent that another exposure does not confirm hardly counts."""
+    run, _ = mapped
+    other = Run(shutil.copytree(run.folder, tmp_path / "run"))
+    table = read_parquet(run.latents(NUM_VAR))
+    table.attrs[SCATTER] = [1e6] * (NUM_VAR - 1) + [1.0]
+    write_parquet(other.latents(NUM_VAR), table)
+    stage.main(stage.Config(other.folder, NUM_VAR))
+    before, after = (
+        content_of(r.map_page(NUM_VAR).read_text(encoding="utf-8")) for r in (run, other)
+    )
+    source = read_parquet(run.class_latents(NUM_VAR)).set_index("path").loc[before["paths"]]
+    means = source.filter(regex="^mu_").to_numpy(float)
+    for page, values in ((before, means), (after, means[:, -1:])):
+        for i in (0, 20, 47):
+            apart = np.square(values - values[i]).sum(axis=1)
+            apart[i] = np.inf
+            assert page["similar"][i] == np.argsort(apart)[: stage.SIMILAR].tolist()
+
+
 def test_a_galaxy_of_the_map_without_latents_is_named(mapped, tmp_path):
     run, _ = mapped
     other = Run(tmp_path)
@@ -203,6 +249,16 @@ def opened(browser: Browser, tmp_path, names: list[str]) -> None:
     path.write_text(page_of(names), encoding="utf-8")
     browser.open(path, "window.firstFrame && document.readyState === 'complete'")
     browser.ask("window.opened = []; window.open = (url) => window.opened.push(url)")
+
+
+def find(browser: Browser, words: str) -> str:
+    """Search, and return what is said; what is found stands in the middle of the map."""
+    browser.ask(f"at('words').focus(); at('words').value = {json.dumps(words)}")
+    browser.key("Enter")
+    if browser.ask("found.length"):
+        x, y = browser.ask("[toX(chosen) / width, toY(chosen) / height]")
+        assert x == pytest.approx(0.5) and (y == pytest.approx(0.5) or y < 0.4)
+    return browser.ask("at('said').textContent")
 
 
 @needs_chromium
@@ -237,20 +293,13 @@ def test_a_mouse_and_a_keyboard_find_their_way(tmp_path):
         browser.key("Escape")
         assert browser.ask("card.hidden && chosen === -1")
         # search by name, then by position
-        browser.ask("at('words').focus()")
-        browser.type("GALAXY 29")
-        browser.key("Enter")
-        assert browser.ask("[chosen, at('said').textContent]") == [
-            36,
-            "1 of 11: Enter for the next.",
-        ]
+        assert find(browser, "GALAXY 29") == "1 of 11: Enter for the next."
+        assert browser.ask("chosen") == 36
         browser.key("Enter")
         assert browser.ask("data.name[chosen]") == "galaxy 290"
-        browser.ask("at('words').value = '152.0003, +2.0'")
-        browser.key("Enter")
-        assert browser.ask("at('said').textContent").startswith("Nearest: galaxy 13, 1.1 arcsec")
-        browser.ask("at('words').value = '$&'; ")
-        browser.key("Enter")
+        said = find(browser, "152.0003, +2.0")
+        assert said.startswith("Nearest: galaxy 13, 1.1 arcsec")
+        find(browser, "$&")
         assert browser.ask("data.name[chosen]") == HOSTILE[4]
         # an answer that is switched off is not found under the pointer
         browser.key("Escape")
@@ -286,4 +335,107 @@ def test_a_finger_looks_first_and_opens_with_the_second_tap(tmp_path):
         assert centre_of(browser, 50)[1] < low, "the card does not hide what it is about"
         browser.tap(*centre_of(browser, 50))
         assert browser.ask("window.opened.length") == 1
+        assert browser.complaints() == []
+
+
+@needs_chromium
+def test_a_search_finds_a_galaxy_as_a_person_names_it(tmp_path):
+    with Browser(1280, 800) as browser:
+        opened(browser, tmp_path, [f"galaxy {i}" for i in range(40)])
+        assert browser.ask("document.documentElement.scrollHeight") <= 800
+        # exactly, before the names that it is a part of; then by file, with an ending or without
+        assert find(browser, "Galaxy 3") == "1 of 11: Enter for the next."
+        assert browser.ask("chosen") == 3
+        browser.key("Enter")
+        assert browser.ask("chosen") == 30
+        for words in ("ngc_0003", "NGC_0003.fits", "ngc_0003.jpg", "gc_0003",
+                      "images/mine/ngc_0003.fits"):  # fmt: skip
+            assert find(browser, words) == "", words
+            assert browser.ask("chosen") == 3, words
+        for words in ("10:01:12.0 +02:00:00", "10h01m12s +2d00m00s", "J100112.00+020000.0",
+                      "150.3 2"):  # fmt: skip
+            assert find(browser, words).startswith("Nearest: galaxy 3, 0.0 arcsec"), words
+        before = browser.ask("[chosen, view.x, view.y]")
+        said = find(browser, "150.36 2.0")
+        assert said == "No galaxy within 30 arcsec: the nearest, galaxy 4, is 143.9 arcsec away."
+        assert find(browser, "M 31") == "No galaxy has this name or position."
+        assert browser.ask("[chosen, view.x, view.y]") == before
+        assert browser.complaints() == []
+
+
+@needs_chromium
+def test_a_position_is_read_as_the_command_line_reads_it(tmp_path):
+    with Browser() as browser:
+        opened(browser, tmp_path, list("abcdefgh"))
+        for words in (
+            "154.77 46.45", " 154.77, -46.45 ", "-10 5", "361 5", "154.77 91", "12 5.",
+            "154.7709_46.4537", "J101905.01-462713.3", "10:19:05.0 +46:27:13",
+            "10:19:05.0 -00:27:13", "10h19m05s +46d27m13s", "10h19m05.5s -6d27m13.5s",
+            "10 19 05 +46 27 13", "10:19 +46:27", "10:61:05 +46:27:13", "25:19:05 +46:27:13",
+            "ngc 3", "3", "",
+        ):  # fmt: skip
+            expected, read = position_in(words), browser.ask(f"positionIn({json.dumps(words)})")
+            assert (read is None) == (expected is None), words
+            if expected:
+                apart = (np.array(read) - expected + 180) % 360 - 180
+                assert np.abs(apart).max() < 1e-9, (words, read, expected)
+
+
+@needs_chromium
+def test_a_card_leads_to_the_most_similar_galaxies(tmp_path):
+    with Browser(1280, 800) as browser:
+        opened(browser, tmp_path, [*HOSTILE, *(f"galaxy {i}" for i in range(600))])
+        find(browser, "galaxy 300")
+        names = "[...card.querySelectorAll('.similar button')].map((b) => b.innerText.trim())"
+        assert browser.ask(names) == [f"galaxy {i}" for i in range(301, 307)]
+        grey = "getContext('2d').getImageData(40, 40, 1, 1).data[0]"
+        first = f"card.querySelector('.similar canvas').{grey}"
+        browser.wait(f"Math.abs({first} - {30 + 308 % 200}) < 4")
+        # the card stays while the pointer passes over the map on its way to it
+        browser.mouse("mouseMoved", *centre_of(browser, 310))
+        assert browser.ask("data.name[chosen]") == "galaxy 300"
+        box = browser.ask(
+            "(({left, top}) => [left, top])(card.querySelectorAll('.similar button')[1]"
+            ".getBoundingClientRect())"
+        )
+        browser.click(box[0] + 10, box[1] + 10)
+        assert browser.ask("data.name[chosen]") == "galaxy 302"
+        assert browser.ask("[toX(chosen) / width, toY(chosen) / height]") == pytest.approx(
+            [0.5] * 2
+        )
+        # by keyboard too, and until the card is closed
+        assert browser.ask("document.activeElement.innerText.trim()") == "galaxy 303"
+        browser.key("Enter")
+        assert browser.ask("data.name[chosen]") == "galaxy 303"
+        browser.key("Escape")
+        assert browser.ask("card.hidden && document.activeElement === canvas")
+        browser.mouse("mouseMoved", *centre_of(browser, 310))
+        assert browser.ask("chosen") == 310
+        assert browser.complaints() == []
+
+
+@needs_chromium
+def test_an_empty_view_says_so_and_leads_back(tmp_path):
+    with Browser(390, 844, touch=True) as browser:
+        opened(browser, tmp_path, [f"galaxy {i}" for i in range(60)])
+        assert browser.ask("at('nothing').hidden")
+        browser.ask("view.x += 3000; redraw()")
+        browser.wait("!at('nothing').hidden")
+        assert browser.ask("at('nothing').innerText").split("\n")[::2] == [
+            "No galaxy here", "Show all",
+        ]  # fmt: skip
+        box = browser.ask("(({left, top}) => [left, top])(at('back').getBoundingClientRect())")
+        browser.tap(box[0] + 20, box[1] + 20)
+        browser.wait("at('nothing').hidden")
+        inside = "data.x.every((_, i) => toX(i) > 0 && toX(i) < width && toY(i) > 0)"
+        assert browser.ask(inside)
+        # what is found, or chosen as similar, is not behind the card, nor out of sight above
+        find(browser, "ngc_0059")
+        browser.ask("scrollTo(0, 400); card.querySelector('.similar button').click()")
+        for _ in range(2):
+            top, low = browser.ask("[0, card.getBoundingClientRect().top]")
+            assert top < centre_of(browser, browser.ask("chosen"))[1] < low
+            find(browser, "ngc_0021")
+        browser.ask("card.querySelector('.close').click()")
+        assert browser.ask("card.hidden && chosen === -1")
         assert browser.complaints() == []
