@@ -149,10 +149,10 @@ def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
         record = read_sidecar(path)
     except Problem as problem:
         return f"{problem}: run {run.made_by(path)}"
-    again = f"run {command_for(path, run)}" if record else ""
     if "code" in record and record["code"] != code_of(record["script"]):
         changed = f"the code of {record['script']} has changed since"
-        return f"{run.show(path)} is stale ({changed}): {again}; with --accept it keeps the file"
+        again = f"run {command_for(path, run)}; with --accept it keeps the file"
+        return f"{run.show(path)} is stale ({changed}): {again}"
     for name, entry in record.get("inputs", {}).items():
         source = next((p for p in (run.folder / name, ROOT / name) if p.is_file()), None)
         if source is None:
@@ -161,6 +161,7 @@ def why_stale(path: Path, run: Run, known: dict[Path, str]) -> str:
         if is_new:
             known[source] = identify(source, entry)["sha256"]
         if known[source] != entry["sha256"]:
+            again = f"run {command_for(path, run)}"
             return f"{run.show(path)} is stale ({name} has changed since): {again}"
         inside = source.is_relative_to(run.folder)
         if is_new and inside and (reason := why_stale(source, run, known)):
