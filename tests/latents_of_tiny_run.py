@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
+from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import Run
 
@@ -51,9 +52,9 @@ def with_latents(source: Run, folder: Path) -> Run:
         table[f"mu_{number:02d}"] = means[:, number].astype(np.float32)
     table["residual"] = np.square(model.inverse_transform(means) - pixels).mean(axis=1)
     table["reduced_chi2"] = table["residual"]
-    write_parquet(
-        run.latents(NUM_VAR), pd.concat([table, packed.surroundings, packed.flags], axis=1)
-    )
+    latents = pd.concat([table, packed.surroundings, packed.flags], axis=1)
+    latents.attrs[SCATTER] = [NUM_VAR**-0.5] * NUM_VAR  # distances are those of the means
+    write_parquet(run.latents(NUM_VAR), latents)
     catalogue = read_parquet(run.catalogue)
     classes = {name: cut.select(catalogue) for name, cut in CLASSES.items()}
     classes = pd.DataFrame({"iauname": catalogue["iauname"], **classes})

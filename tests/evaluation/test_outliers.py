@@ -238,10 +238,10 @@ def change(run: Run, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("dimension", "holds 4 latent variables, not 5: delete it and run"),
+        ("dimension", "holds 4 latent variables, not 5: run python"),
         ("nan", "has 1 rows with latents that are not finite"),
-        ("flag", "has no column flag_streak: delete it and run"),
-        ("order", "is not of the images in train.txt: delete it and run"),
+        ("flag", "has no column flag_streak: run python"),
+        ("order", "is not of the images in train.txt: run python"),
         ("rows", "has no rows"),
         ("train", "has 0 training galaxies, and 10 are needed"),
     ],

@@ -67,7 +67,7 @@ def test_the_stage_finds_the_nearest_and_not_the_broken(with_similar: Run):
         STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", asked, "--count", "5"
     )
     assert done.returncode == 0, done.stderr
-    found = pd.read_parquet(with_similar.similar(NUM_VAR))
+    found = pd.read_parquet(with_similar.queries(f"similar_{NUM_VAR}.parquet"))
     means = table.filter(regex="^mu_").to_numpy(float)
     distance = np.linalg.norm(means - means[20], axis=1)
     distance[broken] = np.inf
@@ -77,11 +77,11 @@ def test_the_stage_finds_the_nearest_and_not_the_broken(with_similar: Run):
     assert found["order"].tolist() == [1, 2, 3, 4, 5]
     assert found["similar_path"].tolist() == table["path"][best].tolist()
     assert np.allclose(found["distance"], distance[best], rtol=1e-5)
-    assert with_similar.figure(f"similar_{NUM_VAR}.png").stat().st_size > 10_000
+    assert with_similar.queries(f"similar_{NUM_VAR}.png").stat().st_size > 10_000
 
 
 def test_an_unknown_galaxy_is_one_clear_line(with_similar: Run):
     done = run_script(
         STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", "J000000.00+000000.0"
     )
-    assert "no galaxy is called J000000.00+000000.0" in says_one_line(done)
+    assert "no image lies within 30 arcsec of 'J000000.00+000000.0'" in says_one_line(done)

@@ -258,7 +258,7 @@ def test_rows_are_joined_by_name_and_not_by_their_order(small_run: Run, tmp_path
     similar, probed = pd.read_parquet(run.similar(40)), pd.read_parquet(run.probe(40, "parquet"))
     names = similar["path"].unique()
     assert "wrote" in script("analysis/similar.py", run, "--query", *names).stdout
-    again = pd.read_parquet(run.similar(40))
+    again = pd.read_parquet(run.queries("similar_40.parquet"))
     assert again["similar_path"].tolist() == similar["similar_path"].tolist()
     assert again["distance"].to_numpy() == pytest.approx(similar["distance"].to_numpy(), rel=1e-4)
     done = script("analysis/probe.py", run, *SMALL["analysis/probe.py"])

@@ -7,6 +7,8 @@ import pytest
 
 from VAE_model.pipeline import __main__ as generated
 from VAE_model.pipeline import stages
+from VAE_model.pipeline.files import write_json
+from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.report.chapters import CHAPTERS
 
@@ -72,27 +74,41 @@ def test_the_tables_of_a_readme_are_those_of_the_list(name):
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("model/vae_20.safetensors", "python Galaxy_VAE_n.py"),
-        ("model/vae_20_last.safetensors", "python Galaxy_VAE_n.py"),
-        ("model/vae_20_mmd.safetensors", "python transfer/adapt.py"),
+        ("model/vae_20.safetensors", "python Galaxy_VAE_n.py --num-var 20"),
+        ("model/vae_20_last.safetensors", "python Galaxy_VAE_n.py --num-var 20"),
+        ("model/vae_20_mmd.safetensors", "python transfer/adapt.py --num-var 20 --methods mmd"),
         ("transfer/latents_no_tf.parquet", "python transfer/encode_pairs.py"),
-        ("transfer/latents_mmd.parquet", "python transfer/adapt.py"),
+        ("transfer/latents_mmd.parquet", "python transfer/adapt.py --methods mmd"),
         ("model/dimensions/vae_4.safetensors", "python analysis/choose_dimension.py"),
-        ("figures/map_20.html", "python analysis/map.py"),
-        ("figures/map_20.png", "python analysis/decals_3.py"),
+        ("figures/map_20.html", "python analysis/map.py --num-var 20"),
+        ("figures/map_40.png", "python analysis/decals_3.py"),
         ("result/classes.parquet", "python analysis/decals_1.py"),
-        ("result/class_latents_8.parquet", "python analysis/decals_2_2.py"),
+        ("result/class_latents_8.parquet", "python analysis/decals_2_2.py --num-var 8"),
         (
             "images/decals",
-            "python data/simulate.py (or data/download.py, data/import_images.py)",
+            "python data/simulate.py, or python data/download.py, or python data/import_images.py",
         ),
-        ("notes.txt", "see the stage table in README.md"),
+        ("notes.txt", ""),
     ],
 )
 def test_the_command_that_makes_a_file(name, command):
-    assert Run().made_by(Run().folder / name) == command
+    run = Run("data/none there")
+    assert run.made_by(run.folder / name) == command.replace(".py", ".py --run 'data/none there'")
 
 
 def test_the_command_names_the_run():
     run = Run("data/my run")
     assert run.made_by(run.train_txt) == "python make_datatxt.py --run 'data/my run'"
+
+
+def test_the_command_has_the_constants_that_the_file_was_made_with(tmp_path):
+    run = Run(tmp_path / "run")
+    config = {"num_var": [8], "epochs": 3, "contaminants": "kept", "workers": 5, "block": 0}
+    record = {"script": "Galaxy_VAE_n.py", "config": config, "inputs": {}, "output": {"sha256": ""}}
+    write_json(sidecar(run.model(8)), record)
+    command = (
+        f"python Galaxy_VAE_n.py --run {run.folder} --num-var 8 --contaminants kept --epochs 3"
+    )
+    assert run.made_by(run.model(8)) == command
+    assert run.remade_by(run.model(8)) == f"{command} --again"
+    assert run.made_by(run.model_log(8)) == command
