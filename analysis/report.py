@@ -18,9 +18,9 @@ from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.chapters import CHAPTERS, Chapter, caption, key_numbers
-from VAE_model.report.page import Block, Details, Picture, Tiles, facts, render
+from VAE_model.report.page import Block, Details, Paragraph, Picture, Tiles, facts, render
 from VAE_model.report.run_outputs import RunOutputs
-from VAE_model.report.run_tables import anything
+from VAE_model.report.run_tables import anything, warnings
 from VAE_model.report.tables import Table
 
 
@@ -49,7 +49,11 @@ def report(outputs: RunOutputs, widest: int) -> str:
     return render(
         "report.html", title=f"{name} – Galaxy_VAE report", name=name, summary=summary(outputs),
         opening=opening(outputs),
-        sections=[section(chapter, outputs, widest) for chapter in (*CHAPTERS, *unlisted)],
+        sections=[
+            section(chapter, outputs, widest)
+            for chapter in (*CHAPTERS, *unlisted)
+            if chapter.is_shown(outputs)
+        ],
     )  # fmt: skip
 
 
@@ -74,6 +78,7 @@ def opening(outputs: RunOutputs) -> list[Block]:
     versions = list(outputs.records.values())[-1].get("versions", {})
     return [
         Tiles(key_numbers(outputs)),
+        *map(Paragraph, warnings(outputs)),
         Details(f"{total:,.0f} seconds in all: time of each stage", [times]),
         Details("Versions", [Table(["package", "version"], list(versions.items()))]),
     ]
@@ -85,10 +90,12 @@ def section(chapter: Chapter, outputs: RunOutputs, widest: int) -> dict[str, Any
     Its scripts and their seconds, the pages that they wrote, tables, figures, constants.
     """
     records = chapter.outputs(outputs)
-    content = {"title": chapter.title, "sentence": chapter.sentence, "command": chapter.command}
+    title, sentence = chapter.heading(outputs)
+    content = {"title": title, "sentence": sentence, "command": chapter.command(outputs)}
     if not records:
         return {**content, "made": {}}
-    figures = [Picture(path, *caption(path), widest) for path in chapter.figures(outputs)]
+    own = outputs.own_images
+    figures = [Picture(path, *caption(path, own), widest) for path in chapter.figures(outputs)]
     origins = Details("Constants, inputs and outputs", origin(outputs, records))
     return {
         **content,
@@ -124,7 +131,7 @@ def files_table(what: str, entries: dict[str, dict[str, Any]]) -> Table:
 def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
-    outputs = RunOutputs.of(run, config.num_var)
+    outputs, left_out = RunOutputs.of(run, config.num_var).without_stale()
     inputs = [path for path in outputs.records if path.is_file()]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.report])
     if not inputs and not stage.dry_run:
@@ -133,6 +140,8 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
+    for line in left_out:
+        print(f"  {line}")
     numbers = key_numbers(outputs)
     write_text(run.report, report(outputs, config.widest))
     stage.finish(bytes=run.report.stat().st_size, **{label: value for label, value, _ in numbers})

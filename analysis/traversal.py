@@ -9,7 +9,8 @@ on the images.
 
 Reads:  model/vae_40.safetensors, result/latents_40.parquet
 Writes: figures/traversal_40.png, result/traversal_40.parquet: one row per image: latent, kl (nats),
-        std (of the latent), step (in units of std), mag_r, colour (g-r), half_light (arcsec)
+        std (of the latent), step (in units of std), mag_r, colour (g-r), half_light (arcsec); NaN
+        for 8-bit images
 
 Example: python analysis/traversal.py --latents 6
 """
@@ -130,15 +131,20 @@ def describe(row: pd.Series) -> str:
     return f"r {row['mag_r']:.2f}  {colour}\n{row['half_light']:.1f} arcsec"
 
 
-def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path: Path) -> None:
-    """Draw one row per latent, one column per step."""
+def draw(
+    table: pd.DataFrame, images: NDArray[np.float32], config: Config, path: Path, display: bool
+) -> None:
+    """Draw one row per latent, one column per step.
+
+    display: the images are 8-bit, without magnitudes and a known scale.
+    """
     rows = table.groupby("latent", sort=False)
     figure = new_figure(1.55 * len(config.steps) + 1.3, 1.9 * len(rows) + 0.7, layout="constrained")
     panels = figure.subplots(len(rows), len(config.steps), squeeze=False)
     for line, (number, group) in zip(panels, rows, strict=True):
         for axes, (place, row) in zip(line, group.iterrows(), strict=True):
-            show_image(axes, thumbnail(images[place], 160, config.crop))
-            axes.set_xlabel(describe(row), fontsize=8, labelpad=2)
+            show_image(axes, thumbnail(images[place], 160, config.crop, display))
+            axes.set_xlabel("" if display else describe(row), fontsize=8, labelpad=2)
         first = group.iloc[0]
         line[0].set_ylabel(
             f"latent {number}\nKL {first['kl']:.2f} nats\nstd {first['std']:.2f}",
@@ -148,8 +154,9 @@ def draw(table: pd.DataFrame, images: NDArray[np.float32], config: Config, path:
         title = f"{step:+g} std".replace("-", "−") if step else "mean galaxy"
         axes.set_title(title, fontsize=10, loc="center", fontweight="normal", pad=4)
     figure.suptitle(
-        f"The {len(rows)} latents of {config.num_var} with the largest KL divergence: r magnitude, "
-        "colour, half-light radius", fontsize=13, fontweight="bold",
+        f"The {len(rows)} latents of {config.num_var} with the largest KL divergence"
+        + ("" if display else ": r magnitude, colour, half-light radius"),
+        fontsize=13, fontweight="bold",
     )  # fmt: skip
     save_figure(figure, path, dpi=110)
 
@@ -177,8 +184,11 @@ def main(config: Config) -> None:
     table = pd.DataFrame({"latent": chosen, "kl": kl, "std": std})
     table = table.loc[table.index.repeat(len(steps))].reset_index(drop=True)
     table["step"] = np.tile(steps, len(chosen))
-    table[["mag_r", "colour", "half_light"]] = [measure(image) for image in images]
-    draw(table, images, config, outputs[0])
+    display = model.stretch.kind == "display"
+    unknown = (np.nan, np.nan, np.nan)
+    measured = [unknown if display else measure(image) for image in images]
+    table[["mag_r", "colour", "half_light"]] = measured
+    draw(table, images, config, outputs[0], display)
     write_parquet(run.traversal(n), table)
     total = float(distribution.kl.sum())
     share = float(kl.sum()) / total

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from VAE_model.pipeline.stages import STAGES
+from VAE_model.pipeline.stages import STAGES, command, for_own_images, place
 from VAE_model.report import classification, transfer
 from VAE_model.report.page import Block
 from VAE_model.report.run_outputs import RunOutputs
@@ -31,19 +31,34 @@ class Chapter:
     title: str
     sentence: str
     blocks: Callable[[RunOutputs], list[Block]]
+    own: tuple[str, str] | None = None  # title and sentence for images of one's own
 
     @property
     def scripts(self) -> tuple[str, ...]:
         """The scripts of its stages."""
         return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
 
-    @property
-    def command(self) -> str:
-        """The command to run where the chapter has no output: the first of each stage."""
-        return " and ".join(
-            next((f"python {e.script}" for e in STAGES if e.chapter == stage), f"python {stage}")
-            for stage in self.stages
-        )
+    def heading(self, outputs: RunOutputs) -> tuple[str, str]:
+        """Return title and sentence, which for images of one's own may be others."""
+        return self.own if self.own and outputs.own_images else (self.title, self.sentence)
+
+    def is_shown(self, outputs: RunOutputs) -> bool:
+        """Return True unless the run has images of one's own and they lack what it needs."""
+        follows = {entry.script for entry in for_own_images()}
+        wanted = not outputs.own_images or not follows.isdisjoint(self.scripts)
+        return wanted or bool(self.outputs(outputs))
+
+    def command(self, outputs: RunOutputs) -> str:
+        """Return the command to run where the chapter has no output: the first of each stage."""
+        commands = []
+        for stage in self.stages:
+            entry = next((e for e in STAGES if e.chapter == stage), None)
+            numbered = entry is not None and any("40" in place(path) for path in entry.writes)
+            number = ["--num-var", str(outputs.num_var)]
+            words = number if numbered and outputs.num_var != 40 else []
+            script = entry.script if entry else stage
+            commands.append(command(script, outputs.run.folder, words))
+        return " and ".join(commands)
 
     def outputs(self, outputs: RunOutputs) -> dict[Path, dict[str, Any]]:
         """Return the side-cars of the files that its scripts wrote."""
@@ -53,6 +68,8 @@ class Chapter:
         """Return its image files, in the order of CAPTIONS."""
         order = [*CAPTIONS, ""]
         images = [path for path in self.outputs(outputs) if path.suffix == ".png"]
+        if not outputs.json(outputs.run.classification(outputs.num_var)).get("mean_of"):
+            images = [path for path in images if caption_key(path) not in _OF_SCORES]
         return sorted(images, key=lambda path: order.index(caption_key(path)))
 
 
@@ -64,14 +81,24 @@ def _blocks(name: str) -> Callable[[RunOutputs], list[Block]]:
     return getattr(importlib.import_module(f"VAE_model.report.{module}"), function)
 
 
+_OF_SCORES = ("classification", "confusion", "reliability")  # figures that need a score
 _TEXT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 CHAPTERS = [
-    Chapter(tuple(of["stages"]), of["title"], of["sentence"], _blocks(of["blocks"]))
+    Chapter(
+        tuple(of["stages"]),
+        of["title"],
+        of["sentence"],
+        _blocks(of["blocks"]),
+        tuple(of["own"]) if "own" in of else None,
+    )
     for of in _TEXT["chapter"]
 ]
 _ORDER = [entry.chapter for entry in STAGES]
 CHAPTERS.sort(key=lambda chapter: _ORDER.index(chapter.stages[0]))
-CAPTIONS = {name: (of["text"], of["alt"]) for name, of in _TEXT["caption"].items()}
+CAPTIONS = {
+    name: (of["text"], of["alt"], of.get("own", of["text"]))
+    for name, of in _TEXT["caption"].items()
+}
 
 
 def caption_key(figure: Path) -> str:
@@ -79,10 +106,11 @@ def caption_key(figure: Path) -> str:
     return max((name for name in CAPTIONS if figure.stem.startswith(name)), key=len, default="")
 
 
-def caption(figure: Path) -> tuple[str, str]:
+def caption(figure: Path, own_images: bool = False) -> tuple[str, str]:
     """Return caption and alternative text of a figure; of an unknown one its name."""
     name = figure.stem.replace("_", " ")
-    return CAPTIONS.get(caption_key(figure), (name, f"figure: {name}"))
+    text, alt, own = CAPTIONS.get(caption_key(figure), (name, f"figure: {name}", name))
+    return own if own_images else text, alt
 
 
 def key_numbers(outputs: RunOutputs) -> list[tuple[str, object, str]]:

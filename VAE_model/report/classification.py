@@ -3,6 +3,7 @@
 Everything is made from the content of classification_40.json, by the stage and by the report.
 """
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ estimate = Estimate.read
 
 PCA, LATENTS = "pca", "latents"  # keys of the two sets of features
 MAIN = "balanced_accuracy"
+_PREDICTED = 12  # predictions of each question on the page
 _LOOKS = {LATENTS: (INDIGO, "o", -0.14), PCA: (ROSE, "s", 0.14)}  # colour, marker, offset
 _CALIBRATED = {BALANCED: (ROSE, "s", -0.006), CORRECTED: (INDIGO, "o", 0.006)}
 _SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
@@ -153,8 +155,43 @@ def blocks(outputs: RunOutputs) -> list[Block]:
     everything = facts({of["question"]: of for of in content["questions"]})
     return [
         Paragraph(f"Labels: {content['labels']}."), score_table(content),
-        *calibration_table(content), Details("Every number of each question", everything),
+        *calibration_table(content), *prediction_tables(outputs),
+        Details("Every number of each question", everything),
     ]  # fmt: skip
+
+
+def prediction_tables(outputs: RunOutputs) -> list[Block]:
+    """Return the first predictions of each question, of images without a label where there are."""
+    path = outputs.run.predictions(outputs.num_var)
+    found = outputs.parquet(path)
+    if found is None:
+        return []
+    tables: list[Block] = []
+    for column in (name for name in found if name.endswith("_predicted")):
+        question = column.removesuffix("_predicted")
+        unlabelled = found[f"{question}_label"].isna()
+        some = found[unlabelled] if unlabelled.any() else found
+        best = some.filter(regex=f"^{re.escape(question)}_p_").max(axis=1)
+        columns = ("iauname", f"{question}_label", column, f"{question}_reliability")
+        rows = [
+            (name, label or "", predicted or "", number_or_none(p), number_or_none(share))
+            for (name, label, predicted, share), p in zip(
+                some[list(columns)].astype(object).itertuples(index=False), best, strict=True
+            )
+        ][:_PREDICTED]
+        which = " without a label" if unlabelled.any() else ""
+        tables.append(
+            Table.named(
+                "predictions", rows, question=question, shown=len(rows), count=len(some),
+                which=which, file=path.relative_to(outputs.run.folder).as_posix(),
+            )
+        )  # fmt: skip
+    return [Details("Predicted answers", tables)] if tables else []
+
+
+def number_or_none(value: object) -> str | None:
+    """Return a number with two digits, None for NaN."""
+    return f"{value:.2f}" if isinstance(value, float) and value == value else None
 
 
 def headline(content: Content, num_var: int) -> list[tuple[str, object, str]]:

@@ -9,8 +9,9 @@ import pandas as pd
 
 from VAE_model.data.splits import SHARES
 from VAE_model.pipeline.files import read_json, read_parquet
-from VAE_model.pipeline.provenance import read_sidecar
+from VAE_model.pipeline.provenance import read_sidecar, why_stale
 from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.stages import number_of
 
 _FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
 
@@ -31,6 +32,27 @@ class RunOutputs:
         found = {p: read_sidecar(p) for p in outputs if p.exists() and p != run.report}
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
         return cls(run, num_var, {path: found[path] for path in order})
+
+    @property
+    def own_images(self) -> bool:
+        """True for imported images without a catalogue: the page is about these images only."""
+        run = self.run
+        return run.labels.exists() and not (run.truth.exists() or run.catalogue.exists())
+
+    def without_stale(self) -> tuple["RunOutputs", list[str]]:
+        """Return the outputs without the stale ones of another number of latents.
+
+        Also returns a line for each that is left out.
+        """
+        kept, left, known = {}, [], {}
+        for path, record in self.records.items():
+            number = number_of(path.name)
+            other = number and number != str(self.num_var) and path.is_file()
+            if other and (reason := why_stale(path, self.run, known)):
+                left.append(f"left out: {reason}")
+            else:
+                kept[path] = record
+        return RunOutputs(self.run, self.num_var, kept), left
 
     def numbers(self, path: Path) -> dict[str, Any]:
         """Return the numbers that the stage that wrote `path` recorded."""

@@ -17,6 +17,7 @@ from VAE_model.report.plotting import MaxNLocator
 from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.tables import Note, Table, percent, prose
 
+FEW_IMAGES, FEW_STEPS, FEW_TESTED = 500, 100, 50  # below which a result means little
 _SHOWN = 12  # rows of a long list
 _LONGEST = 200  # rows of a table that may be long
 
@@ -26,6 +27,10 @@ def sky(outputs: RunOutputs) -> list[Block]:
     folders = [path for path in outputs.records if path.parent.name == "images" and path.is_dir()]
     rows = [(f"images/{path.name}", outputs.records[path]["output"]["rows"]) for path in folders]
     parts: list[Block] = [Table(["folder", "images"], rows)] if rows else []
+    for path in folders:
+        refused = outputs.csv(outputs.run.import_refused(path.name))
+        if refused is not None:
+            parts += by_reason(refused.rename(columns={"file": "path"}))
     truth = outputs.parquet(outputs.run.truth)
     if truth is None or (kinds := truth.filter(regex="^defect_")).empty:
         return parts
@@ -55,6 +60,20 @@ def by_reason(refused: pd.DataFrame | None) -> list[Table]:
         for kind, group in sorted(refused.groupby(reason), key=lambda g: -len(g[1]))
     ]
     return [Table.named("refused", rows)]
+
+
+def warnings(outputs: RunOutputs) -> list[str]:
+    """Return what makes the results of a run doubtful: too few images, or too short a training."""
+    splits, found = outputs.splits(), []
+    epochs = len(outputs.history(outputs.run.model_log(outputs.num_var)))
+    config = outputs.records.get(outputs.run.model(outputs.num_var), {}).get("config", {})
+    if (count := splits.get("train", 0)) and epochs:
+        steps = epochs * -(-count // config["batch_size"])
+        if count < FEW_IMAGES or steps < FEW_STEPS:
+            found.append(prose("few_images", count=count, steps=steps))
+    if splits and (tested := splits.get("test", 0)) < FEW_TESTED:
+        found.append(prose("few_tested", count=tested))
+    return found
 
 
 def training(outputs: RunOutputs) -> list[Block]:
@@ -219,7 +238,7 @@ def latent_map(outputs: RunOutputs) -> list[Block]:
 def traversal(outputs: RunOutputs) -> list[Block]:
     """Return the effect of the strongest latents on measured quantities, from end to end."""
     found = outputs.parquet(outputs.run.traversal(outputs.num_var))
-    if found is None:
+    if found is None or found["mag_r"].isna().all():  # 8-bit images have no magnitudes
         return []
     rows = []
     for latent, group in found.groupby("latent", sort=False):
