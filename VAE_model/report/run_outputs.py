@@ -44,7 +44,8 @@ class RunOutputs:
 
         Also returns a line for each that is left out.
         """
-        kept, left, known = {}, [], {}
+        known: dict[Path, str] = {}
+        kept, left = {}, []
         for path, record in self.records.items():
             number = number_of(path.name)
             other = number and number != str(self.num_var) and path.is_file()
