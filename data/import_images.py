@@ -248,8 +248,9 @@ def main(config: Config) -> None:
     folder, target = ROOT / config.folder, run.images(config.name)
     table_path = ROOT / config.table if config.table else None
     outputs = [target, run.import_refused(config.name)]
-    # Several imports of a run share labels.parquet; it is this one's output only if missing.
-    outputs += [] if run.labels.exists() else [run.labels]
+    # Several imports of a run share labels.parquet, which is an output of the last one.
+    last = whole_sidecar(run.labels).get("config", {}).get("name", config.name)
+    outputs += [run.labels] if last == config.name or not run.labels.exists() else []
     stage = Stage(__file__, run, config, [folder, *filter(None, [table_path])], outputs)
     if stage.is_up_to_date():
         return
