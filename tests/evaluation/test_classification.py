@@ -294,7 +294,7 @@ def test_bad_input_gets_one_clear_line(labelled_run, script):
             classify.main(dataclasses.replace(config, **constants))
     table = pd.read_parquet(run.class_latents(3))
     for broken, words in (
-        (table.assign(path=table["path"] + "x"), "which is not in .*train.txt"),
+        (table.assign(path=table["path"] + "x"), "which is not in .*latents_3.parquet"),
         (table.assign(mu_01=np.nan), "not finite"),
         (table.drop(columns="bar"), "class_latents_3.parquet has no column bar"),
     ):
