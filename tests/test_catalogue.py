@@ -267,7 +267,9 @@ def test_labels_with_fractions_serve_as_the_catalogue_and_others_are_pointed_to_
         decals_1.main(decals_1.Config(run=run.folder))
     labels.loc[0, "label"] = "smooth"
     write_parquet(run.labels, labels)
-    with pytest.raises(Problem, match=r"is missing, and .*classify.py --label label$") as problem:
+    with pytest.raises(
+        Problem, match=r"is missing, and .*classify.py --run .* --label label$"
+    ) as problem:
         decals_1.main(decals_1.Config(run=run.folder))
     assert "\n" not in str(problem.value)
 

@@ -219,7 +219,8 @@ def labelled_run(copy_of_tiny_run) -> Run:
     names = run.train_txt.read_text().split()
     ra = [float(name.split("/")[-1].split("_")[0]) for name in names]
     votes = catalogue.set_index(catalogue["ra"].round(4)).loc[np.round(ra, 4)]
-    latents = pd.DataFrame({"path": names, "survey": "decals"})
+    identity = votes[["iauname", "ra", "dec"]].reset_index(drop=True)
+    latents = identity.assign(path=names, survey="decals")
     side = np.where(np.arange(len(names)) % 3 == 0, "test", "train")
     side = side.astype(object)
     side[1] = "validation"
@@ -293,7 +294,7 @@ def test_bad_input_gets_one_clear_line(labelled_run, script):
             classify.main(dataclasses.replace(config, **constants))
     table = pd.read_parquet(run.class_latents(3))
     for broken, words in (
-        (table.assign(path=table["path"] + "x"), "which is not in .*train.txt"),
+        (table.assign(path=table["path"] + "x"), "which is not in .*latents_3.parquet"),
         (table.assign(mu_01=np.nan), "not finite"),
         (table.drop(columns="bar"), "class_latents_3.parquet has no column bar"),
     ):
