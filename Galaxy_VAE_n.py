@@ -111,7 +111,10 @@ def main(config: Config) -> None:
     for num_var in config.num_var:
         settings = settings_of(config, num_var, stretch)
         data = f"{sha256(run.train_txt)} {stage.code}"
-        trainer = Trainer(ImageTask(packed, data, settings, device), Files.of(run.model(num_var)))
+        files = Files.of(run.model(num_var))
+        if stage.again:
+            files.forget()
+        trainer = Trainer(ImageTask(packed, data, settings, device), files)
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "

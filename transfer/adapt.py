@@ -90,7 +90,10 @@ def main(config: Config) -> None:
             settings = settings_of(method, **{name: getattr(config, name) for name in names})
             data = f"{sha256(run.pairs)} {stage.code}"
             task = PairTask(both, pairs, run.model(n), data, settings, n, device)
-            trainer = Trainer(task, Files.of(target))
+            files = Files.of(target)
+            if stage.again:
+                files.forget()
+            trainer = Trainer(task, files)
             best[method] = trainer.run(f"{method} on {device}") | task.results
         model = TrainedVAE.load(target, n, config.device, config.precision)
         write_parquet(run.pair_latents(method), encode_pairs(pairs, both, model, config.batch_size))

@@ -112,7 +112,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise Problem(f"{path} is missing") from None
     except Exception as error:  # on damaged bytes the decoders raise nearly any exception
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise Problem(f"{path} is no readable parquet table ({reason}): make it again") from None
+        raise Problem(f"{path} is no readable parquet table ({reason}): {_remedy(path)}") from None
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -121,6 +121,12 @@ def parquet_columns(path: Path) -> list[str]:
     schema = pq.read_schema(utf8(path))
     nested = {field.name for field in schema if is_nested(field.type)}
     return list(dict.fromkeys(name for name, file in plain_names(schema) if file not in nested))
+
+
+def _remedy(path: Path) -> str:
+    from VAE_model.pipeline.provenance import remedy  # which reads side-cars by this module
+
+    return remedy(path)
 
 
 def _check_promises(path: Path, columns: list[str] | None) -> None:
@@ -135,7 +141,7 @@ def _check_promises(path: Path, columns: list[str] | None) -> None:
     if max(cells, sum(chunks)) > max(_SMALL, _MOST_PACKED * size):
         raise Problem(
             f"{path} promises {promised.num_rows:,} rows in {size:,} bytes, more than it can "
-            "hold: make it again"
+            f"hold: {_remedy(path)}"
         )
 
 

@@ -116,6 +116,15 @@ def command_for(path: Path, run: Run) -> str:
     return made_by(name, run.folder)
 
 
+def remedy(path: Path) -> str:
+    """Return the advice for a damaged file: the command that made it, if a stage did."""
+    if record := whole_sidecar(path):
+        inside = path.parent.name in {"result", "transfer", "download"}
+        run = Run(path.parent.parent if inside else path.parent)
+        return f"run {command(record['script'], run.folder, [*constants(record), '--again'])}"
+    return "make it again"
+
+
 def constants(record: dict[str, Any]) -> list[str]:
     """Return the options that give a script the constants of a side-car."""
     script = ROOT / record["script"]

@@ -68,6 +68,11 @@ class Stage:
         return given.dry_run
 
     @property
+    def again(self) -> bool:
+        """True if the command line asked for `--again`."""
+        return given.again
+
+    @property
     def code(self) -> str:
         """The version of the script's code."""
         return code_of(self.script)

@@ -60,6 +60,12 @@ class Files:
         last = best.with_name(f"{best.stem}_last{best.suffix}")
         return cls(best, last, best.with_name(f"{best.stem}_log.jsonl"))
 
+    def forget(self) -> None:
+        """Delete the state to resume from, so that training starts at the first epoch."""
+        if not distributed.rank():
+            self.last.unlink(missing_ok=True)
+        distributed.barrier()
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
