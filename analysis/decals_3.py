@@ -13,7 +13,7 @@ Writes: figures/pca_pairs_40.png, figures/map_40.png, figures/map_thumbnails_40.
 Example: python analysis/decals_3.py --num-var 40
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -32,7 +32,13 @@ from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report import figures
 from VAE_model.report.figures import new_figure
-from VAE_model.report.map_data import Scheme, map_inputs, schemes, shown_side
+from VAE_model.report.map_data import (
+    Scheme,
+    crop_of,
+    map_inputs,
+    schemes,
+    shown_side,
+)
 from VAE_model.report.plotting import Axes, Figure, Line2D, to_rgb
 from VAE_model.tables.joins import image_rows
 
@@ -59,9 +65,9 @@ class Config:
     """Perplexity of t-SNE: about the number of neighbours that a galaxy stays close to."""
     cells: int = 26
     """Thumbnails across the map."""
-    crop: int = 140
-    """Side of the central part of a cutout that a thumbnail shows, pixels (0.262 arcsec in the
-    surveys)."""
+    crop: int = 0
+    """Side of the central part of a cutout that a thumbnail shows, pixels; 0: 140, or all of an
+    image whose scale is unknown."""
     colour: tuple[str, ...] = ()
     """Columns of labels.parquet; the first colours the figures. None: the class, or, in a run
     without classes, the first column that is a label or a number."""
@@ -274,6 +280,7 @@ def main(config: Config) -> None:
         perplexity=perplexity, init="pca" if number > 1 else "random", random_state=config.seed
     ).fit_transform(latents)
     figures.save_figure(point_map(places, scheme, number, total), paths[1])
+    config = replace(config, crop=crop_of(run, of_map["path"], config.crop))
     side = shown_side(run, of_map["path"], config.crop)
     figures.save_figure(thumbnail_map(places, scheme, packed, rows, config, side), paths[2])
     of_map.insert(2, "x", places[:, 0])

@@ -32,7 +32,14 @@ from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import packed_thumbnail
 from VAE_model.report.latent_map import TILE, Galaxies, Vote, map_page, sheet_order
-from VAE_model.report.map_data import map_inputs, map_source, schemes, shown_side, survey_labels
+from VAE_model.report.map_data import (
+    crop_of,
+    map_inputs,
+    map_source,
+    schemes,
+    shown_side,
+    survey_labels,
+)
 from VAE_model.report.tables import prose
 from VAE_model.tables.columns import as_numbers
 from VAE_model.tables.joins import image_rows, join_rows
@@ -49,9 +56,9 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
-    crop: int = 140
-    """Side of the central part of a cutout that a thumbnail shows, pixels (0.262 arcsec in the
-    surveys)."""
+    crop: int = 0
+    """Side of the central part of a cutout that a thumbnail shows, pixels; 0: 140, or all of an
+    image whose scale is unknown."""
     colour: tuple[str, ...] = ()
     """Columns of labels.parquet to colour by, the first one first; none: all that are a label or a
     number, after the class in a run with classes."""
@@ -166,9 +173,10 @@ def main(config: Config) -> None:
         labels=labels,
         simulated=run.truth.exists(),
     )
-    side = shown_side(run, table["path"], config.crop)
+    crop = crop_of(run, table["path"], config.crop)
+    side = shown_side(run, table["path"], crop)
     lead = prose("map_page", galaxies=len(table), dimension=number, side=side)
-    tiles = (packed_thumbnail(packed, row, TILE, config.crop) for row in rows)
+    tiles = (packed_thumbnail(packed, row, TILE, crop) for row in rows)
     page = map_page("Map of the latent space", lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size

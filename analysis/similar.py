@@ -14,7 +14,7 @@ Writes: result/similar_40.parquet: iauname, path, order (1 for the most similar)
 Example: python analysis/similar.py --query J112953.88-000427.4 "152.63 1.367" my_galaxy.jpg
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ from VAE_model.report.figures import (
     show_image,
     thumbnail,
 )
+from VAE_model.report.map_data import crop_of
 from VAE_model.report.plotting import Figure
 from VAE_model.tables.joins import image_rows
 from VAE_model.tables.lookup import find_row
@@ -63,8 +64,9 @@ class Config:
     """Neighbours per query galaxy."""
     broken: bool = False
     """Search among images with a defect flag too."""
-    crop: int = 140
-    """Side of the central part of a cutout that the figure shows, pixels of 0.262 arcsec."""
+    crop: int = 0
+    """Side of the central part of a cutout that a thumbnail shows, pixels; 0: 140, or all of an
+    image whose scale is unknown."""
     seed: int = 1
     """Seed of the sample."""
 
@@ -193,6 +195,7 @@ def main(config: Config) -> None:
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
     table, latents = read_means(run, source, number, ("survey", "flag_"))
+    config = replace(config, crop=crop_of(run, table["path"], config.crop))
     flags = table.filter(regex="^flag_").to_numpy(bool)
     good = np.full(len(table), True) if config.broken else ~flags.any(axis=1)
     if good.sum() < 2:

@@ -35,6 +35,7 @@ from VAE_model.tables.columns import as_text, is_text, typed
 from VAE_model.tables.joins import join_rows
 from VAE_model.tables.labels import MOST_ANSWERS, columns_of
 
+CROP = 140  # pixels that a thumbnail shows, 37 arcsec of a survey's images
 MARKERS = "os^D"
 _COLOURS = (INDIGO, ROSE, GREEN, SAND, CYAN, WINE, TEAL, "#999933", "#AA4499", "#111111")
 # Colour and marker of each answer: different for up to 20 of them.
@@ -235,17 +236,30 @@ def _scheme(
     )
 
 
+def crop_of(run: Run, paths: Sequence[str], crop: int) -> int:
+    """Return the side of the central part of images that thumbnails show, pixels.
+
+    crop: the user's choice; 0: CROP, or all of an image where a scale is unknown.
+    """
+    return min(crop or (CROP if np.isfinite(_scales(run, paths)).all() else SIZE), SIZE)
+
+
 def shown_side(run: Run, paths: Sequence[str], crop: int) -> str:
     """Return the side of the central `crop` pixels of images in words.
 
     It is '37 arcsec', or '140 of 256 pixels' where their scales are unknown or differ.
     """
-    crop = min(crop or SIZE, SIZE)
+    scales = _scales(run, paths)
+    if np.isfinite(scales).all() and np.ptp(scales) < 0.02 * scales.min():
+        return f"{crop * np.median(scales):.0f} arcsec"
+    return f"{crop} of {SIZE} pixels"
+
+
+def _scales(run: Run, paths: Sequence[str]) -> NDArray[np.float64]:
+    """Return the scale of each image, arcsec per pixel, (N,); NaN where unknown."""
     scales = np.full(len(paths), PIXEL_SCALE)
     if run.labels.exists() and "pixel_scale" in parquet_columns(run.labels):
         table = read_parquet(run.labels, ["path", "pixel_scale"]).drop_duplicates("path")
         rows = pd.Index(table["path"]).get_indexer(np.asarray(paths, object))
         scales[rows >= 0] = table["pixel_scale"].to_numpy(float)[rows[rows >= 0]]
-    if np.isfinite(scales).all() and np.ptp(scales) < 0.02 * scales.min():
-        return f"{crop * np.median(scales):.0f} arcsec"
-    return f"{crop} of {SIZE} pixels"
+    return scales

@@ -203,4 +203,7 @@ def test_the_side_of_an_image_is_in_arcsec_where_the_scale_is_known(tmp_path, sc
     assert map_data.shown_side(run, paths, 140) == "37 arcsec", "of a survey"
     write_parquet(run.labels, pd.DataFrame({"path": paths, "pixel_scale": scales}))
     assert map_data.shown_side(run, paths, 140) == expected
-    assert map_data.shown_side(run, ["images/decals/1.fits"], 0) == "67 arcsec"
+    assert map_data.shown_side(run, ["images/decals/1.fits"], 256) == "67 arcsec"
+    whole = 256 if np.isnan(scales).any() else 140
+    assert map_data.crop_of(run, paths, 0) == whole and map_data.crop_of(run, paths, 60) == 60
+    assert map_data.crop_of(run, ["images/decals/1.fits"], 0) == 140
