@@ -1,15 +1,20 @@
 """A small set of images of one's own with a table of labels, and the stages that follow on it."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import MORPHOLOGIES, draw_galaxy, run_script
+from filelock import FileLock
 from PIL import Image
 
 from VAE_model.pipeline.run import Run
 
 COUNT = 42
+NUM_VAR = 3  # not the default, so that a command that leaves the number out fails
 
 
 def write_own_images(folder: Path, count: int = COUNT, unlabelled: int = 5) -> tuple[Path, Path]:
@@ -44,3 +49,24 @@ def import_own_images(run: Run, folder: Path) -> None:
     ):
         done = run_script(script, run, *options)
         assert done.returncode == 0, done.stderr
+
+
+def encoded_run(factory: pytest.TempPathFactory, folder: Path) -> Run:
+    """Return a copy, in `folder`, of a run of own images with a network of one epoch and latents.
+
+    The run is made once for all test processes.
+    """
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = shared / "own images"
+    with FileLock(f"{made}.lock"):
+        if not (made / "whole").exists():
+            import_own_images(Run(made / "run"), made)
+            for script, *options in (
+                ("Galaxy_VAE_n.py", "--epochs", "1"), ("analysis/extract_latents.py",),
+            ):  # fmt: skip
+                done = run_script(script, Run(made / "run"), "--num-var", str(NUM_VAR), *options)
+                assert done.returncode == 0, (script, done.stderr)
+            (made / "whole").touch()
+    shutil.copytree(made / "run", folder)
+    return Run(folder)

@@ -5,30 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import run_script, says_one_line
-from own_images import COUNT, import_own_images, write_own_images
+from own_images import COUNT, encoded_run, import_own_images, write_own_images
+from own_images import NUM_VAR as NUMBER
 
 from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.run import Run
 from VAE_model.training.model_file import TrainedVAE
 
-NUMBER = 3
 LATENTS = ("--num-var", str(NUMBER))
 
 
 @pytest.fixture(scope="module")
 def own_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Own images with labels, listed, trained and encoded. Read it, do not write into it."""
-    folder = tmp_path_factory.mktemp("own")
-    run = Run(folder / "run")
-    import_own_images(run, folder / "mine")
-    for script, *options in (
-        ("Galaxy_VAE_n.py", "--epochs", "1"),
-        ("analysis/extract_latents.py",),
-    ):
-        done = run_script(script, run, *LATENTS, *options)
-        assert done.returncode == 0, done.stderr
-    return run
+    """Own images with labels, listed, trained and encoded."""
+    return encoded_run(tmp_path_factory, tmp_path_factory.mktemp("own") / "run")
 
 
 def test_every_image_gets_an_answer_those_without_a_label_first(own_run: Run) -> None:

@@ -67,7 +67,7 @@ def warnings(outputs: RunOutputs) -> list[str]:
     splits, found = outputs.splits(), []
     epochs = len(outputs.history(outputs.run.model_log(outputs.num_var)))
     config = outputs.records.get(outputs.run.model(outputs.num_var), {}).get("config", {})
-    if (count := splits.get("train", 0)) and epochs:
+    if (count := splits.get("train", 0)) and epochs and config:
         steps = epochs * -(-count // config["batch_size"])
         if count < FEW_IMAGES or steps < FEW_STEPS:
             found.append(prose("few_images", count=count, steps=steps))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, run_script
-from own_images import import_own_images
+from own_images import NUM_VAR as NUMBER
+from own_images import encoded_run
 
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import Run
 
-NUMBER = 3  # latents: not the default, so that a command that leaves the number out fails
 GOALS = (
     ("analysis/classify.py", "--label", "kind", "--min-test", "2", "--min-answer", "1",
      "--trees", "5", "--n-bootstrap", "10"),
@@ -65,7 +65,6 @@ def one_image_less(run: Run) -> None:
 
 
 STATES = {
-    "the list is missing": remove("train.txt"),
     "the list and its packed images are missing": remove("train.txt", "packed"),
     "the list is empty": write("train.txt", b""),
     "the model is missing": remove(f"model/vae_{NUMBER}.safetensors"),
@@ -88,14 +87,9 @@ STATES = {
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of images of one's own with everything up to the report, of few latents."""
-    folder = tmp_path_factory.mktemp("suggestions")
-    run = Run(folder / "a run")  # a name that the shell would split
-    import_own_images(run, folder / "mine")
-    number = ("--num-var", str(NUMBER))
-    for script, *options in (
-        ("Galaxy_VAE_n.py", "--epochs", "1"), ("analysis/extract_latents.py",), *GOALS,
-    ):  # fmt: skip
-        done = run_script(script, run, *number, *options)
+    run = encoded_run(tmp_path_factory, tmp_path_factory.mktemp("suggestions") / "a run")
+    for script, *options in GOALS:
+        done = run_script(script, run, "--num-var", str(NUMBER), *options)
         assert done.returncode == 0, (script, done.stderr)
     return run
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from browser import CHROMIUM, Browser
 from conftest import load_script, run_script
-from own_images import COUNT, import_own_images
+from own_images import COUNT, NUM_VAR, encoded_run
 from test_report import Page
 
 from VAE_model.pipeline.files import read_parquet, write_parquet
@@ -17,7 +17,6 @@ from VAE_model.pipeline.run import Run
 from VAE_model.report import map_data
 from VAE_model.report.figures import CLASS_STYLES
 
-NUM_VAR = 3
 NUMBER = ("--num-var", str(NUM_VAR))
 decals_3 = load_script("analysis/decals_3.py")
 map_stage = load_script("analysis/map.py")
@@ -26,14 +25,9 @@ map_stage = load_script("analysis/map.py")
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """Imported images with a table of labels, a network of one epoch, and both maps."""
-    folder = tmp_path_factory.mktemp("own")
-    run = Run(folder / "run")
-    import_own_images(run, folder)
-    for script, *options in (
-        ("Galaxy_VAE_n.py", "--epochs", "1"), ("analysis/extract_latents.py",),
-        ("analysis/decals_3.py",), ("analysis/map.py",),
-    ):  # fmt: skip
-        done = run_script(script, run, *NUMBER, *options)
+    run = encoded_run(tmp_path_factory, tmp_path_factory.mktemp("own") / "run")
+    for script in ("analysis/decals_3.py", "analysis/map.py"):
+        done = run_script(script, run, *NUMBER)
         assert done.returncode == 0, (script, done.stderr)
     return run
 
@@ -84,7 +78,7 @@ def test_the_columns_of_the_table_are_its_colours(own):
 def test_arcsec_is_not_said_of_images_without_a_scale(own):
     text = own.map_page(NUM_VAR).read_text(encoding="utf-8")
     lead = text[text.index("</h1>") : text.index("</p>")]
-    assert "Images 140 of 256 pixels a side." in lead and "arcsec" not in lead
+    assert "Images 256 of 256 pixels a side." in lead and "arcsec" not in lead
     assert not Page(text).wrong
 
 
