@@ -8,9 +8,12 @@ from conftest import run_script, says_one_line
 from own_images import COUNT, encoded_run, import_own_images, write_own_images
 from own_images import NUM_VAR as NUMBER
 
+from VAE_model.data.cutouts import read_cutout
 from VAE_model.extraction.repeatability import SCATTER
-from VAE_model.pipeline.files import read_parquet
+from VAE_model.pipeline.files import parquet_columns, read_json, read_parquet
+from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import Run
+from VAE_model.training import checkpoint
 from VAE_model.training.model_file import TrainedVAE
 
 LATENTS = ("--num-var", str(NUMBER))
@@ -119,8 +122,15 @@ def test_a_missing_model_of_another_run_is_trained_there(own_run: Run, tmp_path:
 
 
 def test_a_path_is_a_string_or_a_path(own_run: Run) -> None:
-    for path in (str(own_run.model(NUMBER)), own_run.model(NUMBER)):
-        assert TrainedVAE.load(path, NUMBER).config["num_var"] == NUMBER
+    model, latents = str(own_run.model(NUMBER)), str(own_run.latents(NUMBER))
+    assert TrainedVAE.load(model, NUMBER).config["num_var"] == NUMBER
+    assert len(read_parquet(latents)) == COUNT and "mu_00" in parquet_columns(latents)
+    assert read_json(str(sidecar(own_run.model(NUMBER))))["config"]["epochs"] == 1
+    assert checkpoint.load(model)["config"]["num_var"] == NUMBER
+    assert own_run.show(model) == model
+    assert own_run.made_by(latents) == own_run.made_by(own_run.latents(NUMBER))
+    image = own_run.folder / read_parquet(latents)["path"][0]
+    assert (read_cutout(str(image)).flux == read_cutout(image).flux).all()
 
 
 def test_own_images_and_a_simulated_sky_are_not_mixed(

@@ -69,7 +69,7 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
-def utf8(path: Path) -> str:
+def utf8(path: str | Path) -> str:
     """Return a path as text that pyarrow accepts, also if Python takes file names for ASCII."""
     return os.fsencode(path).decode("utf-8", "surrogateescape")
 
@@ -81,12 +81,13 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
         pq.write_table(content, utf8(temporary), write_page_checksum=True)
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_parquet(path: str | Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Return a parquet table, or the given columns of it, in plain types (see columns.py).
 
     columns: names; None: all columns that have one value per cell. Raises Problem if the file is no
     parquet table, or a column is missing or has more than one value per cell.
     """
+    path = Path(path)
     try:
         with pq.ParquetFile(utf8(path), page_checksum_verification=True) as file:
             schema = file.schema_arrow
@@ -115,7 +116,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise Problem(f"{path} is no readable parquet table ({reason}): {_remedy(path)}") from None
 
 
-def parquet_columns(path: Path) -> list[str]:
+def parquet_columns(path: str | Path) -> list[str]:
     """Return the names of the columns that `read_parquet` takes. Raises Problem as it does."""
     read_parquet(path, [])  # raises Problem if the file is no table
     schema = pq.read_schema(utf8(path))
@@ -123,10 +124,10 @@ def parquet_columns(path: Path) -> list[str]:
     return list(dict.fromkeys(name for name, file in plain_names(schema) if file not in nested))
 
 
-def _remedy(path: Path) -> str:
+def _remedy(path: str | Path) -> str:
     from VAE_model.pipeline.provenance import remedy  # which reads side-cars by this module
 
-    return remedy(path)
+    return remedy(Path(path))
 
 
 def _check_promises(path: Path, columns: list[str] | None) -> None:
@@ -145,16 +146,18 @@ def _check_promises(path: Path, columns: list[str] | None) -> None:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: str | Path) -> dict[str, Any]:
     """Return the object in a JSON file. Raises Problem if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Problem(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise Problem(f"{path} is no readable JSON ({type(error).__name__}): delete it") from None
+        raise Problem(
+            f"{path} is no readable JSON ({type(error).__name__}): {_remedy(path)}"
+        ) from None
     if not isinstance(content, dict):
-        raise Problem(f"{path} holds no JSON object: delete it")
+        raise Problem(f"{path} holds no JSON object: {_remedy(path)}")
     return content
 
 

@@ -111,16 +111,17 @@ class Run:
         best = self.model(num_var, method)
         return best.with_name(f"{best.stem}_log.jsonl")
 
-    def made_by(self, path: Path) -> str:
+    def made_by(self, path: str | Path) -> str:
         """Return the command that makes `path`, with the constants it was made with before."""
         from VAE_model.pipeline import provenance  # which names its files by a Run
 
-        return provenance.command_for(path, self)
+        return provenance.command_for(Path(path), self)
 
-    def remade_by(self, path: Path) -> str:
+    def remade_by(self, path: str | Path) -> str:
         """Return the command that makes `path` again, whatever is there."""
         return ", or ".join(f"{one} --again" for one in self.made_by(path).split(", or "))
 
-    def show(self, path: Path) -> str:
+    def show(self, path: str | Path) -> str:
         """Return `path` as a person types it: from the root of the repository if it lies there."""
+        path = Path(path)
         return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -33,12 +33,13 @@ def save(path: Path, content: dict[str, Any]) -> None:
         temporary.write_bytes(whole)
 
 
-def load(path: Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str, Any]:
+def load(path: str | Path, needs: tuple[str, ...] = ("config", "weights")) -> dict[str, Any]:
     """Read a model file onto the CPU.
 
     needs: keys that it must have. Raises Problem if the file is missing, corrupt, or not a model
     file of this project.
     """
+    path = Path(path)
     remedy = f"run {trained_by(path)} --again"
     if not path.exists():
         raise Problem(f"{path} is missing: run {trained_by(path)}")
