@@ -93,15 +93,19 @@ def training(outputs: RunOutputs) -> list[Block]:
     headings = {name: name.replace("_", " ") for name, value in history[0].items()
                 if not isinstance(value, list)}  # fmt: skip
     every = Details("Every epoch", [Table.of(history, headings)])
-    return [*parts, learning_curve(history), every]
+    log = outputs.records.get(outputs.run.model_log(outputs.num_var), {})
+    weight = float(log.get("config", {}).get("kl_weight", 1.0))
+    return [*parts, learning_curve(history, weight), every]
 
 
-def learning_curve(history: list[dict[str, Any]]) -> Picture:
+def learning_curve(history: list[dict[str, Any]], kl_weight: float) -> Picture:
     """Return the loss against the epoch, on training and on validation images."""
     figure = new_figure(8, 3.2)
     axes = figure.subplots()
     epochs = [line["epoch"] for line in history]
-    training_loss = [line["train_reconstruction"] + line["train_kl"] for line in history]
+    training_loss = [
+        line["train_reconstruction"] + kl_weight * line["train_kl"] for line in history
+    ]
     validation_loss = [line["validation_loss"] for line in history]
     axes.plot(epochs, training_loss, "o-", markersize=3, label="training images")
     axes.plot(epochs, validation_loss, "o-", markersize=3, label="validation images")
