@@ -93,8 +93,8 @@ def training(outputs: RunOutputs) -> list[Block]:
     headings = {name: name.replace("_", " ") for name, value in history[0].items()
                 if not isinstance(value, list)}  # fmt: skip
     every = Details("Every epoch", [Table.of(history, headings)])
-    log = outputs.records.get(outputs.run.model_log(outputs.num_var), {})
-    weight = float(log.get("config", {}).get("kl_weight", 1.0))
+    record = outputs.records.get(outputs.run.model_log(outputs.num_var), {})
+    weight = float(record.get("config", {}).get("kl_weight", 1.0))
     return [*parts, learning_curve(history, weight), every]
 
 
