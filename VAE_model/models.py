@@ -348,7 +348,10 @@ def _fixed(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
-NETWORKS: dict[str, type[VAE]] = {"published": PublishedVAE, "structured": StructuredVAE}
+NETWORKS: dict[str, type[VAE]] = {
+    "published": PublishedVAE,
+    "structured": StructuredVAE,
+}
 
 
 def build(network: str, num_var: int, contaminants: Contaminants = "masked") -> VAE:

@@ -91,13 +91,23 @@ def latents_of(config: Config, run: Run) -> Path:
 
 
 def with_labels(config: Config, run: Run) -> Config:
-    """Return the constants with the questions of a run of one's own images: all its labels."""
-    if config.label or run.catalogue.exists() or not run.labels.exists():
+    """Return the constants with the questions of a run of one's own images: all its labels.
+
+    Raises Problem for a run with labels and a catalogue of which no classes were made.
+    """
+    if config.label or not run.labels.exists():
         return config
-    there = questions_in(run)
-    if len(there) > MOST_LABELS:
-        print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
-    return replace(config, label=tuple(there[:MOST_LABELS]))
+    there, path = questions_in(run), run.class_latents(config.num_var)
+    if not run.catalogue.exists():
+        if len(there) > MOST_LABELS:
+            print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
+        return replace(config, label=tuple(there[:MOST_LABELS]))
+    if there and not path.exists() and not run.classes.exists():
+        raise Problem(
+            f"{run.show(path)} is missing: run {run.made_by(path)}, or name the labels that are "
+            f"the questions with --label ({run.show(run.labels)} has {', '.join(there)})"
+        )
+    return config
 
 
 def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:

@@ -304,7 +304,9 @@ def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, sp
     flux = cutout.flux.copy()
     spoil(flux)
     write_cutout(run.folder / name, flux, cutout.ra, cutout.dec, "DR9-south")
-    with pytest.raises(Problem, match=rf"names {re.escape(name)}, which is no good .*{words}"):
+    with pytest.raises(
+        Problem, match=rf"names {re.escape(name)}, which is not a usable image .*{words}"
+    ):
         Packed.of(run, workers=1)
 
 

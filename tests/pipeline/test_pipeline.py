@@ -127,7 +127,7 @@ def test_dry_run_shows_and_writes_nothing(tmp_path, script):
         ("analysis/decals_1.py", "catalogue.parquet is missing: run python data/simulate.py"),
         ("analysis/decals_2_1.py", "classes.parquet is missing: run python analysis/decals_1.py"),
         ("analysis/decals_2_2.py", "classes.parquet is missing: run python analysis/decals_1.py"),
-        ("analysis/decals_3.py", "is missing: run python analysis/decals_2_2.py"),
+        ("analysis/decals_3.py", "is missing: run python analysis/extract_latents.py"),
         ("analysis/decals_4.py", "is missing: run python analysis/extract_latents.py"),
         ("analysis/classify.py", "is missing: run python analysis/decals_2_2.py"),
         ("analysis/choose_dimension.py", "train.txt is missing: run python make_datatxt.py"),

@@ -70,13 +70,11 @@ STATES = {
     "the model is missing": remove(f"model/vae_{NUMBER}.safetensors"),
     "the model is damaged": write(f"model/vae_{NUMBER}.safetensors", b"not a model"),
     "the model is another": another_training,
-    "the latents are missing": remove(f"result/latents_{NUMBER}.parquet"),
     "the latents are damaged": write(f"result/latents_{NUMBER}.parquet", b"PAR1PAR1"),
     "a side-car is damaged": lambda run: (
         sidecar(run.latents(NUMBER)).write_text("{") and None
     ),
     "an image has gone": one_image_less,
-    "the labels are missing": remove("labels.parquet"),
     "the code has changed": edit_sidecar(f"result/latents_{NUMBER}.parquet", code="0"),
     "a run did not end": edit_sidecar(
         "train.txt", begun=True, output={"sha256": "0", "rows": 1}
