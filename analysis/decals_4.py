@@ -110,8 +110,9 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
     """Return the classes of each image, (N, C); no columns where the classes are unknown."""
     source = run.class_latents(config.num_var)
     if not source.exists():
-        print(f"  {run.show(source)} is missing: no distances within classes "
-              f"(to have them run {run.made_by(source)})")  # fmt: skip
+        if run.catalogue.exists():
+            print(f"  {run.show(source)} is missing: no distances within classes "
+                  f"(to have them run {run.made_by(source)})")  # fmt: skip
         return np.zeros((len(paths), 0), bool)
     labels, _ = read_means(run, source, config.num_var, tuple(CLASSES))
     names = [name for name in CLASSES if name in labels]
