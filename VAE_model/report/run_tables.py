@@ -236,7 +236,8 @@ def latent_map(outputs: RunOutputs) -> list[Block]:
     if path not in outputs.records:
         return []
     link = ("Open the interactive map", path.relative_to(outputs.run.folder).as_posix())
-    return [Paragraph(": point, zoom, search, and colour by class or answer.", link=link)]
+    by = "your columns" if outputs.own_images else "class or answer"
+    return [Paragraph(f": point, zoom, search, and colour by {by}.", link=link)]
 
 
 def traversal(outputs: RunOutputs) -> list[Block]:
