@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from VAE_model.data.splits import SHARES
 from VAE_model.pipeline.files import parquet_columns, read_parquet
@@ -76,7 +76,7 @@ def read_answers(
             raise Problem(f"{shown} has no label {name!r}: {instead}")
     answers = _by_path(run, list(columns), paths).apply(lambda column: column.map(as_text))
     answers = answers.reindex(paths)
-    found = {name: sorted(answers[name].dropna().unique()) for name in columns}
+    found = {name: _in_order(answers[name].dropna().unique()) for name in columns}
     for name, values in found.items():
         if len(values) < 2:
             what = f"only the value {values[0]!r}" if values else "no value"
@@ -90,6 +90,15 @@ def read_answers(
                 f"has at most {MOST_ANSWERS}; cut it into classes in the table and import again"
             )
     return found, answers
+
+
+def _in_order(answers: ArrayLike) -> list[str]:
+    """Return answers as sorted texts, by their value if all are numbers."""
+    texts = sorted(map(str, np.asarray(answers)))
+    try:
+        return sorted(texts, key=float)
+    except ValueError:
+        return texts
 
 
 def _by_path(run: Run, columns: list[str], paths: Sequence[str]) -> pd.DataFrame:
