@@ -12,7 +12,8 @@ from VAE_model.simulation.sky import file_name
 
 
 def _types(truth: pd.DataFrame) -> dict[str, pd.Series]:
-    calm = (truth.disturbance == "none") & (truth.defect_decals == "")
+    whole = truth.defect_decals == ""
+    calm = whole & (truth.disturbance == "none")
     disc = calm & (truth.kind == "disc")
     face_on = disc & (truth.inclination < 65)
     arms = face_on & (truth.arms > 0)
@@ -27,10 +28,10 @@ def _types(truth: pd.DataFrame) -> dict[str, pd.Series]:
         "arms, medium": arms & truth.pitch.between(16, 24),
         "arms, loose": arms & (truth.pitch > 26),
         "strong bar": face_on & (truth.bar_kind == "strong"),
-        "minor disturbance": truth.disturbance == "minor-disturbance",
-        "major disturbance": truth.disturbance == "major-disturbance",
-        "merger": truth.disturbance == "merger",
-        "defect": (truth.defect_decals != "") & (truth.defect_decals != "missing_band"),
+        "minor disturbance": whole & (truth.disturbance == "minor-disturbance"),
+        "major disturbance": whole & (truth.disturbance == "major-disturbance"),
+        "merger": whole & (truth.disturbance == "merger"),
+        "defect": ~whole & (truth.defect_decals != "missing_band"),
     }
 
 

@@ -25,6 +25,7 @@ from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import MIN_SEPARATION, draw_galaxy, draw_positions
 from VAE_model.simulation.scene import MIDDLE, Scene, nanomaggies
+from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import file_name, simulate_galaxy
 from VAE_model.simulation.votes import answer_chances, vote_fractions
 from VAE_model.surveys import BASSMZLS, DECALS
@@ -97,6 +98,15 @@ def test_tables_hold_the_columns_of_the_catalogue_and_join_on_the_name(small_run
     assert {"petro_theta", "petro_th50", "petro_th90", "mag_r", "redshift", "elpetro_absmag_r",
             "sersic_nmgy_r", "wrong_size_statistic", "wrong_size_warning"} <= set(
         catalogue)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["none", "minor-disturbance", "major-disturbance", "merger"])
+def test_no_galaxy_without_a_band_is_on_the_contact_sheet(small_run, tmp_path, kind):
+    """make_datatxt.py refuses such an image, so that the sheet cannot show it."""
+    truth = pd.read_parquet(small_run.truth).head(4)
+    truth = truth.assign(disturbance=kind, defect_decals="missing_band", ra=0.0, dec=0.0)
+    contact_sheet(tmp_path / "sheet.png", Run(tmp_path), truth)  # reads no image
+    assert (tmp_path / "sheet.png").exists()
 
 
 def test_the_script_refuses_more_galaxies_in_the_overlap_than_in_all(tmp_path):
