@@ -36,8 +36,8 @@ class Config:
     """Pixels; figures that are wider are scaled down to it, to keep the page small."""
 
 
-def report(outputs: RunOutputs, widest: int) -> str:
-    """Return the page."""
+def report(outputs: RunOutputs, widest: int, left_out: list[str]) -> str:
+    """Return the page. left_out: a line for each output that is not shown."""
     known = {script for chapter in CHAPTERS for script in chapter.scripts}
     others = dict.fromkeys(record["script"] for record in outputs.records.values())
     unlisted = [
@@ -48,7 +48,7 @@ def report(outputs: RunOutputs, widest: int) -> str:
     name = outputs.run.folder.name
     return render(
         "report.html", title=f"{name} – Galaxy_VAE report", name=name, summary=summary(outputs),
-        opening=opening(outputs),
+        opening=[*opening(outputs), *map(Paragraph, left_out)],
         sections=[
             section(chapter, outputs, widest)
             for chapter in (*CHAPTERS, *unlisted)
@@ -143,7 +143,7 @@ def main(config: Config) -> None:
     for line in left_out:
         print(f"  {line}")
     numbers = key_numbers(outputs)
-    write_text(run.report, report(outputs, config.widest))
+    write_text(run.report, report(outputs, config.widest, left_out))
     stage.finish(bytes=run.report.stat().st_size, **{label: value for label, value, _ in numbers})
     width = max((len(label) for label, _, _ in numbers), default=0)
     for label, value, note in numbers:

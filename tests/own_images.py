@@ -40,6 +40,7 @@ def write_own_images(folder: Path, count: int = COUNT, unlabelled: int = 5) -> t
 def import_own_images(run: Run, folder: Path) -> None:
     """Import such a set into a run under the name `mine`, and list it."""
     images, table = write_own_images(folder)
+    (images / "broken.jpg").write_bytes(b"no image")
     for script, options in (
         (
             "data/import_images.py",

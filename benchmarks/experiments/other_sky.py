@@ -81,7 +81,7 @@ def main(config: Config) -> None:
     """Make both runs, and print the agreement of their latents."""
     n, demo = config.num_var, Run(config.run)
     own, there = Run(config.folder / "own"), Run(config.folder / "demo")
-    chain = [entry.script for entry in stages.needed("classify")]
+    chain = [entry.script for entry in stages.needed("take", "classify")]
     for script in chain:
         sky = ("--galaxies", str(config.galaxies), "--overlap", "0", "--seed", str(config.seed))
         do(script, own, *(sky if script == "data/simulate.py" else ()))

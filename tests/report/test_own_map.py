@@ -11,8 +11,9 @@ from conftest import load_script, run_script
 from own_images import COUNT, NUM_VAR, encoded_run
 from test_report import Page
 
-from VAE_model.pipeline.files import read_parquet, write_parquet
+from VAE_model.pipeline.files import read_json, read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import Run
 from VAE_model.report import map_data
 from VAE_model.report.figures import CLASS_STYLES
@@ -201,3 +202,24 @@ def test_the_side_of_an_image_is_in_arcsec_where_the_scale_is_known(tmp_path, sc
     whole = 256 if np.isnan(scales).any() else 140
     assert map_data.crop_of(run, paths, 0) == whole and map_data.crop_of(run, paths, 60) == 60
     assert map_data.crop_of(run, ["images/decals/1.fits"], 0) == 140
+
+
+def test_the_page_is_about_these_images_only(own, tmp_path):
+    run = Run(shutil.copytree(own.folder, tmp_path / "run"))
+    old = run.latents(2)  # of another dimension, and stale
+    shutil.copy2(run.latents(NUM_VAR), old)
+    record = read_json(sidecar(run.latents(NUM_VAR)))
+    sidecar(old).write_text(json.dumps(record | {"code": "0"}))
+    stages = ("decals_4", "classify", "similar", "traversal", "report")  # fmt: skip
+    for stage in stages:
+        done = run_script(f"analysis/{stage}.py", run, *NUMBER)
+        assert done.returncode == 0, (stage, done.stderr)
+    assert "left out: " in done.stdout and "latents_2.parquet is stale" in done.stdout
+    page = Page(run.report.read_text(encoding="utf-8"))
+    for words in ("Your images", "Few images: the network was trained", "latents_2.parquet is",
+                  "Few test images", "unreadable", "broken.jpg", "no score"):  # fmt: skip
+        assert words in page.words, words
+    for words in ("simulated", "Galaxy Zoo", "arcsec", "magnitude", "second survey", "BASS"):
+        assert words not in page.words, words
+    alts = [attributes.get("alt") for attributes in page.of("img")]
+    assert "confusion matrix of each question" not in alts  # no figure without a score
