@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -85,13 +86,15 @@ def _classify_survey(
     features, survey = np.vstack([one, two]), np.repeat([0, 1], count)
     scores = []
     for classifier in (
-        RandomForestClassifier(200, random_state=seed, n_jobs=-1),
+        RandomForestClassifier(200, random_state=seed),
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
     ):
-        found = cross_val_predict(
-            classifier, features, survey, groups=np.tile(np.arange(count), 2),
-            cv=GroupKFold(folds), method="predict_proba",
-        )  # fmt: skip
+        # Threads for the folds, not for the trees, whose probabilities they would add in any order.
+        with joblib.parallel_config(backend="threading", n_jobs=-1):
+            found = cross_val_predict(
+                classifier, features, survey, groups=np.tile(np.arange(count), 2),
+                cv=GroupKFold(folds), method="predict_proba",
+            )  # fmt: skip
         scores.append(found[:, 1].reshape(2, count))
     return max(scores, key=_auc)
 

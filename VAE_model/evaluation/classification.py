@@ -99,6 +99,7 @@ def forest_predict(
             trees, class_weight="balanced", random_state=seed, n_jobs=-1
         )
         forest.fit(train_x, train_y)
+        forest.n_jobs = 1  # threads would add the trees' probabilities in any order
         probability.append(forest.predict_proba(test_x))
     return np.mean(probability, axis=0), forest.classes_
 

@@ -62,6 +62,7 @@ def predict(
             n_jobs=-1,
         )  # fmt: skip
         forest.fit(x, y if y.shape[1] > 1 else y[:, 0])
+        forest.n_jobs = 1  # threads would add the trees' predictions in any order
         predicted.append(forest.predict(test_x).reshape(len(truth), 1, -1))
     ridge, *others = r_squared(
         np.concatenate(predicted, axis=1), truth, y.mean(axis=0), n_bootstrap, seed
