@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from VAE_model.data import galaxy_zoo
 from VAE_model.evaluation import calibration, classification
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc, weighted_median
-from VAE_model.evaluation.classification import Scores, forest_predict
+from VAE_model.evaluation.classification import Scores
 from VAE_model.evaluation.pca import pixel_components, pooled_pixels
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.problem import Problem
@@ -449,11 +449,3 @@ def test_weighted_measures_are_those_of_the_repeated_values(count):
     repeated = [np.repeat(np.arange(count), w.astype(int)) for w in weights]
     expected = [roc_auc_score(positive[rows], values[rows]) for rows in repeated]
     assert weighted_auc(values, positive, weights) == pytest.approx(expected)
-
-
-def test_a_forest_gives_the_same_bits_again():
-    """Threads that added the trees' probabilities in any order would change the last digits."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(300, 12)), rng.integers(0, 3, 300)
-    first, *others = (forest_predict(x[:200], y[:200], x[200:], (0, 1), 300)[0] for _ in range(5))
-    assert all(np.array_equal(first, other) for other in others)

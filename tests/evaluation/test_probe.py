@@ -197,3 +197,12 @@ def test_latents_that_carry_nothing_come_last_and_are_not_active():
     assert table["active"].tolist() == [True, True, False]
     assert table["kl"].iloc[-1] == pytest.approx(0, abs=1e-6)
     assert table["sigma"].tolist() == pytest.approx([0.1, math.sqrt(0.5), 1.0])
+
+
+def test_the_forest_gives_the_same_bits_again():
+    """Threads that add the trees' predictions in any order change the last digits."""
+    rng = np.random.default_rng(0)
+    x, train = rng.normal(size=(600, 40)), np.arange(600) < 400
+    y = x[:, :1] + rng.normal(size=(600, 1))
+    found = [regression.predict(x, y, train, ~train, 200, 50).forest for _ in range(6)]
+    assert all(one == found[0] for one in found)
