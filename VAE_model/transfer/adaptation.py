@@ -49,7 +49,7 @@ _STEP = 0.1  # share of the distance between two galaxies, for the loss's second
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptationSettings(LoopSettings):
-    """What determines an adapted model's weights, apart from pairs and starting model."""
+    """The settings that determine an adapted model, apart from its pairs and starting model."""
 
     method: str
     pair: float
