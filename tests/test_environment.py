@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import threadpoolctl
 from conftest import draw_galaxy, run_script
 
 from VAE_model.data.cutout_writer import write_cutout
@@ -160,3 +161,19 @@ def test_without_semaphores_one_process_does_the_work(monkeypatch, capsys):
     monkeypatch.setattr(parallel, "ProcessPoolExecutor", refused)
     assert list(parallel.each(abs, range(-100, 0), 2)) == list(range(100, 0, -1))
     assert "one process instead of 2" in capsys.readouterr().out
+
+
+def native_threads(_: int) -> list[int]:
+    """Threads of each native library of this process, as it was loaded."""
+    return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
+
+
+def test_native_libraries_of_other_processes_run_one_thread(monkeypatch):
+    """BLAS takes its number of threads from the environment when it is loaded."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = list(parallel.each(native_threads, range(4), workers=2, few=1))
+    assert all(found)
+    assert {count for counts in found for count in counts} == {1}
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in os.environ
