@@ -219,30 +219,53 @@ def _sky_light(survey: Survey, band: int) -> float:
 
 
 def _grid(native: float) -> int:
-    """Return the number of pixels of a camera across the grid, even."""
-    return GRID if native == PIXEL_SCALE else 2 * round(GRID * PIXEL_SCALE / native / 2)
+    """Return the number of pixels of a camera across the grid, even.
+
+    native: pixel scale, arcsec, from that of the coadd to twice as much.
+    """
+    return 2 * round(GRID * PIXEL_SCALE / native / 2)
 
 
 def _on_camera(
     waves: NDArray[np.complex64], shift: Pair, dither: NDArray[np.float64], grid: int
 ) -> NDArray[np.complex64]:
-    """Return the Fourier transform of light in the pixels of a camera.
+    """Return the Fourier transform of light averaged over the pixels of a camera.
 
     shift: of the light, arcsec right and up; dither: of the camera, its pixels right and up.
     The light is also shifted by the half-width of the PSF's core, left and down.
     """
-    half = grid // 2
-    if grid < GRID:
-        waves = np.concatenate([waves[:half, : half + 1], waves[-half:, : half + 1]])
     phases = []
     for frequency, arcsec, own in zip(
-        (np.fft.rfftfreq(grid), np.fft.fftfreq(grid)), shift, dither, strict=True
+        (np.fft.rfftfreq(GRID), np.fft.fftfreq(GRID)), shift, dither, strict=True
     ):
-        away = (arcsec / PIXEL_SCALE - _HALF) * grid / GRID - own
-        pixel = np.sinc(frequency) * grid / GRID
+        away = arcsec / PIXEL_SCALE - _HALF - own * GRID / grid
+        pixel = np.sinc(frequency * GRID / grid) * grid / GRID * _taper(frequency)
         phases.append((pixel * np.exp(-2j * np.pi * frequency * away)).astype(np.complex64))
     columns, rows = phases
     return waves * rows[:, None] * columns
+
+
+def _taper(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return factors that fall to zero at the limit of the grid, so that stars do not ring.
+
+    The PSF has next to nothing there. frequency: cycles per pixel.
+    """
+    return np.cos(np.pi / 2 * np.clip((np.abs(frequency) - 0.3) / 0.2, 0, 1)) ** 2
+
+
+def _sampled(waves: NDArray[np.complex64], grid: int) -> Image:
+    """Return light (grid, grid) from its Fourier transform; what is not resolved is aliased."""
+    if grid == GRID:
+        return fft.irfft2(waves, s=(GRID, GRID))
+    half, last = GRID // 2, grid // 2
+    rows = np.zeros((grid, half + 1), np.complex64)
+    rows[:half] += waves[:half]
+    rows[-half:] += waves[half:]
+    rows = fft.ifft(rows, axis=0)
+    columns = rows[:, : last + 1].copy()
+    columns[:, grid - half : last] += rows[:, half:last:-1].conj()
+    columns[:, last] *= 2  # both signs of the highest frequency
+    return fft.irfft(columns, grid, axis=1)
 
 
 def _resample(image: Image, dither: NDArray, grid: int, centre: tuple[int, int]) -> Image:
@@ -262,7 +285,7 @@ def _noise(rng: np.random.Generator, native: float, exposures: int) -> Image:
     """
     total = np.zeros((SIZE, SIZE), np.float32)
     for _ in range(number := min(exposures, 2)):
-        step = PIXEL_SCALE / native * (1 + rng.normal(0, 0.003))
+        step = PIXEL_SCALE / native * (1 + rng.normal(0, 0.005))
         size = int(SIZE * step) + 8
         rows, columns = (
             _lanczos(np.arange(SIZE) * step + 2 + start, size) for start in rng.random(2)
@@ -312,11 +335,7 @@ class _Psf:
         along, across = (1 - g1) * x - g2 * y, (1 + g1) * y - g2 * x
         distance2 = (along**2 + across**2) / np.float32(1 - g1**2 - g2**2)
         stamp = self._surface_brightness(distance2) * _near(x**2 + y**2)
-        part = fft.rfft(stamp, GRID, axis=1)[:, : grid // 2 + 1]
-        part = fft.fft(part, GRID, axis=0)
-        if grid < GRID:
-            part = np.concatenate([part[: grid // 2], part[-(grid // 2) :]])
-        return fft.irfft2(waves * part, s=(grid, grid))
+        return _sampled(waves * fft.fft(fft.rfft(stamp, GRID, axis=1), GRID, axis=0), grid)
 
     def wings(self, coarse: Image) -> Image:
         """Return the rest of the light per pixel, (FAR, FAR), from light in coarse pixels."""

@@ -24,7 +24,7 @@ from VAE_model.simulation.camera import draw_conditions, observe
 from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import MIN_SEPARATION, draw_galaxy, draw_positions
-from VAE_model.simulation.scene import MIDDLE, Scene, nanomaggies
+from VAE_model.simulation.scene import MIDDLE, nanomaggies
 from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import file_name, simulate_galaxy
 from VAE_model.simulation.votes import answer_chances, vote_fractions
@@ -43,8 +43,10 @@ def galaxy_like(condition, **changes):
 def quiet(survey=DECALS, noise=1e-7):
     """Conditions of a frame without noise, sky or registration error, and round PSFs."""
     usual = draw_conditions(survey, np.random.default_rng(0))
-    return replace(usual, noise=(noise,) * 3, sky=(0.0,) * 3, shift=(0.0, 0.0), shear=(0.0, 0.0),
-                   fwhm=survey.fwhm, beta=3.0)  # fmt: skip
+    none, nowhere = (0.0,) * 3, ((0.0, 0.0),) * 3
+    return replace(usual, noise=(noise,) * 3, sky=none, gradient=nowhere, shift=nowhere,
+                   shear=nowhere, fwhm=survey.fwhm, beta=(3.0,) * 3, edges=(None,) * 3,
+                   oversubtraction=0.0)  # fmt: skip
 
 
 def without_photon_noise(survey):
@@ -134,49 +136,6 @@ def test_positions_keep_apart_and_the_overlap_lies_in_the_strip():
     assert len(close_pairs(ra, dec, MIN_SEPARATION)) == 0
     assert ((dec[:600] > 31.5) & (dec[:600] < 33.3)).all()
     assert (dec[600:] < 31).all()
-
-
-@pytest.mark.parametrize("survey", [DECALS, BASSMZLS], ids=lambda survey: survey.name)
-def test_a_star_has_the_stated_seeing(survey):
-    scene = Scene()
-    scene.add_points(np.full((3, 1), 1000.0), np.array([MIDDLE + 0.5]), np.array([MIDDLE + 0.5]))
-    image = observe(scene.fourier(), without_photon_noise(survey), quiet(survey),
-                    np.random.default_rng(1))  # fmt: skip
-    middle = SIZE // 2
-    for band, fwhm in enumerate(survey.fwhm):
-        profile = image[band, middle, middle : middle + 20]
-        half = np.interp(-profile[0] / 2, -profile, np.arange(20)) * PIXEL_SCALE
-        assert 2 * half == pytest.approx(fwhm, rel=0.04)
-
-
-@pytest.mark.parametrize("survey", [DECALS, BASSMZLS], ids=lambda survey: survey.name)
-def test_the_noise_of_an_empty_frame_is_the_stated_one(survey):
-    conditions = replace(draw_conditions(survey, np.random.default_rng(4)), sky=(0.0,) * 3)
-    image = observe(Scene().fourier(), survey, conditions, np.random.default_rng(2))
-    assert image.std(axis=(1, 2)) == pytest.approx(conditions.noise, rel=0.02)
-    assert (image < 0).mean() == pytest.approx(0.5, abs=0.01)
-    neighbours = np.mean(image[0, :, 1:] * image[0, :, :-1]) / image[0].var()
-    assert neighbours == pytest.approx(0.2 if survey is DECALS else 0.56, abs=0.03)
-
-
-def depth(survey):
-    """5 sigma point-source depth of each band, AB, of an empty frame."""
-    conditions = replace(quiet(survey), noise=survey.noise)
-    image = observe(Scene().fourier(), survey, conditions, np.random.default_rng(2))
-    offset = np.arange(-10, 11)
-    depths = []
-    for band in range(3):
-        sigma = survey.fwhm[band] / 2.3548 / PIXEL_SCALE
-        psf = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma**2))
-        boxes = image[band, :252, :252].reshape(12, 21, 12, 21).swapaxes(1, 2)
-        fluxes = (boxes * psf).sum(axis=(2, 3)) / (psf**2).sum() * psf.sum()
-        depths.append(22.5 - 2.5 * np.log10(5 * fluxes.std()))
-    return np.array(depths)
-
-
-def test_the_north_is_as_much_shallower_as_stated():
-    # correlated noise costs a little of the optimum that white noise has
-    assert depth(DECALS) - depth(BASSMZLS) == pytest.approx([0.5, 0.8, 0.4], abs=0.2)
 
 
 @pytest.mark.parametrize("mistake", [sky.SOUTHERN, sky.DISPLACED])
