@@ -119,12 +119,8 @@ class Scene:
         """Return the Fourier transform of the scene, (3, GRID, GRID // 2 + 1)."""
         return self.waves + fft.rfft2(self.pixels)
 
-
-def profile_on_grid(profile: galsim.GSObject, x: float, y: float) -> NDArray[np.float32]:
-    """Return a profile of unit flux as light per pixel; x, y: arcsec from the centre.
-
-    A blur of a third of an arcsec suppresses ringing of the core.
-    """
-    smooth = transform(galsim.Convolve(profile, galsim.Gaussian(sigma=0.3)))
-    centre = shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)
-    return np.maximum(fft.irfft2(smooth * centre, s=(GRID, GRID)), 0)
+    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
+        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
+        rows = slice(corner[0], corner[0] + light.shape[1])
+        columns = slice(corner[1], corner[1] + light.shape[2])
+        self.pixels[:, rows, columns] += light

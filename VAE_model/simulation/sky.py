@@ -78,7 +78,8 @@ def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[n
     defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
     alone = scene.flux_r(NEAR)
-    field = add_field(scene, random_stream(seed, index, Purpose.FIELD), "saturated_star" in defects)
+    saturated = "saturated_star" in defects
+    field = add_field(scene, galaxy, random_stream(seed, index, Purpose.FIELD), saturated)
     field["field_flux_r"] = scene.flux_r(NEAR) - alone
     return galaxy, field, defects, scene.fourier()
 
