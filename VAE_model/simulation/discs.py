@@ -7,6 +7,7 @@ profile. All are drawn alike at inclinations from 0 to 90 degrees (projection.py
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,17 @@ class Plane:
         return cls(x, y, np.hypot(x, y), np.arctan2(y, x), cell)
 
 
+class Part(NamedTuple):
+    """A part of a galaxy as seen without dust."""
+
+    light: NDArray  # (v, u), of any sum
+    share: float  # of the galaxy's light in r
+    g_r: float
+    r_z: float
+    height: float  # rms along the line of sight if edge-on, arcsec
+    extent: float  # rms along the line of sight if face-on
+
+
 def add_disc(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
     """Add a disc galaxy with all its structure except tidal tails.
 
@@ -81,46 +93,46 @@ def add_disc(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
     """
     plane = Plane.of(galaxy, rng)
     old, young, dust = _face_on_maps(plane, galaxy, rng)
-    cell, height, tilt = plane.cell, galaxy.scale_height, galaxy.inclination
-    sine, cosine = np.sin(np.radians(tilt)), np.cos(np.radians(tilt))
-    half = len(old) / 2 * cell * cosine + 4 * height * sine
-    seen = 2 * min(int(np.ceil(half / cell)) + 2, len(old) // 2)
-
-    def seen_layer(layer: Map, relative: float) -> Map:
-        return projection(len(layer), seen, cell, tilt, relative * height) @ layer
-
+    h, height, cell, tilt = galaxy.scale_length, galaxy.scale_height, plane.cell, galaxy.inclination
+    sine, cosine = math.sin(math.radians(tilt)), math.cos(math.radians(tilt))
+    bulge, size = galaxy.bulge_fraction, h * (0.28 + 0.75 * galaxy.bulge_fraction)
+    half = max(len(old) / 2 * cell * cosine + 4 * height * sine, 6 * size * galaxy.bulge_axis_ratio)
+    rows = 2 * min(math.ceil(half / cell) + 2, len(old) // 2)
     u = (np.arange(old.shape[1]) - (old.shape[1] - 1) / 2)[None, :] * cell
-    v = (np.arange(seen) - (seen - 1) / 2)[:, None] * cell
-    bulge = galaxy.bulge_fraction
+    v = (np.arange(rows) - (rows - 1) / 2)[:, None] * cell
+
+    def project(layer: Map, relative: float) -> Map:
+        return projection(len(layer), rows, cell, tilt, relative * height) @ layer
+
     disc = (1 - bulge) * (1 - galaxy.bar_fraction)
-    lift = 0.06 + 0.08 * galaxy.young_fraction  # discs are bluer than bulges
-    thick, thin = (height, galaxy.scale_length), (_YOUNG * height, galaxy.scale_length)
-    size = galaxy.scale_length * (0.28 + 0.75 * bulge)
+    bluer = 0.06 + 0.08 * galaxy.young_fraction  # than the bulge
+    thick, wide = _RMS_HEIGHT * height, _RMS_EXTENT * h
     parts = [
-        (seen_layer(old, 1.0), disc * (1 - galaxy.young_fraction),
-         (galaxy.g_r_old - lift, galaxy.r_z_old - lift), thick),
-        (seen_layer(young, _YOUNG), disc * galaxy.young_fraction,
-         (galaxy.g_r_young, galaxy.r_z_young), thin),
-        (sersic(u, v, size, galaxy.sersic_n, galaxy.bulge_axis_ratio, galaxy.boxiness), bulge,
-         (galaxy.g_r_old, galaxy.r_z_old), (0.68 * size, size)),
+        Part(project(old, 1), disc * (1 - galaxy.young_fraction), galaxy.g_r_old - bluer,
+             galaxy.r_z_old - bluer, thick, wide),
+        Part(project(young, _YOUNG), disc * galaxy.young_fraction, galaxy.g_r_young,
+             galaxy.r_z_young, _YOUNG * thick, wide),
+        Part(sersic(u, v, size, galaxy.sersic_n, galaxy.bulge_axis_ratio, galaxy.boxiness), bulge,
+             galaxy.g_r_old, galaxy.r_z_old, 0.68 * size, size),
     ]  # fmt: skip
     if galaxy.bar_fraction:
-        parts.append((seen_layer(_bar(plane, galaxy), _BAR), (1 - bulge) * galaxy.bar_fraction,
-                      (galaxy.g_r_old - 0.02, galaxy.r_z_old), thick))  # fmt: skip
-    tau = seen_layer(dust, _DUST)
-    near = rng.choice([-1, 1])  # the side of the minor axis that is nearer to us
-    dust_size = (_RMS_HEIGHT * _DUST * height, _RMS_EXTENT * galaxy.scale_length)
+        bar = (1 - bulge) * galaxy.bar_fraction
+        parts.append(
+            Part(project(_bar(plane, galaxy), _BAR), bar, galaxy.g_r_old - 0.02, galaxy.r_z_old,
+                 _BAR * thick, wide)
+        )  # fmt: skip
+    tau = project(dust, _DUST)
+    towards_us = rng.choice([-1, 1]) * v[:, 0]  # the near side is one of the two
     image = np.zeros((3, *tau.shape), np.float32)
-    for light, share, colours, (high, wide) in parts:
-        extent = (_RMS_HEIGHT * high, _RMS_EXTENT * wide)
-        hidden = dust_in_front(near * v[:, 0], tilt, extent, dust_size)
-        flux = spectrum(share / light.sum(), *colours).astype(np.float32)
-        image += flux[:, None, None] * light * transmission(tau, hidden)
+    for part in parts:
+        hidden = dust_in_front(towards_us, tilt, (part.height, part.extent), (_DUST * thick, wide))
+        flux = spectrum(part.share / part.light.sum(), part.g_r, part.r_z).astype(np.float32)
+        image += flux[:, None, None] * part.light * transmission(tau, hidden)
     image *= float(nanomaggies(galaxy.mag_r)) / image[1].sum(dtype=float)
-    reach = np.abs(u[0]) / galaxy.scale_length
-    warp = (0.03 + 0.25 * galaxy.disturbance) * galaxy.scale_height * sine
-    warp = warp * smooth_noise(rng, reach.shape, 3) * np.minimum(reach / 2, 2) ** 2
-    box = SkyBox.around(galaxy, old.shape[1] / 2 * cell, seen / 2 * cell)
+    reach = np.abs(u[0]) / h
+    warp = (0.03 + 0.25 * galaxy.disturbance) * height * sine * np.minimum(reach / 2, 2) ** 2
+    warp = warp * smooth_noise(rng, reach.shape, 3)
+    box = SkyBox.around(galaxy, len(old) / 2 * cell, rows / 2 * cell + abs(warp).max())
     box.add(scene, image, cell, warp)
 
 
@@ -214,7 +226,9 @@ def _with_knots(plane: Plane, galaxy: Galaxy, rng: np.random.Generator, young: M
     place = np.searchsorted(chance, rng.random(galaxy.knots) * chance[-1])
     rows, columns = np.unravel_index(np.minimum(place, young.size - 1), young.shape)
     fluxes = rng.pareto(1.6, galaxy.knots) + 0.3
-    sizes = np.maximum(rng.uniform(0.05, 0.13, galaxy.knots) * galaxy.scale_length / plane.cell, 0.8)
+    sizes = np.maximum(
+        rng.uniform(0.05, 0.13, galaxy.knots) * galaxy.scale_length / plane.cell, 0.8
+    )
     for row, column, flux, size in zip(rows, columns, share * fluxes / fluxes.sum(), sizes,
                                        strict=True):  # fmt: skip
         half = int(np.ceil(3.5 * size))
@@ -222,5 +236,7 @@ def _with_knots(plane: Plane, galaxy: Galaxy, rng: np.random.Generator, young: M
         blob = np.exp(-0.5 * ((np.arange(low, min(row + half + 1, len(young))) - row) / size) ** 2)
         other = np.arange(left, min(column + half + 1, len(young))) - column
         stamp: NDArray = np.outer(blob, np.exp(-0.5 * (other / size) ** 2))
-        light[low : low + stamp.shape[0], left : left + stamp.shape[1]] += flux * stamp / stamp.sum()
+        light[low : low + stamp.shape[0], left : left + stamp.shape[1]] += (
+            flux * stamp / stamp.sum()
+        )
     return light

@@ -189,8 +189,9 @@ def _add_background(scene: Scene, rng: np.random.Generator) -> int:
 def _add_cluster(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> int:
     """Add galaxies at the redshift of `galaxy`, most of them on its red sequence."""
     n = int(rng.poisson(galaxy.cluster_members))
-    fainter = 0.7 + _magnitudes(rng, n, 0.0, 5.0, 0.18)
-    angle, away = rng.uniform(0, 2 * np.pi, n), rng.uniform(8, 45, n) / PIXEL_SCALE
+    fainter = 0.9 + _magnitudes(rng, n, 0.0, 5.0, 0.2)
+    nearest = 4 + 1.5 * galaxy.half_light_radius
+    angle, away = rng.uniform(0, 2 * np.pi, n), rng.uniform(nearest, 50, n) / PIXEL_SCALE
     absmag = galaxy.absmag_r + fainter
     g_r = red_sequence(absmag, galaxy.redshift) + rng.normal(0, 0.03, n)
     g_r -= (rng.random(n) < 0.2) * rng.uniform(0.1, 0.4, n)

@@ -88,7 +88,7 @@ class Galaxy:
     @property
     def bulge_axis_ratio(self) -> float:
         """Apparent axis ratio of the bulge, an oblate spheroid of intrinsic ratio 0.68."""
-        return _projected(0.68, self.inclination)
+        return projected_axis_ratio(0.68, self.inclination)
 
     @property
     def boxiness(self) -> float:
@@ -199,7 +199,7 @@ def _draw_one(
             0.13 * max(disturbance - 0.15, 0) * rng.random() * (kind in ("spheroid", "lenticular"))
         ),
         cluster_members=_cluster_members(rng, t),
-        **shape,  # type: ignore[arg-type]
+        **shape,
     )
 
 
@@ -237,15 +237,13 @@ def _hubble(rng: np.random.Generator, absmag: float, kind: str) -> float:
     return float(np.clip(rng.uniform(-0.08, 1.08) - 0.06 * (absmag + 21), 0, 1))
 
 
-def _projected(thickness: float, inclination: float) -> float:
+def projected_axis_ratio(thickness: float, inclination: float) -> float:
     """Return the apparent axis ratio of an oblate body."""
     cosine = np.cos(np.radians(inclination))
     return float(np.sqrt(cosine**2 * (1 - thickness**2) + thickness**2))
 
 
-def _within(
-    rng: np.random.Generator, mean: float, std: float, low: float, high: float
-) -> float:
+def _within(rng: np.random.Generator, mean: float, std: float, low: float, high: float) -> float:
     """Draw from a Gaussian between limits."""
     while not low <= (value := rng.normal(mean, std)) <= high:
         pass
@@ -255,8 +253,8 @@ def _within(
 def _spheroid(rng: np.random.Generator) -> dict[str, object]:
     """Draw an oblate spheroid of any flattening in a random orientation."""
     inclination = float(np.degrees(np.arccos(rng.random())))
-    thickness = _within(rng, 0.62, 0.2, 0.28, 1.0)
-    q = _projected(thickness, inclination)
+    thickness = _within(rng, 0.57, 0.22, 0.25, 1.0)
+    q = projected_axis_ratio(thickness, inclination)
     return {
         **_NO_DISC,
         "inclination": inclination,
@@ -278,12 +276,13 @@ _NO_DISC: dict[str, object] = {
 def _disc(rng: np.random.Generator, t: float, kind: str) -> dict[str, object]:
     """Draw a disc in a random orientation; lenticulars are nearer to edge-on than at random."""
     lenticular, irregular = kind == "lenticular", kind == "irregular"
-    inclination = float(np.degrees(np.arccos(rng.random() ** (2.0 if lenticular else 1.0))))
+    inclination = float(np.degrees(np.arccos(rng.random() ** (1.7 if lenticular else 1.0))))
     mean, std = (0.24, 0.05) if lenticular else (0.14 + 0.05 * t + 0.12 * irregular, 0.03)
     thickness = _within(rng, mean, std, 0.09, 0.4)
-    bulge = float(np.interp(t, [0, 0.2, 0.5, 0.78, 0.92, 1], [0.008, 0.02, 0.11, 0.3, 0.44, 0.56]))
-    bulge *= float(10 ** rng.normal(0, 0.14 if lenticular or t < 0.1 else 0.11))
-    bar = 0.0 if irregular or lenticular and rng.random() < 0.8 else _bar_strength(rng)
+    bulge = np.interp(t, [0, 0.2, 0.5, 0.78, 1], [-2.2, -1.7, -1.0, -0.55, -0.27])  # log10
+    bulge = 10 ** (bulge + rng.normal(0, 0.15))
+    bulge /= (1 + (bulge / 0.8) ** 3) ** (1 / 3)  # less than 0.8
+    bar = 0.0 if irregular or (lenticular and rng.random() < 0.8) else _bar_strength(rng)
     length = (0.45 + 1.1 * bar) * np.exp(rng.normal(0, 0.13))
     ring = rng.beta(1.0, 1.4) if rng.random() < (0.04 if lenticular or irregular else 0.2) else 0.0
     smooth = 0.12 if lenticular else 1.0  # share of the structure of a spiral
@@ -292,10 +291,10 @@ def _disc(rng: np.random.Generator, t: float, kind: str) -> dict[str, object]:
     strength = 0.15 * rng.random() if lenticular or irregular else _arm_strength(rng, t)
     clumps = 22 * (1 - t) ** 1.5 * (2.0 if irregular else smooth)
     return {
-        "axis_ratio": _projected(thickness, inclination),
+        "axis_ratio": projected_axis_ratio(thickness, inclination),
         "sersic_n": _within(rng, 1.2 + 2.2 * t, 0.5, 0.8, 4.5),
         "twist": 0.0,
-        "bulge_fraction": min(bulge, 0.8),
+        "bulge_fraction": float(bulge),
         "inclination": inclination,
         "thickness": thickness,
         "young_fraction": young * smooth,

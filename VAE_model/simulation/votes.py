@@ -114,7 +114,6 @@ def visible_features(galaxy: Galaxy, seen: Conditions) -> dict[str, float]:
     # seen edge-on: dust and young stars in a thin layer, a bulge on a disc
     structure = galaxy.young_fraction + 0.35 * galaxy.dust
     structure += galaxy.bulge_fraction * (1 - galaxy.bulge_fraction)
-    structure *= galaxy.kind != "spheroid"
     return {
         "arms": open_view * _step(contrast - 0.27, 0.07)
         * resolved(across, 2.4) * resolved(spacing, 1.6) * (galaxy.arms > 0),
