@@ -85,7 +85,7 @@ def clean_frame(seed: int, index: int) -> Flux:
         )
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
     for _ in range(1 if rng.random() > 0.12 else int(rng.integers(3, 6))):
-        add_field(scene, rng, False)
+        add_field(scene, galaxy, rng, False)
     survey = list(SURVEYS.values())[int(rng.random() < 0.4)]
     return observe(scene.fourier(), survey, draw_conditions(survey, rng), rng)
 

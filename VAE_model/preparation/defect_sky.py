@@ -38,16 +38,24 @@ def backgrounds(bins: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.partition(flat, place, axis=3)[..., place]
 
 
-def is_coloured(blocks: NDArray[np.float32], display: bool) -> bool:
+def is_coloured(
+    blocks: NDArray[np.float32], display: bool, noise: NDArray[np.float32] | None = None
+) -> bool:
     """Return True if the sky level of one band differs greatly from that of the others.
 
     blocks: backgrounds (band, 8, 8): flux in sigmas of a pixel, or brightness (display).
+    noise: of each band, over the usual noise, with which the light of a galaxy in bands of unequal
+    depth is compared at equal depth too.
     """
     flat = blocks.reshape(len(blocks), -1)
     faint = np.argsort(flat.sum(axis=0))[:_FAINT]
     if display:  # its sky is not at zero
         flat = flat - np.median(flat[:, faint], axis=1).min()
     contrast = np.stack([_contrast(flat, band) for band in range(len(flat))])
+    if noise is not None:
+        deep = flat * noise[:, None]
+        other = np.stack([_contrast(deep, band) / noise[band] for band in range(len(flat))])
+        contrast = np.where(np.abs(other) < np.abs(contrast), other, contrast)
     uniform = np.abs(np.median(contrast[:, faint], axis=1)).max() > _COLOUR[display]
     parts = (np.abs(contrast) > 1.5 * _COLOUR[display]).sum(axis=1).max()
     return bool(uniform or parts >= _COLOURED)

@@ -12,6 +12,7 @@ from scipy import ndimage
 from VAE_model.preparation.defect_lines import find_lines
 from VAE_model.preparation.defect_sky import backgrounds, has_glare, is_coloured
 from VAE_model.preparation.pixel_noise import LEAST, LEAST_DISPLAY, spread
+from VAE_model.preparation.stretch import NOISE
 
 # name of the column: what it means
 FLAGS = {
@@ -93,7 +94,8 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
             sky_bins, _LEAST_NOISE[display]
         )
     blocks = backgrounds(sky_bins)
-    flags["flag_coloured_sky"] = not flags["flag_off_band"] and is_coloured(blocks, display)
+    depth = None if display else noise.ravel() / np.array(NOISE, np.float32)
+    flags["flag_coloured_sky"] = not flags["flag_off_band"] and is_coloured(blocks, display, depth)
     flags["flag_glare"] = not flags["flag_background_step"] and has_glare(blocks, display)
     return flags
 

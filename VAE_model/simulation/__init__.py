@@ -1,9 +1,10 @@
 """A simulated sky with known truth: galaxies, field objects, the optics of two surveys, and votes.
 
-population.py draws the parameters of a galaxy, drawing.py renders its light above the atmosphere,
-camera.py simulates the observation by a survey, and votes.py the answers of volunteers. Each galaxy
-has its own random streams, seeded by (seed, index, purpose), so results do not depend on the order
-or the number of processes.
+population.py draws the parameters of a galaxy, drawing.py renders its light above the atmosphere
+(discs.py draws the maps of a disc, projection.py projects them), camera.py simulates the
+observation by a survey, and votes.py the answers of volunteers. Each galaxy has its own random
+streams, seeded by (seed, index, purpose), so results do not depend on the order or the number of
+processes.
 """
 
 from enum import IntEnum

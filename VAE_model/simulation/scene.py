@@ -1,9 +1,14 @@
 """The sky above the atmosphere: light on a grid, and GalSim profiles as Fourier transforms.
 
-The grid is periodic, wider than the cutout, and has the surveys' pixel scale. Light without an
-analytic profile (arms, knots, tails) is drawn on it; smooth profiles and point sources are added in
-Fourier space, where they are exact. A survey multiplies the sum by its optics, once per band.
+The grid is periodic and wider than the cutout; its pixels are those of the surveys' coadds. Light
+without an analytic profile (arms, knots, tails) is drawn on it; smooth profiles and point sources
+are added in Fourier space, where they are exact. A survey multiplies the sum by the core of its
+PSF, which is narrower than the margins, so that no light of one side of the grid reaches the cutout
+from the other. The wings of the PSF are wider; they act on the same light in coarse pixels, which
+do not repeat. What the smooth profiles repeat is known in coarse pixels too, and is subtracted.
 """
+
+from typing import NamedTuple
 
 import galsim
 import numpy as np
@@ -12,11 +17,15 @@ from scipy import fft
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 
-GRID = 320  # pixels: the cutout and a margin, a product of small primes
+GRID = 384  # pixels: the cutout and a margin, a product of small primes
 MARGIN = (GRID - SIZE) // 2
+COARSE = 6  # pixels per side of a coarse pixel
 MIDDLE = (GRID - 1) / 2  # zero-based pixel coordinate of the centre of the cutout
 STEP = 2 * np.pi / (GRID * PIXEL_SCALE)  # of wave numbers, 1/arcsec
+FAR = GRID // COARSE  # coarse pixels per side of the grid
+_BLUR = 1.2  # coarse pixels, sigma, so that compact profiles do not ring
 _BOUNDS = galsim.BoundsI(0, GRID // 2, -GRID // 2, GRID // 2 - 1)
+_COARSE_BOUNDS = galsim.BoundsI(0, FAR, -FAR, FAR - 1)  # of a grid of twice the size
 _FY = np.fft.fftfreq(GRID)
 _FX = np.fft.rfftfreq(GRID)
 
@@ -48,19 +57,38 @@ def shift(x: float, y: float) -> NDArray[np.complex64]:
     )
 
 
+class Light(NamedTuple):
+    """The light of a scene in g, r, z, as a survey observes it.
+
+    waves: Fourier transform of nanomaggies per pixel, complex64 (3, GRID, GRID // 2 + 1);
+    coarse: nanomaggies per coarse pixel, float32 (3, FAR, FAR); echo: the same of the part of
+    `waves` that belongs to periodic copies of the smooth profiles.
+    """
+
+    waves: NDArray[np.complex64]
+    coarse: NDArray[np.float32]
+    echo: NDArray[np.float32]
+
+
 class Scene:
     """Light in g, r, z, nanomaggies per pixel, before the atmosphere."""
 
     def __init__(self) -> None:
         self.pixels = np.zeros((3, GRID, GRID), np.float32)
         self.waves = np.zeros((3, GRID, GRID // 2 + 1), np.complex64)
+        self.coarse = np.zeros((3, FAR, FAR), np.float32)  # of the waves
+        self.echo = np.zeros((3, FAR, FAR), np.float32)
 
     def add_profile(
         self, profile: galsim.GSObject, flux: NDArray[np.float64], x: float, y: float
     ) -> None:
         """Add a smooth profile of unit flux, scaled to `flux` (3,); x, y: arcsec right and up."""
         wave = transform(profile) * shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)
-        self.waves += flux.astype(np.float32)[:, None, None] * wave
+        flux = flux.astype(np.float32)[:, None, None]
+        self.waves += flux * wave
+        own, echo = _coarse(profile, x, y)
+        self.coarse += flux * own
+        self.echo += flux * echo
 
     def add_points(self, flux: NDArray, x: NDArray, y: NDArray, blur: float = 0.0) -> None:
         """Add point sources: flux (3, N), positions (N,) and the sigma of a blur in pixels."""
@@ -71,6 +99,17 @@ class Scene:
             columns *= np.exp(-2 * (np.pi * blur * _FX) ** 2).astype(np.float32)
         for wave, band in zip(self.waves, flux.astype(np.float32), strict=True):
             wave += (rows * band) @ columns
+        self._add_coarse(flux, (x + 0.5) / COARSE - 0.5, (y + 0.5) / COARSE - 0.5)
+
+    def _add_coarse(self, flux: NDArray, x: NDArray, y: NDArray) -> None:
+        """Share the light of points between the four coarse pixels around each."""
+        left, low = np.floor(x).astype(int), np.floor(y).astype(int)
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            weight = 1 - np.abs(left + column - x)
+            weight = weight * (1 - np.abs(low + row - y))
+            i, j = np.clip(low + row, 0, FAR - 1), np.clip(left + column, 0, FAR - 1)
+            for plane, band in zip(self.coarse, flux, strict=True):
+                np.add.at(plane, (i, j), weight * band)
 
     def add_map(self, light: NDArray, flux: NDArray, corner: tuple[int, int]) -> None:
         """Add a map whose sum is scaled to `flux` in each band; corner: its (y, x) on the grid."""
@@ -99,9 +138,12 @@ class Scene:
         stamps = np.exp(-radius / size[:, None, None])
         stamps /= stamps.sum(axis=(1, 2), keepdims=True)
         for stamp, band, i, j in zip(stamps, flux.T, row, column, strict=True):
-            place = np.ix_((i + offsets) % GRID, (j + offsets) % GRID)
-            for plane, value in zip(self.pixels, band, strict=True):
-                plane[place] += value * stamp
+            low, left = i - half, j - half
+            rows = slice(max(low, 0), low + 2 * half + 1)
+            columns = slice(max(left, 0), left + 2 * half + 1)
+            part = stamp[rows.start - low :, columns.start - left :]
+            part = part[: GRID - rows.start, : GRID - columns.start]
+            self.pixels[:, rows, columns] += band[:, None, None] * part
 
     def flux_r(self, radius: float) -> float:
         """Return the light in r within `radius` arcsec of the centre, nanomaggies.
@@ -115,16 +157,33 @@ class Scene:
         light = fft.irfft2((self.waves[1] + fft.rfft2(self.pixels[1])) * seeing, s=(GRID, GRID))
         return float(light[inside].sum(dtype=float))
 
-    def fourier(self) -> NDArray[np.complex64]:
-        """Return the Fourier transform of the scene, (3, GRID, GRID // 2 + 1)."""
-        return self.waves + fft.rfft2(self.pixels)
+    def fourier(self) -> Light:
+        """Return the light as a survey observes it."""
+        drawn = self.pixels.reshape(3, FAR, COARSE, FAR, COARSE).sum(axis=(2, 4))
+        return Light(self.waves + fft.rfft2(self.pixels), self.coarse + drawn, self.echo)
 
 
-def profile_on_grid(profile: galsim.GSObject, x: float, y: float) -> NDArray[np.float32]:
-    """Return a profile of unit flux as light per pixel; x, y: arcsec from the centre.
+def _coarse(
+    profile: galsim.GSObject, x: float, y: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a profile of unit flux per coarse pixel, and what of its copies lies on the grid.
 
-    A blur of a third of an arcsec suppresses ringing of the core.
+    x, y: arcsec from the centre.
     """
-    smooth = transform(galsim.Convolve(profile, galsim.Gaussian(sigma=0.3)))
-    centre = shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)
-    return np.maximum(fft.irfft2(smooth * centre, s=(GRID, GRID)), 0)
+    image = galsim.ImageCD(bounds=_COARSE_BOUNDS, scale=STEP / 2)
+    profile._drawKImage(image)
+    wave = np.fft.ifftshift(image.array, axes=0)
+    phases = []
+    for away, frequency in ((y, np.fft.fftfreq(2 * FAR)), (x, np.fft.rfftfreq(2 * FAR))):
+        place = (MIDDLE + away / PIXEL_SCALE + 0.5) / COARSE - 0.5
+        blur = np.exp(-2 * (np.pi * _BLUR * frequency) ** 2)
+        phases.append(blur * np.exp(-2j * np.pi * frequency * place))
+    light = fft.irfft2(wave * np.outer(*phases), s=(2 * FAR, 2 * FAR)).astype(np.float32)
+    parts = light.reshape(2, FAR, 2, FAR).swapaxes(1, 2)
+    return parts[0, 0], parts[0, 1] + parts[1, 0] + parts[1, 1]
+
+    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
+        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
+        rows = slice(corner[0], corner[0] + light.shape[1])
+        columns = slice(corner[1], corner[1] + light.shape[2])
+        self.pixels[:, rows, columns] += light

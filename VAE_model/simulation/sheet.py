@@ -13,24 +13,29 @@ from VAE_model.simulation.sky import file_name
 
 def _types(truth: pd.DataFrame) -> dict[str, pd.Series]:
     whole = truth.defect_decals == ""
-    calm = whole & (truth.disturbance == "none")
-    disc = calm & (truth.kind == "disc")
-    face_on = disc & (truth.inclination < 65)
-    arms = face_on & (truth.arms > 0)
-    smooth = calm & (truth.kind == "smooth")
+    calm = whole & (truth.disturbance < 0.2)
+    smooth = calm & truth.kind.isin(["spheroid", "lenticular"])
+    spiral = calm & (truth.kind == "spiral")
+    face_on = spiral & (truth.inclination < 60)
+    arms = face_on & (truth.arm_strength > 0.5)
+    odd, alone = whole & (truth.disturbance > 0.25), truth.companion_kind == ""
     return {
         "smooth, round": smooth & (truth.axis_ratio > 0.8),
-        "smooth, in-between": smooth & truth.axis_ratio.between(0.42, 0.8),
+        "smooth, in-between": smooth & truth.axis_ratio.between(0.45, 0.75),
         "smooth, cigar": smooth & (truth.axis_ratio < 0.4),
-        "edge-on": disc & (truth.inclination > 78),
-        "disc, no arms": face_on & (truth.arms == 0),
-        "arms, tight": arms & (truth.pitch < 15),
-        "arms, medium": arms & truth.pitch.between(16, 24),
-        "arms, loose": arms & (truth.pitch > 26),
-        "strong bar": face_on & (truth.bar_kind == "strong"),
-        "minor disturbance": whole & (truth.disturbance == "minor-disturbance"),
-        "major disturbance": whole & (truth.disturbance == "major-disturbance"),
-        "merger": whole & (truth.disturbance == "merger"),
+        "spiral at 60 to 78 degrees": spiral & truth.inclination.between(60, 78),
+        "spiral, edge-on": spiral & (truth.inclination > 80),
+        "disc, weak arms": face_on & (truth.arm_strength < 0.3),
+        "arms, tight": arms & (truth.pitch < 16),
+        "arms, medium": arms & truth.pitch.between(18, 25),
+        "arms, loose": arms & (truth.pitch > 28),
+        "weak bar": face_on & truth.bar_strength.between(0.3, 0.5),
+        "strong bar": face_on & (truth.bar_strength > 0.7),
+        "irregular": calm & (truth.kind == "irregular"),
+        "slightly disturbed": odd & alone & (truth.disturbance < 0.55),
+        "strongly disturbed": odd & alone & (truth.disturbance > 0.6),
+        "merger": odd & ~alone,
+        "cluster": calm & (truth.cluster_galaxies > 8),
         "defect": ~whole & (truth.defect_decals != "missing_band"),
     }
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.sky import iauname
@@ -13,6 +12,7 @@ from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
 from VAE_model.simulation.defects import draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy
+from VAE_model.simulation.scene import Light
 from VAE_model.simulation.votes import measured, vote_fractions
 from VAE_model.surveys import DECALS, SURVEYS
 
@@ -68,7 +68,7 @@ def simulate_galaxy(
     return catalogue, truth
 
 
-def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[np.complex64]]:
+def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], Light]:
     """Return the sky around galaxy `index`.
 
     That is the galaxy, the truth of its field, the defect of each survey's frame, and the light
@@ -78,7 +78,8 @@ def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], NDArray[n
     defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
     alone = scene.flux_r(NEAR)
-    field = add_field(scene, random_stream(seed, index, Purpose.FIELD), "saturated_star" in defects)
+    saturated = "saturated_star" in defects
+    field = add_field(scene, galaxy, random_stream(seed, index, Purpose.FIELD), saturated)
     field["field_flux_r"] = scene.flux_r(NEAR) - alone
     return galaxy, field, defects, scene.fourier()
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, replace
 
 Bands = tuple[float, float, float]  # g, r, z
+OUTPUT = 0.262  # arcsec, pixel scale of the coadds of the Legacy Surveys
+LANCZOS = 0.8884  # variance of white noise after Lanczos-3 interpolation, per axis, mean of phases
 
 # The data release of the Legacy Surveys that is downloaded, linked to and simulated.
 RELEASE = "dr9"
@@ -11,6 +13,18 @@ RELEASE = "dr9"
 RELEASES = {"dr9": ("south", "north"), "dr10": ("south",), "dr11": ("south", "north")}
 
 _LAYER = re.compile(r"ls-(dr\d+)-(south|north)")
+
+
+@dataclass(frozen=True)
+class Wing:
+    """The extended wing of a PSF: surface brightness `peak` / (1 + (r / radius)^2)^exponent.
+
+    peak: arcsec^-2, of a source of unit flux; radius: arcsec.
+    """
+
+    peak: float
+    radius: float
+    exponent: float
 
 
 @dataclass(frozen=True)
@@ -22,11 +36,13 @@ class Survey:
     versions: regular expression for the start of its VERSIONs; layer: in the Legacy Surveys' cutout
     service and viewer; known: RA and Dec (degrees) of a galaxy in the layer, or None; stream:
     number of its random stream in the simulation, unique and distinct from simulation.Purpose;
-    fwhm: median FWHM of the coadded PSF, arcsec; noise: median sigma per pixel, nanomaggies; blend:
-    weight of a neighbouring pixel in resampling; gain: electrons per nanomaggy; colour_matrix:
-    response of each filter to g, r, z; registration: rms position error of a frame, arcsec per
-    axis; strip_only: covers only the strip of the catalogue around Dec 32.375 deg; mistaken_for:
-    the survey whose layer the service sometimes returns instead.
+    fwhm: median FWHM of stars on coadds, arcsec; noise: median sigma per pixel of coadds,
+    nanomaggies; native_pixel_scale: of the camera, arcsec; coadds are resampled from it with a
+    Lanczos-3 kernel; exposures: fractions of the area with 1, 2, 3, ... exposures per band; ccd:
+    sides of a detector, arcsec (x, y); wings: of the PSF; gain: electrons per nanomaggy in a coadd
+    of median depth; colour_matrix: response of each filter to g, r, z; registration: rms position
+    error of a band, arcsec per axis; strip_only: covers only the strip of the catalogue around Dec
+    32.375 deg; mistaken_for: the survey whose layer the service sometimes returns instead.
     """
 
     name: str
@@ -37,7 +53,10 @@ class Survey:
     stream: int
     fwhm: Bands
     noise: Bands
-    blend: Bands
+    native_pixel_scale: Bands
+    exposures: tuple[float, ...]
+    ccd: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    wings: tuple[Wing, Wing, Wing]
     gain: Bands
     colour_matrix: tuple[Bands, Bands, Bands]
     registration: float
@@ -72,25 +91,37 @@ class Survey:
         return re.match(self.versions, version, re.IGNORECASE) is not None
 
 
-def noise_at(depth_behind: Bands, other: Survey, fwhm: Bands, blend: Bands) -> Bands:
+def noise_at(depth_behind: Bands, other: Survey, fwhm: Bands, native_pixel_scale: Bands) -> Bands:
     """Return sigma per pixel of a coadd that is `depth_behind` magnitudes less deep than another.
 
-    other: the deeper survey; fwhm, blend: of this one. Depths are for point sources, and only their
-    difference is used, because published depths and measured noise of DECaLS disagree by 0.2
-    magnitudes. Resampling spreads white noise over neighbours, which lowers the sigma of a pixel
-    but not that of a source.
+    other: the deeper survey; fwhm, native_pixel_scale: of this one. Depths are for point sources.
+    Only their difference is used: it does not depend on the profile that is assumed of the PSF.
+    Resampling from larger pixels lowers the sigma of a pixel but not that of a source.
     """
 
-    def pixel_sigma_of_a_depth(fwhm: float, blend: float) -> float:
-        return (1 + 2 * blend**2) / (1 + 2 * blend) ** 2 / fwhm
+    def pixel_sigma_of_a_depth(fwhm: float, native: float) -> float:
+        return OUTPUT / native / fwhm
 
     g, r, z = (
         other.noise[band]
         * 10 ** (0.4 * depth_behind[band])
         * (
-            pixel_sigma_of_a_depth(fwhm[band], blend[band])
-            / pixel_sigma_of_a_depth(other.fwhm[band], other.blend[band])
+            pixel_sigma_of_a_depth(fwhm[band], native_pixel_scale[band])
+            / pixel_sigma_of_a_depth(other.fwhm[band], other.native_pixel_scale[band])
         )
         for band in range(3)
     )
+    return g, r, z
+
+
+def gain_under(sky: Bands, noise: Bands, native_pixel_scale: Bands) -> Bands:
+    """Return electrons per nanomaggy of a coadd whose noise is the Poisson noise of the sky.
+
+    sky: brightness, AB magnitudes per square arcsec; noise: sigma per pixel of the coadd.
+    """
+    g, r, z = (
+        10 ** (-0.4 * (sky[band] - 22.5)) * OUTPUT**2 * (LANCZOS * OUTPUT / native) ** 2
+        / noise[band] ** 2
+        for band, native in enumerate(native_pixel_scale)
+    )  # fmt: skip
     return g, r, z
