@@ -119,6 +119,12 @@ class Scene:
         scale = (flux / total).astype(np.float32)
         self.pixels[:, rows, columns] += scale[:, None, None] * light
 
+    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
+        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
+        rows = slice(corner[0], corner[0] + light.shape[1])
+        columns = slice(corner[1], corner[1] + light.shape[2])
+        self.pixels[:, rows, columns] += light
+
     def add_blobs(
         self, flux: NDArray, x: NDArray, y: NDArray, size: NDArray, q: NDArray, angle: NDArray,
         half: int = 14,
@@ -181,9 +187,3 @@ def _coarse(
     light = fft.irfft2(wave * np.outer(*phases), s=(2 * FAR, 2 * FAR)).astype(np.float32)
     parts = light.reshape(2, FAR, 2, FAR).swapaxes(1, 2)
     return parts[0, 0], parts[0, 1] + parts[1, 0] + parts[1, 1]
-
-    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
-        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
-        rows = slice(corner[0], corner[0] + light.shape[1])
-        columns = slice(corner[1], corner[1] + light.shape[2])
-        self.pixels[:, rows, columns] += light
