@@ -145,6 +145,8 @@ class Scene:
         stamps /= stamps.sum(axis=(1, 2), keepdims=True)
         for stamp, band, i, j in zip(stamps, flux.T, row, column, strict=True):
             low, left = i - half, j - half
+            if not (-2 * half <= low < GRID and -2 * half <= left < GRID):
+                continue  # outside the grid
             rows = slice(max(low, 0), low + 2 * half + 1)
             columns = slice(max(left, 0), left + 2 * half + 1)
             part = stamp[rows.start - low :, columns.start - left :]
