@@ -171,7 +171,7 @@ def test_the_survey_is_drawn_recognised_and_paired(extended):
     assert len(pairs) >= 6
     truth = pd.read_parquet(hazy.truth)
     ratio = truth["fwhm_r_hazy"] / truth["fwhm_r_decals"]
-    assert ratio.median() == pytest.approx(2.1 / 1.18, rel=0.15)
+    assert ratio.median() == pytest.approx(2.1 / 1.33, rel=0.2)  # the weather of 8 nights
 
 
 def test_every_survey_knows_its_own_files_and_has_random_numbers_of_its_own():

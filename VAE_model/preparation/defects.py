@@ -94,7 +94,7 @@ def defect_flags(flux: NDArray[np.float32], display: bool = False) -> dict[str, 
             sky_bins, _LEAST_NOISE[display]
         )
     blocks = backgrounds(sky_bins)
-    depth = None if display else noise.ravel() / np.array(NOISE, np.float32)
+    depth = None if display else (noise.ravel() / np.array(NOISE)).astype(np.float32)
     flags["flag_coloured_sky"] = not flags["flag_off_band"] and is_coloured(blocks, display, depth)
     flags["flag_glare"] = not flags["flag_background_step"] and has_glare(blocks, display)
     return flags

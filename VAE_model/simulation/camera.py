@@ -25,7 +25,7 @@ from VAE_model.surveys.survey import LANCZOS, Bands, Wing
 
 _SEEING = 0.2  # standard deviation of the logarithm of the seeing between exposures
 _DEPTH = 0.2  # the same of their noise
-_BETA = (2.4, 3.6)  # range of the exponent of the Moffat profile
+_BETA = (2.2, 3.2)  # range of the exponent of the Moffat profile; a real PSF has 2.7 to 3.0
 _SHEAR = 0.02  # standard deviation of each component of the ellipticity of an exposure
 _LEVEL = 0.07  # the same of the residual sky level, sigmas of a pixel
 _GRADIENT = (0.1, 0.15)  # share of bands with a gradient; its typical rise to the edge, sigmas

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import NOISE, draw_galaxy, load_script
 
+from VAE_model.preparation.defect_sky import is_coloured
 from VAE_model.preparation.defects import FLAGS, defect_flags
 
 SIZE = 256
@@ -197,3 +198,14 @@ def test_clean_galaxies_set_no_flag_in_8_bits():
     for seed, kind in enumerate(("round", "edge-on", "barred", "merger")):
         pixels = bench.as_8_bit(galaxy(seed, kind), np.random.default_rng(seed))
         assert not any(defect_flags(pixels, display=True).values())
+
+
+def test_a_blue_galaxy_in_bands_of_unequal_depth_is_no_coloured_sky():
+    """In sigmas of a shallow band a galaxy is fainter than in those of the others."""
+    y, x = np.mgrid[:8, :8] - 3.5
+    galaxy = np.where(np.hypot(y, x) < 2.8, 1.0, 0.0)
+    blocks = (np.array([3.0, 2.5, 0.4])[:, None, None] * galaxy).astype(np.float32)
+    depth = np.array([0.7, 1.0, 3.0], np.float32)
+    assert is_coloured(blocks, display=False)
+    assert not is_coloured(blocks, False, depth)
+    assert is_coloured(blocks + np.array([[[0]], [[0]], [[0.9]]], np.float32), False, depth)

@@ -11,6 +11,7 @@ from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.simulation.camera import Edge, draw_conditions, observe
 from VAE_model.simulation.scene import GRID, MARGIN, MIDDLE, Scene
 from VAE_model.surveys import BASSMZLS, DECALS
+from VAE_model.surveys.survey import LANCZOS
 
 Y, X = np.mgrid[:SIZE, :SIZE]
 each_survey = pytest.mark.parametrize("survey", [DECALS, BASSMZLS], ids=lambda one: one.name)
@@ -223,7 +224,7 @@ def test_the_sky_is_oversubtracted_near_large_galaxies():
 def test_sources_add_photon_noise():
     """In a star as bright as the sky the noise is larger by the root of two."""
     scene = Scene()
-    bright = DECALS.gain[1] * DECALS.noise[1] ** 2 / 0.8884**2
+    bright = DECALS.gain[1] * DECALS.noise[1] ** 2 / LANCZOS**2
     scene.pixels[1] += np.float32(bright)
     seen = quiet(DECALS, noise=DECALS.noise)
     sigma = [observe(scene.fourier(), DECALS, seen, np.random.default_rng(seed))[1].std()
