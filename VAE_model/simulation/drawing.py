@@ -35,7 +35,8 @@ def _add_galaxy(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
         add_disc(scene, galaxy, rng)
     if galaxy.tails:
         _add_tails(scene, galaxy, rng)
-    _add_debris(scene, galaxy, rng)
+    if galaxy.disturbance > 0.1:  # the debris of smaller disturbances is too faint to be seen
+        _add_debris(scene, galaxy, rng)
     if galaxy.shell_fraction:
         _add_shells(scene, galaxy, rng)
 
@@ -72,7 +73,7 @@ def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
         clumps = np.exp(rng.standard_normal(len(along)).cumsum() / 9)
         light = np.minimum(along / 0.2, 1) * (1.02 - along) ** 1.1 * clumps
         light *= (abs(x - MIDDLE) < GRID / 2 - 8) & (abs(y - MIDDLE) < GRID / 2 - 8)
-        flux = 0.22 * galaxy.disturbance * rng.uniform(0.7, 1.4)
+        flux = 0.19 * galaxy.disturbance * rng.uniform(0.7, 1.4)
         blue = rng.uniform(0.05, 0.25)
         colours = galaxy.g_r_old - blue, galaxy.r_z_old - blue
         light = spectrum(flux * float(nanomaggies(galaxy.mag_r)) * light / clumps.sum(), *colours)
@@ -85,8 +86,6 @@ def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 def _add_debris(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
     """Add broad, faint clouds of stars to one side, ejected by a collision."""
     flux = 0.06 * galaxy.disturbance**2 * float(nanomaggies(galaxy.mag_r))
-    if galaxy.disturbance < 0.1:  # too faint to be seen
-        return
     side = rng.uniform(0, 2 * np.pi)
     for light in flux * rng.uniform(0.4, 1.0, 3):
         away, angle = galaxy.half_light_radius * rng.uniform(0.6, 2.0), rng.normal(side, 0.7)
