@@ -80,6 +80,12 @@ class Scene:
         scale = (flux / total).astype(np.float32)
         self.pixels[:, rows, columns] += scale[:, None, None] * light
 
+    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
+        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
+        rows = slice(corner[0], corner[0] + light.shape[1])
+        columns = slice(corner[1], corner[1] + light.shape[2])
+        self.pixels[:, rows, columns] += light
+
     def add_blobs(
         self, flux: NDArray, x: NDArray, y: NDArray, size: NDArray, q: NDArray, angle: NDArray,
         half: int = 14,
@@ -118,9 +124,3 @@ class Scene:
     def fourier(self) -> NDArray[np.complex64]:
         """Return the Fourier transform of the scene, (3, GRID, GRID // 2 + 1)."""
         return self.waves + fft.rfft2(self.pixels)
-
-    def add_light(self, light: NDArray[np.float32], corner: tuple[int, int]) -> None:
-        """Add light (3, rows, columns), nanomaggies per pixel; corner: its (y, x) on the grid."""
-        rows = slice(corner[0], corner[0] + light.shape[1])
-        columns = slice(corner[1], corner[1] + light.shape[2])
-        self.pixels[:, rows, columns] += light
