@@ -181,8 +181,7 @@ def _add_background(scene: Scene, rng: np.random.Generator) -> int:
     r_z = 0.15 + 0.65 * g_r + rng.normal(0, 0.14, n)
     size = 10 ** (-0.04 - 0.075 * (mags - 20) + rng.normal(0, 0.13, n))  # half light, arcsec
     q, turn = rng.uniform(0.25, 1.0, n), rng.uniform(0, np.pi, n)
-    _add_blobs(scene, spectrum(nanomaggies(mags), g_r, r_z), x, y, size, q, turn)
-    return n
+    return _add_blobs(scene, spectrum(nanomaggies(mags), g_r, r_z), x, y, size, q, turn)
 
 
 def _add_cluster(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> int:
@@ -199,15 +198,19 @@ def _add_cluster(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> int:
     x, y = MIDDLE + away * np.cos(angle), MIDDLE + away * np.sin(angle)
     q, turn = rng.uniform(0.35, 1.0, n), rng.uniform(0, np.pi, n)
     for share, radius in ((0.6, 0.55), (0.4, 1.4)):  # together as concentrated as an early type
-        _add_blobs(scene, share * flux, x, y, radius * size, q, turn)
-    return n
+        count = _add_blobs(scene, share * flux, x, y, radius * size, q, turn)
+    return count
 
 
 def _add_blobs(
     scene: Scene, flux: NDArray, x: NDArray, y: NDArray, size: NDArray, q: NDArray, angle: NDArray
-) -> None:
-    """Add exponential galaxies; size: half-light radius, arcsec."""
+) -> int:
+    """Add the exponential galaxies on the grid and return their number.
+
+    flux: (3, N); x, y: pixels; size: half-light radius, arcsec.
+    """
+    inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= GRID - 1)
     scale = np.clip(size / 1.678 / PIXEL_SCALE, 0.4, 6.0)
-    large = scale > 2.2
-    for some, half in ((large, 34), (~large, 11)):
+    for some, half in ((inside & (scale > 2.2), 34), (inside & (scale <= 2.2), 11)):
         scene.add_blobs(flux[:, some], x[some], y[some], scale[some], q[some], angle[some], half)
+    return int(inside.sum())
