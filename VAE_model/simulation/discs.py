@@ -7,6 +7,7 @@ profile. All are drawn alike at inclinations from 0 to 90 degrees (projection.py
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,14 +34,19 @@ _RMS_HEIGHT, _RMS_EXTENT = 0.91, 1.3  # of a layer, in scale heights and scale l
 _BASIS = BSpline.basis_element(np.arange(-2.0, 3.0), extrapolate=False)
 
 
+@lru_cache(maxsize=32)
+def _spline_weights(size: int, n: int) -> Map:
+    """Return the weights (size, n + 3) of cubic B-splines at `size` places across n cells."""
+    place = 1 + np.linspace(0, n, size)[:, None]
+    return np.nan_to_num(_BASIS(place - np.arange(n + 3))).astype(np.float32)
+
+
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], cells: float) -> Map:
     """Return a Gaussian field of unit variance with about `cells` independent cells per axis."""
     n = max(2, round(cells))
     field = rng.standard_normal((n + 3,) * len(shape)).astype(np.float32)
     for axis, size in enumerate(shape):
-        place = 1 + np.linspace(0, n, size)[:, None]
-        weights = np.nan_to_num(_BASIS(place - np.arange(n + 3))).astype(np.float32)
-        field = np.moveaxis(np.tensordot(weights, field, axes=(1, axis)), 0, axis)
+        field = np.moveaxis(np.tensordot(_spline_weights(size, n), field, axes=(1, axis)), 0, axis)
     return field / max(float(field.std()), 1e-3)
 
 

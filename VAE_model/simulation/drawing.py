@@ -35,7 +35,8 @@ def _add_galaxy(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
         add_disc(scene, galaxy, rng)
     if galaxy.tails:
         _add_tails(scene, galaxy, rng)
-    _add_debris(scene, galaxy, rng)
+    if galaxy.disturbance > 0.1:  # the debris of smaller disturbances is too faint to be seen
+        _add_debris(scene, galaxy, rng)
     if galaxy.shell_fraction:
         _add_shells(scene, galaxy, rng)
 
@@ -72,7 +73,7 @@ def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
         clumps = np.exp(rng.standard_normal(len(along)).cumsum() / 9)
         light = np.minimum(along / 0.2, 1) * (1.02 - along) ** 1.1 * clumps
         light *= (abs(x - MIDDLE) < GRID / 2 - 8) & (abs(y - MIDDLE) < GRID / 2 - 8)
-        flux = 0.22 * galaxy.disturbance * rng.uniform(0.7, 1.4)
+        flux = 0.19 * galaxy.disturbance * rng.uniform(0.7, 1.4)
         blue = rng.uniform(0.05, 0.25)
         colours = galaxy.g_r_old - blue, galaxy.r_z_old - blue
         light = spectrum(flux * float(nanomaggies(galaxy.mag_r)) * light / clumps.sum(), *colours)
@@ -85,8 +86,6 @@ def _add_tails(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
 def _add_debris(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> None:
     """Add broad, faint clouds of stars to one side, ejected by a collision."""
     flux = 0.06 * galaxy.disturbance**2 * float(nanomaggies(galaxy.mag_r))
-    if galaxy.disturbance < 0.1:  # too faint to be seen
-        return
     side = rng.uniform(0, 2 * np.pi)
     for light in flux * rng.uniform(0.4, 1.0, 3):
         away, angle = galaxy.half_light_radius * rng.uniform(0.6, 2.0), rng.normal(side, 0.7)
@@ -182,8 +181,7 @@ def _add_background(scene: Scene, rng: np.random.Generator) -> int:
     r_z = 0.15 + 0.65 * g_r + rng.normal(0, 0.14, n)
     size = 10 ** (-0.04 - 0.075 * (mags - 20) + rng.normal(0, 0.13, n))  # half light, arcsec
     q, turn = rng.uniform(0.25, 1.0, n), rng.uniform(0, np.pi, n)
-    _add_blobs(scene, spectrum(nanomaggies(mags), g_r, r_z), x, y, size, q, turn)
-    return n
+    return _add_blobs(scene, spectrum(nanomaggies(mags), g_r, r_z), x, y, size, q, turn)
 
 
 def _add_cluster(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> int:
@@ -200,15 +198,19 @@ def _add_cluster(scene: Scene, galaxy: Galaxy, rng: np.random.Generator) -> int:
     x, y = MIDDLE + away * np.cos(angle), MIDDLE + away * np.sin(angle)
     q, turn = rng.uniform(0.35, 1.0, n), rng.uniform(0, np.pi, n)
     for share, radius in ((0.6, 0.55), (0.4, 1.4)):  # together as concentrated as an early type
-        _add_blobs(scene, share * flux, x, y, radius * size, q, turn)
-    return n
+        count = _add_blobs(scene, share * flux, x, y, radius * size, q, turn)
+    return count
 
 
 def _add_blobs(
     scene: Scene, flux: NDArray, x: NDArray, y: NDArray, size: NDArray, q: NDArray, angle: NDArray
-) -> None:
-    """Add exponential galaxies; size: half-light radius, arcsec."""
+) -> int:
+    """Add the exponential galaxies on the grid and return their number.
+
+    flux: (3, N); x, y: pixels; size: half-light radius, arcsec.
+    """
+    inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= GRID - 1)
     scale = np.clip(size / 1.678 / PIXEL_SCALE, 0.4, 6.0)
-    large = scale > 2.2
-    for some, half in ((large, 34), (~large, 11)):
+    for some, half in ((inside & (scale > 2.2), 34), (inside & (scale <= 2.2), 11)):
         scene.add_blobs(flux[:, some], x[some], y[some], scale[some], q[some], angle[some], half)
+    return int(inside.sum())

@@ -194,7 +194,7 @@ def _draw_one(
         lopsidedness=float(
             abs(rng.normal(0, 0.07)) + 0.45 * disturbance * rng.random() + off_centre
         ),
-        tails=int(rng.poisson(2.2 * np.clip(disturbance - 0.1, 0, 0.8))),
+        tails=min(int(rng.poisson(2.2 * np.clip(disturbance - 0.1, 0, 0.8))), 3),
         shell_fraction=float(
             0.13 * max(disturbance - 0.15, 0) * rng.random() * (kind in ("spheroid", "lenticular"))
         ),
