@@ -198,8 +198,7 @@ def observe(
             there = _resample(other.core(waves, grid), dither, grid, centre)
             np.copyto(plane, there, where=beyond)
             sigma = np.where(beyond, sigma * np.float32(edge.noise), sigma)
-        far = psf.wings(light.coarse[band]) - light.echo[band] / COARSE**2
-        plane += _enlarged(far, centre)
+        plane += _enlarged(psf.wings(light.coarse[band]), centre)
         excess = conditions.oversubtraction * _sky_excess(plane, conditions.noise[band])
         plane += sigma * np.sqrt(1 + np.maximum(plane, 0) / _sky_light(survey, band)) * _noise(
             rng, survey.native_pixel_scale[band], conditions.exposures[band])  # fmt: skip

@@ -1,16 +1,14 @@
-"""The sky above the atmosphere: light on a grid, and GalSim profiles as Fourier transforms.
+"""The sky above the atmosphere: light on a grid, and point sources as Fourier transforms.
 
-The grid is periodic and wider than the cutout; its pixels are those of the surveys' coadds. Light
-without an analytic profile (arms, knots, tails) is drawn on it; smooth profiles and point sources
-are added in Fourier space, where they are exact. A survey multiplies the sum by the core of its
-PSF, which is narrower than the margins, so that no light of one side of the grid reaches the cutout
-from the other. The wings of the PSF are wider; they act on the same light in coarse pixels, which
-do not repeat. What the smooth profiles repeat is known in coarse pixels too, and is subtracted.
+The grid is periodic and wider than the cutout; its pixels are those of the surveys' coadds. Point
+sources are added in Fourier space, where they are exact. A survey multiplies the sum by the core of
+its PSF, which is narrower than the margins, so that no light of one side of the grid reaches the
+cutout from the other. The wings of the PSF are wider; they act on the same light in coarse pixels,
+which do not repeat.
 """
 
 from typing import NamedTuple
 
-import galsim
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -21,11 +19,7 @@ GRID = 384  # pixels: the cutout and a margin, a product of small primes
 MARGIN = (GRID - SIZE) // 2
 COARSE = 6  # pixels per side of a coarse pixel
 MIDDLE = (GRID - 1) / 2  # zero-based pixel coordinate of the centre of the cutout
-STEP = 2 * np.pi / (GRID * PIXEL_SCALE)  # of wave numbers, 1/arcsec
 FAR = GRID // COARSE  # coarse pixels per side of the grid
-_BLUR = 1.2  # coarse pixels, sigma, so that compact profiles do not ring
-_BOUNDS = galsim.BoundsI(0, GRID // 2, -GRID // 2, GRID // 2 - 1)
-_COARSE_BOUNDS = galsim.BoundsI(0, FAR, -FAR, FAR - 1)  # of a grid of twice the size
 _FY = np.fft.fftfreq(GRID)
 _FX = np.fft.rfftfreq(GRID)
 
@@ -43,31 +37,15 @@ def spectrum(
     return np.stack([flux_r * 10 ** (-0.4 * g_r), flux_r, flux_r * 10 ** (0.4 * r_z)])
 
 
-def transform(profile: galsim.GSObject) -> NDArray[np.complex64]:
-    """Return the Fourier transform of a profile centred on pixel (0, 0), in fft.rfft2 order."""
-    image = galsim.ImageCD(bounds=_BOUNDS, scale=STEP)
-    profile._drawKImage(image)
-    return np.fft.ifftshift(image.array, axes=0).astype(np.complex64)
-
-
-def shift(x: float, y: float) -> NDArray[np.complex64]:
-    """Return the phase factor that moves light by (x, y) pixels."""
-    return np.outer(np.exp(-2j * np.pi * _FY * y), np.exp(-2j * np.pi * _FX * x)).astype(
-        np.complex64
-    )
-
-
 class Light(NamedTuple):
     """The light of a scene in g, r, z, as a survey observes it.
 
     waves: Fourier transform of nanomaggies per pixel, complex64 (3, GRID, GRID // 2 + 1);
-    coarse: nanomaggies per coarse pixel, float32 (3, FAR, FAR); echo: the same of the part of
-    `waves` that belongs to periodic copies of the smooth profiles.
+    coarse: nanomaggies per coarse pixel, float32 (3, FAR, FAR).
     """
 
     waves: NDArray[np.complex64]
     coarse: NDArray[np.float32]
-    echo: NDArray[np.float32]
 
 
 class Scene:
@@ -77,18 +55,6 @@ class Scene:
         self.pixels = np.zeros((3, GRID, GRID), np.float32)
         self.waves = np.zeros((3, GRID, GRID // 2 + 1), np.complex64)
         self.coarse = np.zeros((3, FAR, FAR), np.float32)  # of the waves
-        self.echo = np.zeros((3, FAR, FAR), np.float32)
-
-    def add_profile(
-        self, profile: galsim.GSObject, flux: NDArray[np.float64], x: float, y: float
-    ) -> None:
-        """Add a smooth profile of unit flux, scaled to `flux` (3,); x, y: arcsec right and up."""
-        wave = transform(profile) * shift(MIDDLE + x / PIXEL_SCALE, MIDDLE + y / PIXEL_SCALE)
-        flux = flux.astype(np.float32)[:, None, None]
-        self.waves += flux * wave
-        own, echo = _coarse(profile, x, y)
-        self.coarse += flux * own
-        self.echo += flux * echo
 
     def add_points(self, flux: NDArray, x: NDArray, y: NDArray, blur: float = 0.0) -> None:
         """Add point sources: flux (3, N), positions (N,) and the sigma of a blur in pixels."""
@@ -168,24 +134,4 @@ class Scene:
     def fourier(self) -> Light:
         """Return the light as a survey observes it."""
         drawn = self.pixels.reshape(3, FAR, COARSE, FAR, COARSE).sum(axis=(2, 4))
-        return Light(self.waves + fft.rfft2(self.pixels), self.coarse + drawn, self.echo)
-
-
-def _coarse(
-    profile: galsim.GSObject, x: float, y: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a profile of unit flux per coarse pixel, and what of its copies lies on the grid.
-
-    x, y: arcsec from the centre.
-    """
-    image = galsim.ImageCD(bounds=_COARSE_BOUNDS, scale=STEP / 2)
-    profile._drawKImage(image)
-    wave = np.fft.ifftshift(image.array, axes=0)
-    phases = []
-    for away, frequency in ((y, np.fft.fftfreq(2 * FAR)), (x, np.fft.rfftfreq(2 * FAR))):
-        place = (MIDDLE + away / PIXEL_SCALE + 0.5) / COARSE - 0.5
-        blur = np.exp(-2 * (np.pi * _BLUR * frequency) ** 2)
-        phases.append(blur * np.exp(-2j * np.pi * frequency * place))
-    light = fft.irfft2(wave * np.outer(*phases), s=(2 * FAR, 2 * FAR)).astype(np.float32)
-    parts = light.reshape(2, FAR, 2, FAR).swapaxes(1, 2)
-    return parts[0, 0], parts[0, 1] + parts[1, 0] + parts[1, 1]
+        return Light(self.waves + fft.rfft2(self.pixels), self.coarse + drawn)

@@ -9,6 +9,7 @@ from scipy.optimize import curve_fit
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.simulation.camera import Edge, draw_conditions, observe
+from VAE_model.simulation.projection import sersic
 from VAE_model.simulation.scene import GRID, MARGIN, MIDDLE, Scene
 from VAE_model.surveys import BASSMZLS, DECALS
 from VAE_model.surveys.survey import LANCZOS
@@ -159,7 +160,9 @@ def test_no_light_of_a_star_at_one_edge_appears_at_the_other(survey, x, way, cen
 def test_no_light_of_a_large_galaxy_is_repeated():
     """The wings of a de Vaucouleurs profile at the corners of the frame, against the profile."""
     scene, profile = Scene(), galsim.Sersic(4, half_light_radius=10)
-    scene.add_profile(profile, np.full(3, 3000.0), 0.0, 0.0)
+    axis = (np.arange(GRID) - MIDDLE) * PIXEL_SCALE
+    light = sersic(axis[None, :], axis[:, None], 10.0, 4.0, 1.0).astype(np.float32)
+    scene.add_light(np.stack([3000 * light] * 3), (0, 0))
     image = observe(scene.fourier(), DECALS, quiet(DECALS), np.random.default_rng(1))
     drawn = profile.drawImage(nx=SIZE, ny=SIZE, scale=PIXEL_SCALE, method="no_pixel").array
     for place in ((3, 3), (128, 3), (250, 250)):
