@@ -32,7 +32,8 @@ from VAE_model.preparation.pixel_noise import sky_noise
 from VAE_model.report.figures import survey_colours
 from VAE_model.report.tables import Table
 from VAE_model.simulation import Purpose, random_stream
-from VAE_model.simulation.camera import draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import draw_galaxy
 from VAE_model.surveys import SURVEYS

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.simulation.camera import Conditions
+from VAE_model.simulation.conditions import Conditions
 from VAE_model.simulation.scene import MARGIN
 
 # A saturated star affects the images of every survey; the other defects affect one frame.

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from VAE_model.simulation import Purpose, random_stream
-from VAE_model.simulation.camera import draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.sky import draw_light
 from VAE_model.surveys import DECALS
 

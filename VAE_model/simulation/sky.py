@@ -8,7 +8,8 @@ from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.sky import iauname
 from VAE_model.pipeline.run import Run
 from VAE_model.simulation import Purpose, random_stream
-from VAE_model.simulation.camera import draw_conditions, observe, write_cutout
+from VAE_model.simulation.camera import observe, write_cutout
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.defects import draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy

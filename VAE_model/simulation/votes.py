@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, asked, fraction
-from VAE_model.simulation.camera import Conditions
+from VAE_model.simulation.conditions import Conditions
 from VAE_model.simulation.population import Galaxy
 from VAE_model.simulation.scene import nanomaggies
 

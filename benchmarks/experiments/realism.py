@@ -31,7 +31,8 @@ from VAE_model.pipeline.stage import Problem, start
 from VAE_model.report.plotting import Figure, FixedLocator, NullFormatter, use_style
 from VAE_model.report.tables import Table
 from VAE_model.simulation import random_stream
-from VAE_model.simulation.camera import Conditions, draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import Conditions, draw_conditions
 from VAE_model.simulation.scene import MIDDLE, Scene
 from VAE_model.simulation.sky import draw_light
 from VAE_model.surveys import SURVEYS, Survey, label_of

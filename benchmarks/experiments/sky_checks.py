@@ -30,7 +30,8 @@ from VAE_model.models import StructuredVAE
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.simulation import Purpose, random_stream
-from VAE_model.simulation.camera import draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.drawing import draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy, projected_axis_ratio
 from VAE_model.simulation.votes import apparent_axis_ratio, vote_fractions

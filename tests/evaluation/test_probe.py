@@ -18,7 +18,7 @@ from VAE_model.evaluation.probe import invariance, posterior, regression
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.simulation import repeats, sky
-from VAE_model.simulation.camera import draw_conditions
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.surveys import DECALS
 from VAE_model.training import checkpoint
 

@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import curve_fit
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
-from VAE_model.simulation.camera import Edge, draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import Edge, draw_conditions
 from VAE_model.simulation.projection import sersic
 from VAE_model.simulation.scene import GRID, MARGIN, MIDDLE, Scene
 from VAE_model.surveys import BASSMZLS, DECALS

@@ -9,7 +9,7 @@ from conftest import load_script
 from VAE_model.data.cutouts import PIXEL_SCALE
 from VAE_model.data.galaxy_zoo import TREE
 from VAE_model.simulation import Purpose, random_stream
-from VAE_model.simulation.camera import draw_conditions
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy, red_sequence
 from VAE_model.simulation.scene import MIDDLE, Scene

@@ -20,7 +20,8 @@ from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.simulation import Purpose, random_stream, sky
-from VAE_model.simulation.camera import draw_conditions, observe
+from VAE_model.simulation.camera import observe
+from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import MIN_SEPARATION, draw_galaxy, draw_positions
