@@ -29,7 +29,8 @@ SEEING = 1.15
 
 _FWHM = (1.48, 1.33, 1.24)  # arcsec in g, r, z: medians of PSF fits to DECaLS coadds
 _SHIFT = 0.5  # pixels in x and y: a star may fall anywhere on its pixel
-_DETECTED = 3.5  # sigma of the sky averaged over 5 x 5 pixels: brighter pixels hold a source
+_BLOCK = 4  # pixels a side of the blocks in which sources are detected
+_DETECTED = 3.5  # sigma of the blocks above which they and the blocks around hold a source
 _REACH = 3  # pixels: noise farther apart is uncorrelated
 _FAR = 8  # pixels: there only faint sources and the unevenness of the sky are correlated
 
@@ -88,9 +89,10 @@ def noise_spectrum(flux: Tensor, noise: Tensor) -> Tensor:
     """
     middle = flux[..., ::2, ::2].flatten(2).median(dim=2).values[:, :, None, None]
     above = (flux - middle) / noise.to(flux)[:, :, None, None]
-    smooth = F.avg_pool2d(above, 5, 1, 2, count_include_pad=False)
-    spread = 1.4826 * smooth[..., ::2, ::2].flatten(2).abs().median(dim=2).values
-    sky = 1 - F.max_pool2d((smooth > _DETECTED * spread[:, :, None, None]).to(flux), 9, 1, 4)
+    blocks = F.avg_pool2d(above, _BLOCK)
+    spread = 1.4826 * blocks.flatten(2).abs().median(dim=2).values[:, :, None, None]
+    bright = F.max_pool2d((blocks > _DETECTED * spread).to(flux), 3, 1, 1)
+    sky = F.interpolate(1 - bright, flux.shape[2:])
     correlation = _autocorrelation(above.clamp(-5, 5), sky)
     far = (correlation[..., 0, _FAR] + correlation[..., _FAR, 0])[:, :, None, None] / 2
     variance = (correlation[..., :1, :1] - far).clamp_min(1e-6)
