@@ -117,7 +117,7 @@ def forest_score(
         column = labels[galaxy_zoo.answer_column(name)]
         question = scores.set_question(name, list(answers), column, split, *options)
         if not question.too_few:
-            codes = scores.answer(question, latents, (0, 1), config.trees)
+            codes = scores.answer(question, latents, (0,), config.trees)
             confusion = scores.confusion_matrix(question.test_codes, codes, len(question.answers))
             found.append(float(scores.balanced_accuracy(confusion)))
     return {"forest": float(np.mean(found)) if found else None, "questions": len(found)}

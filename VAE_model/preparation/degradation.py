@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from VAE_model.data.cutouts import PIXEL_SCALE
 
-DEPTH_LOSS = 0.6
+DEPTH_LOSS = 0.4
 """Magnitudes by which the depth for point sources is reduced."""
 SEEING = 1.15
 """FWHM of the PSF after degradation, in units of that before."""
