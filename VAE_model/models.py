@@ -159,8 +159,8 @@ class StructuredVAE(VAE):
     SIDE = 64  # pixels of the galaxy's frame
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
     INITIAL_STD = 0.03  # of the posterior
-    # std between two images of a galaxy over std of galaxies: weight 0.7. Chosen on two exposures by
-    # one survey (benchmarks/experiments/degradation.py).
+    # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
+    # by one survey (benchmarks/experiments/degradation.py)
     NOISE_LIMIT = 0.15
     IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
 
