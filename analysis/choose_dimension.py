@@ -172,7 +172,10 @@ def draw(records: list[dict[str, Any]], choice: dict[str, int], path: Path) -> N
     table = pd.DataFrame(records)
     panels = [name for name in MEASURES if table[name].notna().all()]
     rows = -(-len(panels) // 3)
-    figure = new_figure(10, 3.1 * rows, layout="constrained")
+    figure = new_figure(10, 3.1 * rows + 0.4, layout="constrained")
+    figure.suptitle(
+        "Chosen: the smallest number within one standard error of the best", fontsize=11
+    )
     places = figure.subplots(rows, 3, squeeze=False).ravel()
     for axes in places[len(panels) :]:
         axes.axis("off")
@@ -182,7 +185,7 @@ def draw(records: list[dict[str, Any]], choice: dict[str, int], path: Path) -> N
                       color=INDIGO, capsize=3)  # fmt: skip
         if name in choice:
             axes.axvline(choice[name], linestyle=":", color="0.5")
-            axes.set_title(f"{'lower' if lower else 'higher'} is better: {choice[name]}",
+            axes.set_title(f"{'lower' if lower else 'higher'} is better; chosen: {choice[name]}",
                            fontsize=10, fontweight="normal")  # fmt: skip
         axes.set(xscale="log", xlabel="latent variables", ylabel=label)
         axes.set_xticks(table["num_var"], [str(n) for n in table["num_var"]])
