@@ -100,7 +100,7 @@ class Run:
         name = f"vae_{num_var}{'_' + method if method else ''}.safetensors"
         return self.folder / "model" / name
 
-    def dimension_model(self, num_var: int, seed: int = 0) -> Path:
+    def dimension_model(self, num_var: int, seed: int | str = 0) -> Path:
         """Return one of the models that choose_dimension.py compares."""
         return self.folder / "model" / "dimensions" / f"seed_{seed}" / f"vae_{num_var}.safetensors"
 
