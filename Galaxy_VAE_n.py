@@ -118,7 +118,7 @@ def main(config: Config) -> None:
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "
-            f"-ELBO {best[num_var]['validation_loss']:.1f} nats per image, "
+            f"validation loss {best[num_var]['validation_loss']:.1f} nats per image, "
             f"{best[num_var]['active']} active"
         )
     stage.finish(best=best, split_by=packed.split_by)

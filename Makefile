@@ -73,6 +73,10 @@ larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md 
 	$(PY) benchmarks/experiments/larger_sky.py
 features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
 	$(PY) benchmarks/experiments/features.py --write
+dimensions: setup  ## choose the number of latents from 2 to 160, three seeds, full training (about 10 minutes)
+	$(PY) analysis/choose_dimension.py --run $(RUN) --num-var 2 5 10 20 40 80 160 --epochs 0 --train-images 0
+degradation: setup  ## choose the strength of the degradation on repeated exposures (5 minutes)
+	$(PY) benchmarks/experiments/degradation.py
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
@@ -101,5 +105,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published larger features notebooks bench \
+.PHONY: help setup run real paper mine published larger features dimensions degradation notebooks bench \
   test faults coverage audit tables lint clean

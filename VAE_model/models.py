@@ -159,7 +159,9 @@ class StructuredVAE(VAE):
     SIDE = 64  # pixels of the galaxy's frame
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
     INITIAL_STD = 0.03  # of the posterior
-    NOISE_LIMIT = 0.15  # std between two images of a galaxy over std of galaxies: weight 0.7
+    # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
+    # by one survey (benchmarks/experiments/degradation.py)
+    NOISE_LIMIT = 0.15
     IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
 
     # Buffers. D = pixels + features.
@@ -232,11 +234,13 @@ class StructuredVAE(VAE):
 
     def target(self, inputs: Tensor) -> Tensor:
         """Return the image and the weighted, compressed structure vector, (N, D)."""
-        image, features = self._split(inputs - self.input_mean)
-        compressed = self.reproducibility * (
-            _compress(features / self.feature_std) - self.compressed_mean
-        )
-        return torch.cat([self.scale[0] * image, self.scale[1] * compressed], dim=1)
+        image = self._split(inputs - self.input_mean)[0]
+        features = self.reproducibility * (self.compressed(inputs) - self.compressed_mean)
+        return torch.cat([self.scale[0] * image, self.scale[1] * features], dim=1)
+
+    def compressed(self, inputs: Tensor) -> Tensor:
+        """Return the standardised and compressed structure vector, (N, features)."""
+        return _compress(self._split(inputs - self.input_mean)[1] / self.feature_std)
 
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, (N, num_var) each, of prepared images (N, D)."""
@@ -278,11 +282,11 @@ class StructuredVAE(VAE):
         self.input_mean.copy_(inputs.mean(dim=0))
         image, features = self._split(inputs - self.input_mean)
         self.feature_std.copy_(features.std(dim=0).clamp_min(1e-3 * features.std().clamp_min(1e-6)))
-        compressed = _compress(features / self.feature_std)
+        compressed = self.compressed(inputs)
         self.compressed_mean.copy_(compressed.mean(dim=0))
         if degraded is not None:
-            other = _compress(self._split(degraded - self.input_mean)[1] / self.feature_std)
-            noise = (compressed[: len(degraded)] - other).square().mean(dim=0).div(2).sqrt()
+            step = compressed[: len(degraded)] - self.compressed(degraded)
+            noise = step.square().mean(dim=0).div(2).sqrt()
             noise = noise / compressed.std(dim=0).clamp_min(1e-6)
             self.reproducibility.copy_((1 + (noise / self.NOISE_LIMIT).square()).rsqrt())
         weighted = self.reproducibility * compressed

@@ -35,7 +35,7 @@ MORPHOLOGIES = ("round", "in-between", "cigar-shaped", "edge-on", "barred", "unb
 SMALL = {  # constants that make a stage small
     "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
     "Galaxy_VAE_n.py": ("--epochs", "2"),
-    "analysis/choose_dimension.py": ("--num-var", "2", "4", "8", "--epochs", "1"),
+    "analysis/choose_dimension.py": ("--num-var", "2", "4", "--seeds", "0", "1", "--epochs", "1"),
     "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
     "analysis/probe.py": ("--trees", "20", "--n-bootstrap", "100"),
     "transfer/adapt.py": ("--epochs", "1"),

@@ -11,7 +11,6 @@ from VAE_model import models
 from VAE_model.pipeline.problem import Problem
 from VAE_model.preparation import pose
 from VAE_model.preparation import structure_vector as structure
-from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.stretch import NOISE, Stretch
 from VAE_model.training import checkpoint, device
 from VAE_model.training.losses import Loss, kl_divergence
@@ -248,22 +247,6 @@ def test_features_that_a_worse_exposure_does_not_reproduce_lose_their_weight():
     before, there = built.target(inputs), built.target(inputs)[:, unsure].var(dim=0).sum()
     share = there / before[:, built.pixels :].var(dim=0).sum()
     assert float(share) < 1.5 * built.NOISE_LIMIT**2
-
-
-def test_a_degraded_image_keeps_the_light_and_has_the_noise_of_a_survey():
-    light = ellipse(0.3, x=0.05) / 5
-    sky = torch.zeros(8, 3, 256, 256)
-    sigma = torch.tensor(NOISE).expand(9, 3)
-    draws = [
-        degrade(torch.cat([light, sky]), sigma, torch.Generator().manual_seed(s)) for s in (1, 1, 2)
-    ]
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    galaxy, noise = draws[0][0] - light[0], draws[0][1:]
-    assert torch.allclose(noise.std(dim=(0, 2, 3)), torch.tensor(NOISE), rtol=0.02)
-    beside = (noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean()
-    assert 0.55 < float(beside) < 0.65
-    assert float(galaxy.sum(dim=(1, 2)).abs().max()) < 0.02 * float(light[0, 0].sum())
-    assert float(galaxy.abs().max()) > 0.3  # turned, in the middle no longer what it was
 
 
 def test_kl_of_known_gaussians():

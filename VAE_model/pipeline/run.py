@@ -64,7 +64,6 @@ class Run:
     train_txt = _File("train.txt")
     rejected = _File("rejected.csv")
     packed = _File("packed")  # folder of the packed copy of the images that train.txt lists
-    dimension_model = _Files("model/dimensions/vae_{}.safetensors")  # trained briefly, to compare
     latents = _Files("result/latents_{}.parquet")
     latents_part = _Files("result/.latents_{}_part_{}.parquet")  # of one of several processes
 
@@ -100,6 +99,10 @@ class Run:
         """Return the best model on validation: vae_40.safetensors; vae_40_<method> if adapted."""
         name = f"vae_{num_var}{'_' + method if method else ''}.safetensors"
         return self.folder / "model" / name
+
+    def dimension_model(self, num_var: int, seed: int | str = 0) -> Path:
+        """Return one of the models that choose_dimension.py compares."""
+        return self.folder / "model" / "dimensions" / f"seed_{seed}" / f"vae_{num_var}.safetensors"
 
     def model_last(self, num_var: int, method: str = "") -> Path:
         """Return the checkpoint to resume from."""

@@ -115,7 +115,7 @@ STAGES = (
         "quality against the number of latent variables",
         reads=(run.train_txt, run.model(40)), optional=(run.classes, run.matches),
         writes=(run.dimensions("json"), run.dimensions("csv"), run.figure("dimensions.png"),
-                run.dimension_model(40)),
+                run.dimension_model(40, "*")),
     ),
     Entry(
         "A7", "similar", "analysis/similar.py",
@@ -228,7 +228,7 @@ def makers(name: str) -> list[Entry]:
         (len(place(path).replace("*", "")) if entry.number != "0" else 0, entry)
         for entry in STAGES
         for path in entry.writes
-        if fits(path, name) or place(path).startswith(f"{name}/")
+        if fits(path, name) or fits(path.parent, name) or place(path).startswith(f"{name}/")
     ]
     best = max((score for score, _ in fitting), default=0)
     return list(dict.fromkeys(entry for score, entry in fitting if score == best))

@@ -24,7 +24,9 @@ SIDE = 128  # pixels per side of the image in which sources are detected: 0.52 a
 _DETECTED = 3.0  # detection threshold, sigma of the sky
 _SMOOTHED = np.ones((3, 3), np.float32)  # kernel applied before detection
 _DEBLENDED = 0.003  # minimum fraction of a source's light in a peak that is a separate source
-_LEAST_NOISE = 0.2  # noise for masking: of a shallow survey, so that deeper ones mask the same
+# Noise for masking, so that deeper images mask the same sources: of an image of DECaLS (median
+# 0.129) that is degradation.DEPTH_LOSS shallower (benchmarks/experiments/degradation.py).
+_LEAST_NOISE = 0.19
 _MIDDLE = 6  # pixels from the middle within which the galaxy is sought
 _WINGS = 2  # pixels by which masks extend beyond the detected light
 _BLOCK = 16  # pixels per side of the blocks in which the sky is compared

@@ -134,7 +134,7 @@ def key_numbers(outputs: RunOutputs) -> list[tuple[str, object, str]]:
     if history:
         best = min(history, key=lambda line: line["validation_loss"])
         note = f"nats per image, validation, best of {len(history)} epochs"
-        found.append(("−ELBO", f"{best['validation_loss']:,.0f}", note))
+        found.append(("Loss", f"{best['validation_loss']:,.0f}", note))
     good, refused = (outputs.numbers(run.train_txt).get(name) for name in ("good", "refused"))
     if good is not None:
         found.append(("Good images", f"{good:,}", f"{refused:,} refused"))

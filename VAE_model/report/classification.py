@@ -19,7 +19,7 @@ from VAE_model.report.figures import GREEN, GREY, INDIGO, ROSE, new_figure, save
 from VAE_model.report.page import Block, Details, Paragraph, facts
 from VAE_model.report.plotting import Axes, Figure
 from VAE_model.report.run_outputs import RunOutputs
-from VAE_model.report.tables import Note, Table, signed
+from VAE_model.report.tables import Note, Table, number, signed
 
 Content = dict[str, Any]
 estimate = Estimate.read
@@ -225,13 +225,11 @@ def dimension_blocks(outputs: RunOutputs) -> list[Block]:
     if not rows:
         return []
     shown = [
-        {name: estimate(v) if isinstance(v, dict) else v for name, v in row.items()} for row in rows
-    ]
-    found: list[Block] = [Table.named("dimensions", shown)]
-    knee = content.get("knee") or {}
-    if "num_var" in knee:
-        found.append(Paragraph(f"Knee: {knee['num_var']} latent variables, by the {knee['of']}."))
-    return found
+        {n: Note(v, f"± {number(row[f'{n}_error'])}") if row.get(f"{n}_error") else v
+         for n, v in row.items()}
+        for row in rows
+    ]  # fmt: skip
+    return [Table.named("dimensions", shown), Paragraph(content["verdict"])]
 
 
 def _panels(count: int, side: float, share: bool = False) -> tuple[Figure, NDArray]:

@@ -13,7 +13,7 @@ from VAE_model.pipeline.provenance import read_sidecar, why_stale
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stages import number_of
 
-_FOLDERS = ("", "images", "model", "model/dimensions", "result", "figures", "transfer")
+_FOLDERS = (".", "images", "model/**", "result", "figures", "transfer")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RunOutputs:
     @classmethod
     def of(cls, run: Run, num_var: int) -> "RunOutputs":
         """Find every output of every stage, except the report itself."""
-        sidecars = (path for name in _FOLDERS for path in (run.folder / name).glob("*.json"))
+        sidecars = (path for name in _FOLDERS for path in run.folder.glob(f"{name}/*.json"))
         outputs = sorted(path.with_suffix("") for path in sidecars)
         found = {p: read_sidecar(p) for p in outputs if p.exists() and p != run.report}
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))

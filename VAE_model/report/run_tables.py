@@ -109,7 +109,7 @@ def learning_curve(history: list[dict[str, Any]], kl_weight: float) -> Picture:
     validation_loss = [line["validation_loss"] for line in history]
     axes.plot(epochs, training_loss, "o-", markersize=3, label="training images")
     axes.plot(epochs, validation_loss, "o-", markersize=3, label="validation images")
-    axes.set(xlabel="epoch", ylabel="−ELBO (nats per image)")
+    axes.set(xlabel="epoch", ylabel="loss (nats per image)")
     # The mean of the first epoch begins with an untrained network and would hide the rest.
     shown = validation_loss + training_loss[1:]
     margin = 0.08 * (max(shown) - min(shown)) or 1.0

@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -341,15 +341,29 @@ class Task(ABC):
             inputs.check_finite(numbers[rows])
 
 
+class Sample(NamedTuple):
+    """Training images, drawn at random, that initialise a network.
+
+    inputs: prepared, (N, ...); degraded: the first M of them at lower signal-to-noise, (M, ...).
+    """
+
+    inputs: Tensor
+    degraded: Tensor
+
+
 class ImageTask(Task):
     """Training of a network on the `train` split of packed images, validated on `validation`."""
 
     settings: Settings
 
-    def __init__(self, packed: Packed, data: str, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self, packed: Packed, data: str, settings: Settings, device: torch.device,
+        sample: Sample | None = None,
+    ) -> None:  # fmt: skip
         """Build the network and its loss.
 
-        data: hash of train.txt, so that no run is resumed on other images or another split.
+        data: hash of train.txt, so that no run is resumed on other images or another split;
+        sample: of another task with the same images and preparation; None: drawn when needed.
         """
         train_rows = packed.rows("train")
         if settings.train_images:
@@ -369,6 +383,7 @@ class ImageTask(Task):
         stretch = Stretch(settings.stretch, settings.softening)
         self.inputs = PreparedInputs(packed, self.network, stretch, device)
         self.sources = [(self.inputs, np.arange(len(packed.index)))]
+        self.sample = sample
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of prepared images with the noise of their draws."""
@@ -381,7 +396,7 @@ class ImageTask(Task):
             yield count, [(len(part[0]) / count, part) for part in parts if len(part[0])]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the negative ELBO, its terms and the posterior means."""
+        """Return the loss, its terms and the posterior means."""
         images, noise = inputs
         with autocast(self.device, self.settings.precision, self.network):
             reconstruction, mean, log_variance = self.forward(images, noise)
@@ -390,30 +405,30 @@ class ImageTask(Task):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Initialise network and loss from training images.
-
-        They are a few thousand prepared inputs, or one batch of whole images.
-        """
-        size = self.settings.batch_size
-        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
-        rows = np.sort(shuffled(self.train_rows, self.settings.seed, 0)[:count])
-        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
-        if not torch.isfinite(inputs).all():
-            self.check_inputs()
-        self.network.initialise(inputs, self._degraded(rows[:_DEGRADED_IMAGES]))
-        some = inputs[:size]
+        """Initialise network and loss from a sample of the training images."""
+        self.sample = self.sample or self._draw_sample()
+        inputs, degraded = self.sample
+        self.network.initialise(inputs, degraded)
+        some = inputs[: self.settings.batch_size]
         parts = some.split(self.microbatch_size)
         reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]
         self.loss.initialise(torch.cat(reconstruction), self.network.target(some))
 
-    def _degraded(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the inputs of images at lower signal-to-noise."""
-        packed, generator = self.inputs.packed, torch.Generator().manual_seed(self.settings.seed)
-        noise, inputs = packed.noise, []
-        for part, flux in batches(packed.images, rows, self.settings.batch_size, self.device):
-            degraded = degrade(flux, torch.from_numpy(noise[part]), generator)
-            inputs.append(self.network.prepare(self.inputs.stretch(degraded))[0])
-        return torch.cat(inputs)
+    @torch.no_grad()
+    def _draw_sample(self) -> Sample:
+        """Return a few thousand prepared training images, or one batch of whole images."""
+        packed, size, seed = self.inputs.packed, self.settings.batch_size, self.settings.seed
+        count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
+        rows = shuffled(self.train_rows, seed, 0)[:count]
+        inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
+        if not torch.isfinite(inputs).all():
+            self.check_inputs()
+        generator, noise = torch.Generator().manual_seed(seed), packed.noise
+        degraded = []
+        for part, flux in batches(packed.images, rows[:_DEGRADED_IMAGES], size, self.device):
+            again = degrade(flux, torch.from_numpy(noise[part]), generator)
+            degraded.append(self.network.prepare(self.inputs.stretch(again))[0])
+        return Sample(inputs, torch.cat(degraded))
 
 
 def plain(settings: LoopSettings) -> dict[str, Any]:

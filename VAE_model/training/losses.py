@@ -1,8 +1,11 @@
 """The losses of training, in nats per image.
 
-`Loss` is the negative evidence lower bound (ELBO) of a VAE,
+`Loss` is the loss of a VAE whose target t is the image x or a function of it,
 
-    -ELBO = -log p(x | z) + KL(q(z | x) || p(z))        (Kingma & Welling 2014, eq. 3)
+    -log p(t | z) + KL(q(z | x) || p(z))
+
+With t = x it is the negative evidence lower bound (Kingma & Welling 2014, eq. 3); of the default
+network, whose target is the image and its structure vector, it is a regularised loss and no bound.
 
 To change the loss, change `Loss`: the loop logs whatever terms it returns.
 """
@@ -19,7 +22,7 @@ MMD_KERNELS, MMD_FACTOR = 5, 2.0  # bandwidths from a quarter to four times the 
 
 
 class Loss(nn.Module):
-    """The negative ELBO.
+    """The loss of a VAE.
 
     kind: `published`: the reconstruction term is the sum of squared errors, as Xu et al. 2023 (a
     Gaussian of fixed sigma 1/sqrt(2), without its constant); `gaussian`: minus the log-likelihood
@@ -50,7 +53,7 @@ class Loss(nn.Module):
         return terms[0] + self.kl_weight * terms[1], terms
 
     def reconstruction(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Return -log p(x | z) of each image, (N,), from two tensors (N, D)."""
+        """Return -log p(t | z) of each image, (N,), from two tensors (N, D)."""
         squares = (reconstruction.float() - target.float()).square().sum(dim=1)
         if self.kind == "published":
             return squares

@@ -137,7 +137,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     a_figure(run.figure("confusion_40.png"))
     for path in (run.classification(40), run.figure("confusion_40.png")):
         wrote(run, path, "analysis/classify.py")
-    write_json(run.dimensions(), {"dimensions": [{"num_var": 5, "forest": ESTIMATE}], "knee": {}})
+    rows = [{"num_var": 5, "seeds": 3, "forest": 0.6543, "forest_error": 0.0123, "active": None}]
+    write_json(run.dimensions(), {"dimensions": rows, "choice": {}, "verdict": "5 is chosen"})
     wrote(run, run.dimensions(), "analysis/choose_dimension.py")
     write_text(run.result("novelty.csv"), "galaxy,strangeness\nHoag,0.875\n")
     wrote(run, run.result("novelty.csv"), "analysis/novelty.py", looked_at=77)

@@ -17,7 +17,7 @@ from VAE_model.data import splits
 from VAE_model.data.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.training import checkpoint
+from VAE_model.training import checkpoint, loop
 from VAE_model.training.loader import shuffled
 from VAE_model.training.loop import Files, ImageTask
 
@@ -303,3 +303,20 @@ def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, m
     trainer_of(packed, settings, parts).run()
     assert same(weights(whole.last), weights(parts.last))
     assert same(weights(whole.best), weights(parts.best))
+
+
+def test_the_degraded_images_are_drawn_at_random_by_the_seed(copy_of_tiny_run: Run, monkeypatch):
+    """Not the first of the list, which is sorted by position; they lead the sample."""
+    seen = []
+    monkeypatch.setattr(loop, "_DEGRADED_IMAGES", 6)
+    monkeypatch.setattr(loop, "degrade", lambda flux, *_: seen.append(flux) or flux)
+    packed = Packed.of(copy_of_tiny_run)
+    train_rows = packed.rows("train")
+    for seed in (0, 0, 1):
+        settings = settings_of(network="structured", seed=seed)
+        task = ImageTask(packed, "x", settings, torch.device("cpu"))
+        task.initialise()
+        rows = shuffled(train_rows, seed, 0)[:6]
+        assert torch.equal(seen[-1], torch.from_numpy(np.stack([packed.images[r] for r in rows])))
+        assert torch.allclose(task.sample.degraded, task.sample.inputs[:6], atol=1e-4)
+    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
