@@ -17,10 +17,9 @@ from VAE_model.evaluation import classification
 from VAE_model.evaluation.classification import Question, set_question
 from VAE_model.pipeline.run import ROOT, Run
 
-sys.path.insert(0, str(ROOT / "benchmarks/experiments"))
 features, resnet = (
     load_script("benchmarks/experiments/features.py"),
-    load_script("benchmarks/experiments/resnet.py"),
+    load_script("benchmarks/protocol/resnet.py"),
 )
 
 
