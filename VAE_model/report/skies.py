@@ -18,9 +18,14 @@ DEFAULT, FOREST = "default", "forest"
 Content = dict[str, Any]
 
 
+def files(folder: Path = RESULTS) -> list[Path]:
+    """Return the files of results, one per sky."""
+    return sorted(folder.glob("*.json"))
+
+
 def read_skies(folder: Path = RESULTS) -> list[Content]:
     """Return the results of the skies that are measured, in the order of their seeds."""
-    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_json(path) for path in files(folder)]
     return sorted(found, key=lambda sky: sky["constants"]["seed"])
 
 
