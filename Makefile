@@ -10,6 +10,7 @@ TABLE ?=
 NAME ?= mine
 SIMILAR ?=
 BENCH ?=
+SKIES ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -69,8 +70,9 @@ published: setup  ## the published network with the published settings, on the s
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
-larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
-	$(PY) benchmarks/experiments/larger_sky.py
+skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
+	$(PY) benchmarks/protocol/skies.py $(SKIES)
 features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
 	$(PY) benchmarks/experiments/features.py --write
 dimensions: setup  ## choose the number of latents from 2 to 160, three seeds, full training (about 10 minutes)
@@ -105,5 +107,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published larger features dimensions degradation notebooks bench \
+.PHONY: help setup run real paper mine published skies features dimensions degradation notebooks bench \
   test faults coverage audit tables lint clean

@@ -25,9 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import broken
 import numpy as np
-import resnet
 import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
@@ -65,7 +63,10 @@ from VAE_model.training.model_file import TrainedVAE
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "analysis"))
 sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks/protocol"))
+import broken
 import classify
+import resnet
 from timing import write_below_the_line
 
 import Galaxy_VAE_n as training

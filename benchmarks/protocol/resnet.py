@@ -1,4 +1,4 @@
-"""The supervised rival of benchmarks/experiments/features.py: ResNet-18 (He et al. 2016).
+"""The supervised rival: ResNet-18 (He et al. 2016).
 
 Trained from random weights on rotated and mirrored images, with a head per question; predictions
 are means over eight rotations and mirror images.

@@ -1,4 +1,4 @@
-"""Unsupervised ranking of broken images (gz2_defect): a part of benchmarks/experiments/features.py.
+"""Unsupervised ranking of broken images (gz2_defect).
 
 The scores and the two ranks of analysis/decals_4.py, compared with an isolation forest on principal
 components of the pixels. The measure behind the rank of images was chosen on a random half of the
