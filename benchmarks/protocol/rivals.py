@@ -121,13 +121,11 @@ def halfway(best: Path) -> Path:
     return best.with_name(f"{best.stem}_halfway{best.suffix}")
 
 
-def train(task: Task, seed: int, epochs: int = 0, half: bool = False, **constants: Any) -> Path:
+def train(task: Task, seed: int, half: bool = False, **constants: Any) -> Path:
     """Train a network with the defaults of Galaxy_VAE_n.py except for `constants`.
 
-    Return its model file. half: the best model of the first half of the epochs. epochs: in place
-    of those of the constants; 0: those.
+    Return its model file. half: the best model of the first half of the epochs.
     """
-    constants |= {"epochs": epochs} if epochs else {}
     name = "_".join(f"{key}_{value}" for key, value in {**constants, "seed": seed}.items())
     code = code_version(Path(training.__file__))
     files = Files.of(task.run.folder / "model" / "rivals" / code / f"{name}.safetensors")
@@ -142,9 +140,10 @@ def load(model: Path) -> TrainedVAE:
     return TrainedVAE.load(model, LATENTS, precision="auto")
 
 
-def network(task: Task, seed: int, epochs: int, half: bool = False, **constants: Any) -> Computed:
-    """Return the posterior means of a network; see `train`."""
-    model = load(train(task, seed, epochs, half, **constants))
+def network(task: Task, seed: int, few: int, half: bool = False, **constants: Any) -> Computed:
+    """Return the posterior means of a network; see `train`. few: epochs in place of its own."""
+    constants |= {"epochs": few} if few else {}
+    model = load(train(task, seed, half, **constants))
     return Computed(extract_means(task.packed, model, 64, np.arange(len(task))))
 
 
@@ -159,18 +158,19 @@ def published(rate: float, half: bool) -> Rival:
 def supervised(task: Task, seed: int, epochs: int) -> Computed:
     """Return the answers of ResNet-18, and its last features."""
     images, questions = task.packed.images, task.questions
-    answers, features = resnet.fit_resnet(
+    found, features = resnet.fit_resnet(
         images, task.stretch, questions, epochs or resnet.EPOCHS, seed
     )
-    return Computed(features, answers)
+    return Computed(features, {q.name: found[q.name][q.test].argmax(axis=1) for q in questions})
 
 
+UNTRAINED: dict[str, Any] = {"epochs": 1, "learning_rate": 0.0}
 RIVALS = {
     "pixels": Rival("PCA-40 of the pixels", pixels),
     "aligned": Rival("PCA-40 of the aligned images", aligned),
     "random": Rival("40 random projections of the aligned images", random),
     "structure": Rival("all structure numbers", structure),
-    "untrained": Rival("default network, untrained", partial(network, epochs=1, learning_rate=0.0)),
+    "untrained": Rival("default network, untrained", partial(network, **UNTRAINED)),
     "unmasked": Rival(
         "default network, contaminants not masked", partial(network, contaminants="kept")
     ),

@@ -43,7 +43,7 @@ class Task:
     @classmethod
     def of(
         cls, name: str, run: Run, packed: Packed, answers: Mapping[str, Sequence[str]],
-        labels: pd.DataFrame, min_test: int,
+        labels: pd.DataFrame, min_test: int, min_answer: int = 5,
     ) -> "Task":  # fmt: skip
         """Return the task of the questions that have enough test galaxies.
 
@@ -53,7 +53,7 @@ class Task:
         tested = (packed.index["split"] == "test").to_numpy()
         side = np.where(tested, "test", "train")
         asked = [
-            set_question(question, of, labels[question], side, min_test=min_test)
+            set_question(question, of, labels[question], side, "test", min_answer, min_test)
             for question, of in answers.items()
         ]
         scored = tuple(question for question in asked if not question.too_few)
@@ -63,26 +63,31 @@ class Task:
         return cls(name, run, packed, stretch, scored, np.flatnonzero(~tested))
 
 
-def import_set(source: Path, run: Run) -> Run:
+def import_set(source: Path, run: Run, table: Path | None = None) -> Run:
     """Import a real set as a user does (images/ and labels.csv in `source`), and list its images.
+
+    table: in place of labels.csv.
 
     Raises Problem if the set is missing.
     """
     if not source.is_dir():
         raise Problem(f"{source} is missing: give the folder of the sets with --real")
-    table = ("--folder", str(source / "images"), "--table", str(source / "labels.csv"))
-    for script, *arguments in (("data/import_images.py", *table), ("make_datatxt.py",)):
+    given = ("--folder", source / "images", "--table", table or source / "labels.csv")
+    steps = (("data/import_images.py", *map(str, given)), ("make_datatxt.py",))
+    for script, *arguments in steps:
         command = [sys.executable, script, "--run", str(run.folder), *arguments]
         subprocess.run(command, cwd=ROOT, check=True)
     return run
 
 
-def labelled_task(name: str, run: Run, columns: Sequence[str], min_test: int = 40) -> Task:
+def labelled_task(
+    name: str, run: Run, columns: Sequence[str], min_test: int = 40, min_answer: int = 5
+) -> Task:
     """Return the task of imported images: the columns of their table are the questions."""
     packed = Packed.of(run, pixels="float16")
     paths = packed.index["path"].tolist()
     answers, labels = read_answers(run, columns, paths) if columns else ({}, pd.DataFrame())
-    return Task.of(name, run, packed, answers, labels, min_test)
+    return Task.of(name, run, packed, answers, labels, min_test, min_answer)
 
 
 def sky_task(run: Run, min_test: int = 50) -> Task:
