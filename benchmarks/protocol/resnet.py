@@ -84,9 +84,7 @@ def fit_resnet(
             optimizer.step()
             schedule.step()
     features, probabilities = _predict(network, small, device)
-    return {
-        q.name: of.numpy() for q, of in zip(questions, probabilities, strict=True)
-    }, features
+    return {q.name: of.numpy() for q, of in zip(questions, probabilities, strict=True)}, features
 
 
 def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:
