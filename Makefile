@@ -71,8 +71,8 @@ published: setup  ## the published network with the published settings, on the s
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
 larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
 	$(PY) benchmarks/experiments/larger_sky.py
-features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
-	$(PY) benchmarks/experiments/features.py --write
+real_sets: setup  ## what the latents know of real galaxies, beside rivals, into docs/REAL.md (needs ../shared/real; hours)
+	$(PY) benchmarks/protocol/real.py --write
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
@@ -101,5 +101,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published larger features notebooks bench \
+.PHONY: help setup run real paper mine published larger real_sets notebooks bench \
   test faults coverage audit tables lint clean
