@@ -13,22 +13,24 @@ from pathlib import Path
 
 _MACHINERY = Path(__file__).resolve().parent
 _BESIDE = _MACHINERY.parent.parent  # the folder that holds VAE_model
+_SHOWN = _MACHINERY.parent / "report"  # figures, tables, pages
 _DATA = (".js", ".mplstyle", ".html", ".css", ".json", ".toml")  # files that modules read
 
 
 @cache
-def code_version(*files: Path) -> str:
+def code_version(*files: Path, frozen: bool = False) -> str:
     """Return the version of the code in these files and of all that they import, 16 digits.
 
-    A missing file has a version of its own.
+    A missing file has a version of its own. frozen: as a protocol freezes it, with the defaults of
+    every Config, and without VAE_model/report, which shows results and changes none.
     """
     todo, seen = [path.resolve() for path in files], set[Path]()
     while todo:
         path = todo.pop()
-        if path not in seen:
+        if path not in seen and not (frozen and _SHOWN in path.parents):
             seen.add(path)
-            todo += _read(path)[1]
-    found = sorted(f"{_name(path)} {_read(path)[0]}" for path in seen)
+            todo += _read(path, frozen)[1]
+    found = sorted(f"{_name(path)} {_read(path, frozen)[0]}" for path in seen)
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
 
 
@@ -38,13 +40,16 @@ def _name(path: Path) -> str:
 
 
 @cache
-def _read(path: Path) -> tuple[str, list[Path]]:
-    """Return the hash of one file, and the files that it imports, or reads from its folder."""
+def _read(path: Path, constants: bool = False) -> tuple[str, list[Path]]:
+    """Return the hash of one file, and the files that it imports, or reads from its folder.
+
+    constants: the fields of a Config count.
+    """
     if not path.is_file():
         return "missing", []
     if path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest(), []
-    tree = _Silent().visit(ast.parse(path.read_bytes()))
+    tree = _Silent(constants).visit(ast.parse(path.read_bytes()))
     return hashlib.sha256(repr(_plain(tree)).encode()).hexdigest(), list(_imports(tree, path))
 
 
@@ -59,7 +64,10 @@ def _plain(node: object) -> object:
 
 
 class _Silent(ast.NodeTransformer):
-    """Remove from a syntax tree what cannot change a result."""
+    """Remove from a syntax tree what cannot change a result; constants: keep those of a Config."""
+
+    def __init__(self, constants: bool) -> None:
+        self.constants = constants
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         value = node.value
@@ -70,7 +78,7 @@ class _Silent(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        if node.name == "Config":
+        if node.name == "Config" and not self.constants:
             node.body = [part for part in node.body if not isinstance(part, ast.AnnAssign)]
         return self.generic_visit(node)
 

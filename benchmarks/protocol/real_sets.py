@@ -158,8 +158,7 @@ def measure(one: RealSet, rival: str, seed: int, trees: int, quick: bool) -> dic
     torch.manual_seed(seed)
     began, epochs = time.monotonic(), 1 if quick else 0
     if one.broken is not None:
-        constants = RANKING[rival] | ({"epochs": epochs} if epochs else {})
-        model = rivals.load(rivals.train(one.task, seed, **constants))
+        model = rivals.load(rivals.train(one.task, seed, RANKING[rival], epochs))
         inside = (one.task.packed.index["split"] == "train").to_numpy()
         scores = broken.rankings(one.task.packed, model, inside)
         return {"minutes": _minutes(began), "ranked": broken.precisions(scores, one.broken)}

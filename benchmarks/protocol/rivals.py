@@ -2,13 +2,14 @@
 
 Principal components of the pixels and of the prepared images (aligned, contaminants masked), all
 structure numbers, random projections, the default network before and after training, the published
-network, and ResNet-18, which is supervised. Nothing is fitted on test images.
+network, statmorph's parameters, and ResNet-18, which is supervised. Nothing is fitted on test
+images.
 """
 
 import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from VAE_model.training.model_file import TrainedVAE
 
 sys.path.insert(0, str(ROOT))
 import Galaxy_VAE_n as training
-from benchmarks.protocol import resnet
+from benchmarks.protocol import morphology, resnet
 from benchmarks.protocol.tasks import LATENTS, Task
 
 
@@ -99,9 +100,15 @@ def random(task: Task, seed: int, _: int) -> Computed:
     return Computed((centred @ directions).astype(np.float32))
 
 
-def structure(task: Task, _seed: int, _: int) -> Computed:
+def structure(task: Task, _seed: int, _epochs: int) -> Computed:
     """Return all structure numbers."""
     return Computed(prepared(task)[1])
+
+
+def statmorph(task: Task, _seed: int, _epochs: int) -> Computed:
+    """Return the parameters of statmorph in the r band."""
+    every = np.arange(len(task))
+    return Computed(morphology.parameters(task.run, every, task.rows))
 
 
 # ---- networks
@@ -121,15 +128,19 @@ def halfway(best: Path) -> Path:
     return best.with_name(f"{best.stem}_halfway{best.suffix}")
 
 
-def train(task: Task, seed: int, half: bool = False, **constants: Any) -> Path:
+def train(
+    task: Task, seed: int, constants: Mapping[str, Any], epochs: int = 0, half: bool = False
+) -> Path:
     """Train a network with the defaults of Galaxy_VAE_n.py except for `constants`.
 
-    Return its model file. half: the best model of the first half of the epochs.
+    Return its model file. epochs: in place of those of the constants; 0: those; half: the best
+    model of the first half of the epochs.
     """
-    name = "_".join(f"{key}_{value}" for key, value in {**constants, "seed": seed}.items())
+    constants = {**constants, **({"epochs": epochs} if epochs else {}), "seed": seed}
+    name = "_".join(f"{key}_{value}" for key, value in constants.items())
     code = code_version(Path(training.__file__))
     files = Files.of(task.run.folder / "model" / "rivals" / code / f"{name}.safetensors")
-    settings = training.settings_of(training.Config(seed=seed, **constants), LATENTS, task.stretch)
+    settings = training.settings_of(training.Config(**constants), LATENTS, task.stretch)
     images = ImageTask(task.packed, sha256(task.run.train_txt), settings, choose_device())
     HalfwayTrainer(images, files).run(name)
     return halfway(files.best) if half else files.best
@@ -140,10 +151,20 @@ def load(model: Path) -> TrainedVAE:
     return TrainedVAE.load(model, LATENTS, precision="auto")
 
 
-def network(task: Task, seed: int, few: int, half: bool = False, **constants: Any) -> Computed:
-    """Return the posterior means of a network; see `train`. few: epochs in place of its own."""
-    constants |= {"epochs": few} if few else {}
-    model = load(train(task, seed, half, **constants))
+def network(
+    task: Task, seed: int, epochs: int, constants: Mapping[str, Any], half: bool = False
+) -> Computed:
+    """Return the posterior means of a network; see `train`."""
+    return means(task, load(train(task, seed, constants, epochs, half)))
+
+
+def default(task: Task, seed: int, epochs: int) -> Computed:
+    """Return the posterior means of the default network: the task's own, or trained here."""
+    return means(task, load(task.model or train(task, seed, {}, epochs)))
+
+
+def means(task: Task, model: TrainedVAE) -> Computed:
+    """Return the posterior means of all images."""
     return Computed(extract_means(task.packed, model, 64, np.arange(len(task))))
 
 
@@ -151,7 +172,7 @@ def published(rate: float, half: bool) -> Rival:
     """Return the published network, trained 20 epochs (half: its state after ten of them)."""
     constants = {"network": "published", "learning_rate": rate, "epochs": 20}
     words = "10 of 20 epochs" if half else "20 epochs"
-    compute = partial(network, half=half, **constants)
+    compute = partial(network, constants=constants, half=half)
     return Rival(f"published network, rate {rate:g}, {words}", compute)
 
 
@@ -164,20 +185,29 @@ def supervised(task: Task, seed: int, epochs: int) -> Computed:
     return Computed(features, {q.name: found[q.name][q.test].argmax(axis=1) for q in questions})
 
 
-UNTRAINED: dict[str, Any] = {"epochs": 1, "learning_rate": 0.0}
+UNTRAINED = {"epochs": 1, "learning_rate": 0.0}
 RIVALS = {
     "pixels": Rival("PCA-40 of the pixels", pixels),
     "aligned": Rival("PCA-40 of the aligned images", aligned),
     "random": Rival("40 random projections of the aligned images", random),
     "structure": Rival("all structure numbers", structure),
-    "untrained": Rival("default network, untrained", partial(network, **UNTRAINED)),
-    "unmasked": Rival(
-        "default network, contaminants not masked", partial(network, contaminants="kept")
+    "untrained": Rival(
+        "default network, untrained",
+        partial(network, constants=UNTRAINED),
     ),
-    "default": Rival("**default network**", network),
+    "unmasked": Rival(
+        "default network, contaminants not masked",
+        partial(network, constants={"contaminants": "kept"}),
+    ),
+    "default": Rival("**default network**", default),
     "published_1e-3_10": published(1e-3, half=True),
     "published_1e-3_20": published(1e-3, half=False),
     "published_3e-4_10": published(3e-4, half=True),
     "published_3e-4_20": published(3e-4, half=False),
+    "statmorph": Rival(
+        f"statmorph, {len(morphology.PARAMETERS)} parameters in r",
+        statmorph,
+        (Path(morphology.__file__),),
+    ),
     "resnet": Rival("ResNet-18, supervised", supervised, (Path(resnet.__file__),)),
 }

@@ -78,7 +78,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return one rival with one seed, from its file in `folder` where that is up to date.
 
-    Keys: constants, minutes (of the numbers), same_label, chance, answers.
+    Keys: constants, numbers (per image), minutes (that these take), same_label, chance, answers.
     """
     path = folder / task.name / f"{rival}_{seed}.json"
     constants = {
@@ -98,8 +98,8 @@ def measure(
     else:
         by_head = heads(task, features, effort, seed)
     result = {
-        "constants": constants, "minutes": minutes, "same_label": share, "chance": chance,
-        "answers": by_head,
+        "constants": constants, "numbers": features.shape[1], "minutes": minutes,
+        "same_label": share, "chance": chance, "answers": by_head,
     }  # fmt: skip
     write_json(path, result)
     return result

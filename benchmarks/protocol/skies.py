@@ -1,0 +1,109 @@
+"""Run the protocol of docs/PROTOCOL.md on its skies, and write docs/RESULTS.md.
+
+Every sky is drawn, measured and removed by a process of its own (sky.py). First the cheap rivals
+and the second survey on all skies, then the rivals that take long on the first of them. The same
+command resumes. Results do not depend on the number of processes and threads beyond rounding.
+
+Reads:  <results>/<seed>.json of the skies that are done
+Writes: <results>/<seed>.json, <page> and, beside it, results.png
+
+Example: python benchmarks/protocol/skies.py --processes 2 --threads 1
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from VAE_model.pipeline.parallel import cores
+from VAE_model.pipeline.run import ROOT
+from VAE_model.pipeline.stage import Problem, start
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.protocol import morphology, results, sky
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Constants of the protocol; see docs/PROTOCOL.md and sky.py."""
+
+    seeds: tuple[int, ...] = tuple(range(101, 111))
+    """Seeds of the skies."""
+    long: int = 3
+    """Skies, the first of them, on which the rivals that take long are measured too."""
+    processes: int = 1
+    """Skies at a time."""
+    threads: int = 0
+    """Threads of each; 0: the cores divided by the processes."""
+    page: Path = Path("docs/RESULTS.md")
+    """The page; its figure lies beside it."""
+    folder: Path = sky.Config.folder
+    """Folder of the runs, which are removed as they are done."""
+    results: Path = sky.Config.results
+    """Folder of the results."""
+    galaxies: int = sky.Config.galaxies
+    """Galaxies in each sky."""
+    overlap: int = sky.Config.overlap
+    """Those of them that BASS+MzLS observes too."""
+    trees: int = sky.Config.trees
+    """Trees per forest."""
+    forests: int = sky.Config.forests
+    """Forests with different seeds that are averaged."""
+    epochs: int = sky.Config.epochs
+    """Of every network; 0: those of the protocol."""
+    min_test: int = sky.Config.min_test
+    """Test galaxies that a question needs."""
+    min_answer: int = sky.Config.min_answer
+    """Galaxies that an answer needs in either split."""
+
+
+def jobs_of(config: Config) -> list[sky.Config]:
+    """Return what is to be measured, in order: all skies, then the rivals that take long."""
+    shared = {one.name for one in fields(sky.Config)} & {one.name for one in fields(Config)}
+    one = sky.Config(**{name: getattr(config, name) for name in shared})
+    order = [(seed, 1) for seed in config.seeds] + [(s, 2) for s in config.seeds[: config.long]]
+    return [replace(one, seed=seed, tier=tier) for seed, tier in order]
+
+
+def run_one(job: sky.Config, threads: int) -> None:
+    """Measure one tier of one sky in a process with its own number of threads."""
+    options = [word for of in fields(job) for word in (option(of.name), str(getattr(job, of.name)))]
+    limits = {name: str(threads) for name in THREADS}
+    command = [sys.executable, str(Path(sky.__file__)), *options]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **limits}, check=True)
+
+
+def option(name: str) -> str:
+    """Return the option of a constant."""
+    return f"--{name.replace('_', '-')}"
+
+
+def main(config: Config) -> None:
+    """Measure what is missing, and write the page after each sky."""
+    jobs = jobs_of(config)
+    if not jobs or min(config.processes, config.galaxies) < 1:
+        raise Problem("seeds, processes and galaxies must be at least one")
+    wanted = [job for job in jobs if sky.missing(job)]
+    if any("statmorph" in sky.missing(job) for job in wanted):
+        morphology.check_installed()
+    threads = config.threads or max(1, cores() // config.processes)
+    print(f"{len(jobs) - len(wanted)} of {len(jobs)} parts are there; {config.processes} at a time "
+          f"with {threads} threads each", flush=True)  # fmt: skip
+    with ThreadPoolExecutor(config.processes) as pool:
+        running = {pool.submit(run_one, job, threads): job for job in wanted}
+        for one in as_completed(running):
+            if isinstance(one.exception(), subprocess.CalledProcessError):
+                pool.shutdown(wait=False, cancel_futures=True)
+                seed = running[one].seed
+                raise Problem(f"sky {seed} failed, see above: the same command resumes")
+            one.result()
+            results.write(config.results, config.page, len(config.seeds))
+    results.write(config.results, config.page, len(config.seeds))
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
