@@ -39,7 +39,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 sys.path.insert(0, str(ROOT))
 from timing import write_below_the_line
 
-from benchmarks.protocol import real_sets
+from benchmarks.protocol import morphology, real_sets
 from benchmarks.protocol.experts import ATTRIBUTES, STAGE
 from benchmarks.protocol.real_sets import (
     DEFECT,
@@ -103,6 +103,8 @@ def measure_all(config: Config) -> None:
     for given_names, known in ((config.sets, SETS), (config.rivals, tuple(RIVALS))):
         if unknown := [name for name in given_names if name not in known]:
             raise Problem(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
+    if "statmorph" in config.rivals and config.sets:
+        morphology.check_installed()
     folder, opened = ROOT / config.results, {}
     for name in config.sets:
         opened[name] = open_set(ROOT / config.real, config.folder, name, config.min_test)

@@ -154,7 +154,7 @@ def drawn_rings(folder: Path) -> None:
     table.to_csv(images.parent / "labels.csv", index=False)
 
 
-def test_command_goes_from_images_to_a_table_and_resumes(tmp_path):
+def test_command_goes_from_images_to_a_table_and_resumes(tmp_path, monkeypatch):
     drawn_rings(tmp_path / "real")
     ring = ("--sets", "gzdecals_ring", "--rivals", "pixels", "default")
     done = run_real(tmp_path, tmp_path / "real", *ring)
@@ -171,14 +171,24 @@ def test_command_goes_from_images_to_a_table_and_resumes(tmp_path):
     path, other = results / "default_0.json", {**kept, "code": "of another version"}
     path.write_text(json.dumps(other))
     pixels.write_text(json.dumps({**json.loads(pixels.read_text()), "minutes": 12.3}))
-    page = run_real(tmp_path, tmp_path / "real", "--sets").stdout
-    assert "1 seed)† |" in page and "measured by another version" in page
-    done = run_real(tmp_path, tmp_path / "real", *ring, "--accept")
-    assert "seed 0" not in done.stdout and "†" not in done.stdout
+    config = real.Config(
+        results=results.parent, seeds=(0,), trees=20, n_bootstrap=50, quick=True,
+        sets=("gzdecals_ring",), rivals=("pixels", "default"),
+    )  # fmt: skip
+    page = real.page(config)
+    assert "1 seed)† |" in page and "measured by another version" in page and "| 12.3 |" in page
+
+    opened = real_sets.open_set(tmp_path / "real", tmp_path / "runs", "gzdecals_ring", 4)
+    monkeypatch.setattr(real, "open_set", lambda *_: opened)
+    measured = []
+    monkeypatch.setattr(real, "measure", lambda of, rival, *_: measured.append(rival) or kept)
+    monkeypatch.setattr(real.given, "accept", True)
+    real.measure_all(config)
+    assert not measured and "†" not in real.page(config)
     path.write_text(json.dumps(other))
-    done = run_real(tmp_path, tmp_path / "real", *ring)
-    assert "default, seed 0" in done.stdout
-    assert "pixels, seed 0" not in done.stdout and "| 12.3 |" in done.stdout
+    monkeypatch.setattr(real.given, "accept", False)
+    real.measure_all(config)
+    assert measured == ["default"] and "†" not in real.page(config)
 
 
 def few_of(name: str, folder: Path) -> None:
