@@ -289,7 +289,7 @@ def row_table(of: Results, scores: dict[str, str]) -> str:
     first = next(iter(scores))
     rows = []
     for row in of.rows:
-        default = of.row(DEFAULT, row.head)
+        default = of.row(DEFAULT, row.head) or of.row(DEFAULT)
         ours = row.rival == DEFAULT or default is None
         rows.append((
             RIVALS[row.rival].words, row.head, *(row.cell(score) for score in scores),
@@ -334,6 +334,11 @@ def expert_section(of: Results) -> list[str]:
               "within": "within limits, mean of 16"}  # fmt: skip
     shown = [row for row in of.rows if row.head in ("forest", "network")]
     words = [RIVALS[row.rival].words for row in shown]
+    halves = [
+        (one["spearman"][2] - one["spearman"][1]) / 2
+        for row in shown
+        for one in of.found[row.rival][0]["heads"][row.head]["attributes"].values()
+    ]
 
     def table(score: str, more: list[str]) -> str:
         rows = []
@@ -350,8 +355,9 @@ def expert_section(of: Results) -> list[str]:
         f"The median of the training galaxies lies within the experts' limits for {baseline:.3f} "
         "of the test galaxies (mean of 16 attributes).", "",
         row_table(of, scores), "",
-        "Spearman's correlation of each attribute, forests (mean of the seeds; half of the 95 % "
-        "interval is 0.01 to 0.09, largest for the attributes with few galaxies or rare values):",
+        "Spearman's correlation of each attribute, forests, mean of the seeds. Half of a 95 % "
+        f"interval is {min(halves):.2f} to {max(halves):.2f}, the largest for attributes with few "
+        "galaxies or rare values.",
         "", table("spearman", []), "",
         "Share of predictions within the experts' limits, forests:", "",
         table("within", ["within_median"]), "",

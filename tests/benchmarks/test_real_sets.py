@@ -113,6 +113,9 @@ def test_an_image_of_several_surveys_or_questions_is_on_one_side():
     }  # fmt: skip
     assert table["smooth"].dropna().to_dict() == {"both.jpg": "featured", "gama.jpg": "featured"}
     assert table["bar"].dropna().to_dict() == {"both.jpg": "bar"}
+    rows.loc[0, "answer"] = "No bar"
+    with pytest.raises(ValueError):
+        real_sets.examples_table(rows)
 
 
 def test_slow_rivals_come_last_one_seed_after_the_other():
