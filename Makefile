@@ -10,6 +10,8 @@ TABLE ?=
 NAME ?= mine
 SIMILAR ?=
 BENCH ?=
+SKIES ?=
+REAL_SETS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -69,10 +71,12 @@ published: setup  ## the published network with the published settings, on the s
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
-larger: setup  ## Part II on larger skies of three seeds, into docs/TRANSFER.md (about an hour)
-	$(PY) benchmarks/experiments/larger_sky.py
-real_sets: setup  ## what the latents know of real galaxies, beside rivals, into docs/REAL.md (needs ../shared/real; hours)
-	$(PY) benchmarks/protocol/real.py --write
+skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
+	$(PY) benchmarks/protocol/skies.py $(SKIES)
+real_sets: setup  ## the protocol on real galaxies, into docs/REAL.md (needs ../shared/real; hours; resumable)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
+	$(PY) benchmarks/protocol/real.py --write $(REAL_SETS)
 notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
@@ -101,5 +105,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published larger real_sets notebooks bench \
+.PHONY: help setup run real paper mine published skies real_sets notebooks bench \
   test faults coverage audit tables lint clean

@@ -1,9 +1,11 @@
 """The report of a run: one page with every figure, every table and every number, stage by stage.
 
 The page needs no other file and no network, and is readable on a phone. Stages that have not been
-run are listed with their command. All numbers come from the files of the run.
+run are listed with their command. All numbers come from the files of the run; beside those of a
+simulated sky stands their range on the skies of the protocol (docs/PROTOCOL.md).
 
-Reads:  every output that the stages have left in the run so far
+Reads:  every output that the stages have left in the run so far; of a simulated sky also
+        benchmarks/protocol/results/
 Writes: report.html
 
 Example: python analysis/report.py --run data/demo
@@ -17,7 +19,9 @@ from typing import Any
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.report import skies
 from VAE_model.report.chapters import CHAPTERS, Chapter, caption, key_numbers
+from VAE_model.report.classification import LATENTS
 from VAE_model.report.page import Block, Details, Paragraph, Picture, Tiles, facts, render
 from VAE_model.report.run_outputs import RunOutputs
 from VAE_model.report.run_tables import anything, warnings
@@ -78,10 +82,20 @@ def opening(outputs: RunOutputs) -> list[Block]:
     versions = list(outputs.records.values())[-1].get("versions", {})
     return [
         Tiles(key_numbers(outputs)),
+        *map(Paragraph, demonstration(outputs)),
         *map(Paragraph, warnings(outputs)),
         Details(f"{total:,.0f} seconds in all: time of each stage", [times]),
         Details("Versions", [Table(["package", "version"], list(versions.items()))]),
     ]
+
+
+def demonstration(outputs: RunOutputs) -> list[str]:
+    """Return the range of the main score on the skies of the protocol, for a simulated sky."""
+    if not outputs.run.truth.exists():
+        return []
+    mean = outputs.json(outputs.run.classification(outputs.num_var)).get("mean") or {}
+    score = mean.get(LATENTS, {}).get("value")
+    return [skies.demonstration(score, skies.read_skies())]
 
 
 def section(chapter: Chapter, outputs: RunOutputs, widest: int) -> dict[str, Any]:
@@ -133,7 +147,8 @@ def main(config: Config) -> None:
     run = Run(config.run)
     outputs, left_out = RunOutputs.of(run, config.num_var).without_stale()
     inputs = [path for path in outputs.records if path.is_file()]
-    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.report])
+    others = skies.files() if run.truth.exists() else []
+    stage = Stage(__file__, run, config, inputs=[*inputs, *others], outputs=[run.report])
     if not inputs and not stage.dry_run:
         begin = "run make run, or begin with python data/simulate.py and python make_datatxt.py"
         raise Problem(f"{run.show(run.folder)} has no output of any stage: {begin}")

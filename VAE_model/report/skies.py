@@ -18,9 +18,14 @@ DEFAULT, FOREST = "default", "forest"
 Content = dict[str, Any]
 
 
+def files(folder: Path = RESULTS) -> list[Path]:
+    """Return the files of results, one per sky."""
+    return sorted(folder.glob("*.json"))
+
+
 def read_skies(folder: Path = RESULTS) -> list[Content]:
     """Return the results of the skies that are measured, in the order of their seeds."""
-    found = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    found = [read_json(path) for path in files(folder)]
     return sorted(found, key=lambda sky: sky["constants"]["seed"])
 
 
@@ -64,10 +69,11 @@ def demonstration(score: float | None, skies: Sequence[Content]) -> str:
     number = f"{len(scores)} skies" if len(scores) > 1 else "one sky"
     words = (
         f"This sky is a demonstration. On {number} of {galaxies:,} galaxies (docs/RESULTS.md) the "
-        f"mean balanced accuracy of the same forests is {np.mean(scores):.3f}, from {low:.3f} to "
-        f"{high:.3f}"
+        f"mean balanced accuracy of the same forests is {np.mean(scores):.3f}"
     )
-    if score is None:
+    if len(scores) > 1:
+        words += f", from {low:.3f} to {high:.3f}"
+    if score is None or len(scores) < 2:
         return f"{words}."
     place = "within" if low <= score <= high else "outside"
     return f"{words}; the {score:.3f} of this sky lies {place} that range."

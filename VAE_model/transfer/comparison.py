@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import Question, Scores, forest_predict
 
 FIRST, SECOND = "first", "second"
@@ -70,17 +69,6 @@ def predict_all(
     return answers
 
 
-def share_closed(scores: Scores[Key], after: Key, before: Key, home: Key) -> Estimate | None:
-    """Return the share of the gap home - before that `after` closes.
-
-    None if the interval of the gap includes zero: no gap is shown.
-    """
-    gap = scores.of_draws(home) - scores.of_draws(before)
-    if Estimate.of(gap).low <= 0:
-        return None
-    return Estimate.of(1 - (scores.of_draws(home) - scores.of_draws(after)) / gap)
-
-
 def transfer_of(
     scores: Scores[Key], method: str, before: str, others: Iterable[str]
 ) -> dict[str, Any]:
@@ -92,9 +80,7 @@ def transfer_of(
         key, same = (method, fit, test), (before, fit, test)
         content["mean"][f"{fit} to {test}"] = asdict(scores.estimate(key))
         content["change"][f"{fit} to {test}"] = asdict(scores.difference(key, same))
-    closed = share_closed(scores, carried, unadapted, home)
     content["gap"] = asdict(scores.difference(home, carried))
-    content["closed"] = asdict(closed) if closed else None
     content["better_than"] = {
         other: asdict(scores.difference(carried, (other, FIRST, SECOND)))
         for other in others

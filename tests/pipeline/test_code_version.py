@@ -58,13 +58,13 @@ def version(tmp_path, monkeypatch):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
 
-    def of(name: str = "script.py", old: str = "", new: str = "") -> str:
+    def of(name: str = "script.py", old: str = "", new: str = "", frozen: bool = False) -> str:
         before = files[name]
         assert old in before
         (tmp_path / name).write_text(before.replace(old, new) if old else before)
         code_version._read.cache_clear()
         code_version.code_version.cache_clear()
-        found = code_version.code_version(tmp_path / "script.py")
+        found = code_version.code_version(tmp_path / "script.py", frozen=frozen)
         (tmp_path / name).write_text(before)
         return found
 
@@ -103,6 +103,17 @@ def test_words_and_layout_do_not_change_the_version(version, name, old, new):
 )
 def test_what_decides_a_result_changes_the_version(version, name, old, new):
     assert version(name, old, new) != version()
+
+
+def test_a_protocol_freezes_the_defaults_of_a_script_and_not_the_pages(
+    version, monkeypatch, tmp_path
+):
+    """A default decides a result that has no side-car; a page shows results."""
+    changed = version(old="workers: int = 0", new="workers: int = 4", frozen=True)
+    assert changed != version(frozen=True)
+    assert version(old='"""Processes."""', new='"""Cores."""', frozen=True) == version(frozen=True)
+    monkeypatch.setattr(code_version, "_SHOWN", tmp_path / "VAE_model")
+    assert version("VAE_model/table.py", "sum", "max", True) == version(frozen=True)
 
 
 def test_the_machinery_of_the_pipeline_does_not_count():
