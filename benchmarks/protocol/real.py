@@ -6,7 +6,7 @@ code. Rivals that take minutes come last, one seed after the other. The tables h
 are there; fewer seeds and results of other code are marked.
 
 Reads:  <real>/<set>/images and labels.csv, if something is to be measured
-Writes: <folder>/<set>/ (a run each, 6 GB in all), <results>/<set>/, docs/REAL.md with --write
+Writes: <folder>/<set>/ (a run each, 9 GB in all), <results>/<set>/, docs/REAL.md with --write
 
 Example: python benchmarks/protocol/real.py --write
 """
@@ -57,6 +57,7 @@ from benchmarks.protocol.rivals import RIVALS
 SETS = (SPIRAL, EFIGI, RING, EXAMPLES, DEFECT)
 SLOW = ("published", "resnet", "statmorph")  # beginnings of the names of rivals
 DEFAULT, UNTRAINED = "default", "untrained"
+ORDER = tuple(dict.fromkeys((DEFAULT, UNTRAINED, *RIVALS)))  # of the rows
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,12 @@ def measure_all(config: Config) -> None:
 # ---- reading results
 
 
+def in_words(of: Estimate, spec: str, more: str = "") -> str:
+    """Return a value and its interval."""
+    value, low, high = (format(number, spec) for number in (of.value, of.low, of.high))
+    return f"{value} ({low} to {high}{more})"
+
+
 @dataclass(frozen=True)
 class Row:
     """One rival and head on one set.
@@ -152,9 +159,9 @@ class Row:
 
     def cell(self, score: str) -> str:
         """Return mean, interval, and marks."""
-        of, count = self.estimate(score), len(self.draws[score])
+        count = len(self.draws[score])
         seeds = "" if count == 3 else f", {count} seed{'s' * (count > 1)}"
-        return f"{of.value:.3f} ({of.low:.3f} to {of.high:.3f}{seeds}){'†' * self.other_code}"
+        return in_words(self.estimate(score), ".3f", seeds) + "†" * self.other_code
 
     def seeds(self, score: str) -> str:
         """Return the lowest and the highest of the seeds."""
@@ -196,7 +203,7 @@ def read_results(config: Config, name: str) -> Results | None:
     if not (folder / "set.json").exists():
         return None
     about, found = read_json(folder / "set.json"), {}
-    for rival in (DEFAULT, UNTRAINED, *(r for r in RIVALS if r not in (DEFAULT, UNTRAINED))):
+    for rival in ORDER:
         paths = [folder / f"{rival}_{seed}.json" for seed in config.seeds]
         seeds = [read_json(path) for path in paths if path.exists()]
         if seeds := [of for of in seeds if of["constants"]["images"] == about["hash"]]:
@@ -246,9 +253,9 @@ def first_table(results: dict[str, Results]) -> str:
     heading = {
         name: f"{name}, {_tested(of.about):,}" for name, of in sets.items()
     }  # fmt: skip
-    rivals = dict.fromkeys(row.rival for of in sets.values() for row in of.rows)
+    measured = {row.rival for of in sets.values() for row in of.rows}
     rows = []
-    for rival in rivals:
+    for rival in (rival for rival in ORDER if rival in measured):
         cells = [
             row.cell(primary(of.about)) if (row := of.row(rival)) else "–" for of in sets.values()
         ]
@@ -273,7 +280,7 @@ def training_gain(results: dict[str, Results]) -> list[str]:
     }
     if not differences:
         return []
-    listed = "; ".join(f"{key} {of:+.3f}" for key, of in differences.items())
+    listed = "; ".join(f"{key} {in_words(of, '+.3f')}" for key, of in differences.items())
     up = [name for name, of in differences.items() if of.low > 0]
     down = [name for name, of in differences.items() if of.high < 0]
     verdict = (
@@ -293,7 +300,7 @@ def row_table(of: Results, scores: dict[str, str]) -> str:
         ours = row.rival == DEFAULT or default is None
         rows.append((
             RIVALS[row.rival].words, row.head, *(row.cell(score) for score in scores),
-            row.seeds(first), None if ours else f"{default.minus(row, first):+.3f}",
+            row.seeds(first), None if ours else in_words(default.minus(row, first), "+.3f"),
             f"{row.minutes:.1f}",
         ))  # fmt: skip
     head = ["numbers", "head", *scores.values(), "seeds", "default minus this", "minutes"]
@@ -381,7 +388,7 @@ def defect_section(of: Results) -> list[str]:
             area, low, high, fifty, hundred, all_200 = numbers.mean(axis=0)
             rows.append((
                 name + (", untrained" if rival == UNTRAINED else ""), len(numbers),
-                f"{area:.3f} ({low:.3f} to {high:.3f})",
+                in_words(Estimate(area, low, high), ".3f"),
                 f"{numbers[:, 0].min():.3f} to {numbers[:, 0].max():.3f}",
                 f"{fifty:.2f}, {hundred:.2f}", f"{all_200:.3f}",
             ))  # fmt: skip
