@@ -377,14 +377,14 @@ def _mean(seeds: list[dict[str, Any]], head: str, attribute: str, score: str) ->
 
 
 def defect_section(of: Results) -> list[str]:
-    """Return the lines of gz2_defect: scores that need no network once, by the default's files."""
-    rows = []
+    """Return the lines of gz2_defect; a score that does not depend on the network has one row."""
+    rows, printed = [], dict[str, list[float]]()
     for rival, seeds in of.found.items():
         for name in seeds[0]["ranked"]:
             numbers = np.array([one["ranked"][name] for one in seeds])
-            if rival != DEFAULT and (numbers == [s["ranked"][name] for s in of.found[DEFAULT]]
-                                     [: len(numbers)]).all():  # fmt: skip
+            if printed.get(name) == seeds[0]["ranked"][name]:
                 continue
+            printed[name] = seeds[0]["ranked"][name]
             area, low, high, fifty, hundred, all_200 = numbers.mean(axis=0)
             rows.append((
                 name + (", untrained" if rival == UNTRAINED else ""), len(numbers),
