@@ -143,7 +143,8 @@ def question_table(skies: Sequence[Content]) -> Table:
             scores.append(text(values) if values else "–")
         counts = (f"{np.mean([one[key] for one in of]):,.0f}" for key in ("n_train", "n_test"))
         majority = f"{np.mean([one['majority'] for one in of]):.3f}"
-        cells.append([name, len(of), *counts, majority, f"{1 / of[0]['answers']:.3f}", *scores])
+        chance = f"{np.mean([1 / one['answers'] for one in of]):.3f}"
+        cells.append([name, len(of), *counts, majority, chance, *scores])
     head = ["question", "skies", "train galaxies", "test galaxies", "majority rate (accuracy)",
             "chance", *names]  # fmt: skip
     return Table(head, cells)
@@ -198,22 +199,23 @@ def verdicts(skies: Sequence[Content], rows: Sequence[Row]) -> list[str]:
     main = by_key[DEFAULT, FOREST]
     lines = [
         f"A forest on the 40 latents of the default network reaches {text(main.values())} (primary "
-        f"outcome, {len(main.values())} skies)."
+        f"outcome, n = {len(main.values())})."
     ]
     for row in rows:
-        found = across(row.differences()) if row.rival != DEFAULT and row.differences() else None
-        if found and not found.low > 0:
-            state = (
-                "is better than the default network"
-                if found.high < 0
-                else "is not shown to be worse than the default network"
-            )
-            words = RIVALS[row.rival].words
-            lines.append(f"{words} ({row.head}) {state}: {text(row.differences(), '+.3f')}.")
+        differences = row.differences()
+        found = across(differences)
+        if row.rival != DEFAULT and len(differences) > 1 and found.low <= 0:
+            better = "is better" if found.high < 0 else "is not shown to be worse"
+            words = f"{RIVALS[row.rival].words} ({row.head}) {better} than the default network"
+            lines.append(f"{words}: default minus this {text(differences, '+.3f')}.")
     there = [sky for sky in skies if "transfer" in sky]
     if there:
         gaps = [gap(sky, BEFORE) for sky in there]
-        state = "a gap" if across(gaps).low > 0 else "no gap is shown"
+        state = (
+            "one sky decides nothing" if len(gaps) < 2
+            else "there is a gap" if across(gaps).low > 0
+            else "no gap is shown"
+        )  # fmt: skip
         lines.append(f"Gap between the surveys before adaptation: {text(gaps, '+.3f')}: {state}.")
         distances = {
             name: [sky["transfer"]["methods"][name]["distance"] for sky in there]

@@ -10,7 +10,7 @@ import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +41,7 @@ class Computed(NamedTuple):
     """Numbers of all images, (N, d), and, of a supervised rival, its answers by question."""
 
     features: NDArray[np.float32]
-    answers: dict[str, NDArray[np.int64]] = {}  # noqa: RUF012 (never changed)
+    answers: dict[str, NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Rival:
 
     words: str
     compute: Callable[[Task, int, int], Computed]
-    modules: tuple[Path, ...] = field(default=())
+    modules: tuple[Path, ...] = ()
 
     @property
     def code(self) -> str:

@@ -16,6 +16,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Literal
 
 from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT
@@ -61,12 +62,11 @@ class Config:
     """Galaxies that an answer needs in either split."""
 
 
-def jobs_of(config: Config) -> list[sky.Config]:
-    """Return what is to be measured, in order: all skies, then the rivals that take long."""
+def jobs_of(config: Config, tier: Literal[1, 2]) -> list[sky.Config]:
+    """Return what is to be measured in a tier, one job per sky."""
     shared = {one.name for one in fields(sky.Config)} & {one.name for one in fields(Config)}
-    one = sky.Config(**{name: getattr(config, name) for name in shared})
-    order = [(seed, 1) for seed in config.seeds] + [(s, 2) for s in config.seeds[: config.long]]
-    return [replace(one, seed=seed, tier=tier) for seed, tier in order]
+    one = sky.Config(tier=tier, **{name: getattr(config, name) for name in shared})
+    return [replace(one, seed=s) for s in config.seeds[: None if tier == 1 else config.long]]
 
 
 def run_one(job: sky.Config, threads: int) -> None:
@@ -82,19 +82,10 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def main(config: Config) -> None:
-    """Measure what is missing, and write the page after each sky."""
-    jobs = jobs_of(config)
-    if not jobs or min(config.processes, config.galaxies) < 1:
-        raise Problem("seeds, processes and galaxies must be at least one")
-    wanted = [job for job in jobs if sky.missing(job)]
-    if any("statmorph" in sky.missing(job) for job in wanted):
-        morphology.check_installed()
-    threads = config.threads or max(1, cores() // config.processes)
-    print(f"{len(jobs) - len(wanted)} of {len(jobs)} parts are there; {config.processes} at a time "
-          f"with {threads} threads each", flush=True)  # fmt: skip
+def run_all(config: Config, jobs: list[sky.Config], threads: int) -> None:
+    """Measure several skies, some at a time, and write the page after each."""
     with ThreadPoolExecutor(config.processes) as pool:
-        running = {pool.submit(run_one, job, threads): job for job in wanted}
+        running = {pool.submit(run_one, job, threads): job for job in jobs}
         for one in as_completed(running):
             if isinstance(one.exception(), subprocess.CalledProcessError):
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -102,6 +93,22 @@ def main(config: Config) -> None:
                 raise Problem(f"sky {seed} failed, see above: the same command resumes")
             one.result()
             results.write(config.results, config.page, len(config.seeds))
+
+
+def main(config: Config) -> None:
+    """Measure what is missing, one tier after the other, and write the page."""
+    if not config.seeds or min(config.processes, config.galaxies) < 1:
+        raise Problem("seeds, processes and galaxies must be at least one")
+    jobs = [jobs_of(config, 1), jobs_of(config, 2)]
+    wanted = [[job for job in of if sky.missing(job)] for of in jobs]
+    if wanted[1]:
+        morphology.check_installed()
+    threads = config.threads or max(1, cores() // config.processes)
+    left, every = (sum(map(len, of)) for of in (wanted, jobs))
+    print(f"{every - left} of {every} parts are there; {config.processes} at a time with {threads} "
+          "threads each", flush=True)  # fmt: skip
+    for of in wanted:
+        run_all(config, of, threads)
     results.write(config.results, config.page, len(config.seeds))
 
 
