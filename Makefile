@@ -11,6 +11,7 @@ NAME ?= mine
 SIMILAR ?=
 BENCH ?=
 SKIES ?=
+REAL_SETS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -73,8 +74,9 @@ published: setup  ## the published network with the published settings, on the s
 skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
 	$(PY) benchmarks/protocol/skies.py $(SKIES)
-features: setup  ## what the latents know, beside rivals, into docs/FEATURES.md (needs ../shared/real; hours)
-	$(PY) benchmarks/experiments/features.py --write
+real_sets: setup  ## the protocol on real galaxies, into docs/REAL.md (needs ../shared/real; hours; resumable)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
+	$(PY) benchmarks/protocol/real.py --write $(REAL_SETS)
 dimensions: setup  ## choose the number of latents from 2 to 160, three seeds, full training (about 10 minutes)
 	$(PY) analysis/choose_dimension.py --run $(RUN) --num-var 2 5 10 20 40 80 160 --epochs 0 --train-images 0
 degradation: setup  ## choose the strength of the degradation on repeated exposures (5 minutes)
@@ -107,5 +109,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published skies features dimensions degradation notebooks bench \
+.PHONY: help setup run real paper mine published skies real_sets dimensions degradation notebooks bench \
   test faults coverage audit tables lint clean

@@ -18,7 +18,6 @@ from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.extraction.extract import extract
 from VAE_model.pipeline.run import ROOT
-from VAE_model.report.tables import Table
 from VAE_model.training.model_file import TrainedVAE
 
 sys.path.insert(0, str(ROOT / "analysis"))
@@ -47,24 +46,19 @@ def rankings(packed: Packed, model: TrainedVAE, train: NDArray) -> dict[str, NDA
     }
 
 
-def rank_table(
-    scores: dict[str, NDArray], broken: NDArray[np.bool_], n_bootstrap: int = 1000
-) -> Table:
-    """Return a row per score: area under the ROC curve, and precision among the highest ranked.
+def precisions(scores: dict[str, NDArray], broken: NDArray[np.bool_]) -> dict[str, list[float]]:
+    """Return by score the area under the ROC curve, its 95 % limits, and three precisions.
 
-    The area is that of the half on which nothing was chosen, with its 95 % interval of resampled
-    images.
+    Area and the precisions among the first 50 and 100 are of the half on which nothing was chosen,
+    that among the first 200 is of all images.
     """
     own = np.random.default_rng(0).permutation(len(broken)) >= len(broken) // 2
-    n, rows = int(own.sum()), []
+    found = {}
     for name, score in scores.items():
-        area = partial(weighted_auc, score[own], broken[own])
+        area = Estimate.of(bootstrap(partial(weighted_auc, score[own], broken[own]), own.sum()))
         half = broken[own][np.argsort(-score[own], kind="stable")]
         every = broken[np.argsort(-score, kind="stable")]
-        rows.append((name, Estimate.of(bootstrap(area, n, n_bootstrap)),
-                     f"{half[:50].mean():.2f}, {half[:100].mean():.2f}",
-                     f"{every[:200].mean():.3f}"))  # fmt: skip
-    head = ["score", f"area under the ROC curve, {n} images",
-            "broken among the first 50, 100 of these",
-            f"among the first 200 of all {len(broken):,}"]  # fmt: skip
-    return Table(head, rows)
+        numbers = (area.value, area.low, area.high,
+                   half[:50].mean(), half[:100].mean(), every[:200].mean())  # fmt: skip
+        found[name] = [round(float(number), 4) for number in numbers]
+    return found

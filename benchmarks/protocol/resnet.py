@@ -42,8 +42,12 @@ class Network(nn.Module):
 
 def fit_resnet(
     images: RowFile, stretch: Stretch, questions: Sequence[Question], epochs: int, seed: int
-) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.float32]]:
-    """Train the network; return its answers by question, as codes, and features of all images."""
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    """Train the network.
+
+    Return for all images the probabilities of the answers to each question, (N, answers), and the
+    features, (N, 512).
+    """
     device = choose_device()
     network = Network([len(q.answers) for q in questions]).to(device)
     network.to(memory_format=torch.channels_last)
@@ -80,10 +84,7 @@ def fit_resnet(
             optimizer.step()
             schedule.step()
     features, probabilities = _predict(network, small, device)
-    return {
-        q.name: of[q.test].argmax(dim=1).numpy()
-        for q, of in zip(questions, probabilities, strict=True)
-    }, features
+    return {q.name: of.numpy() for q, of in zip(questions, probabilities, strict=True)}, features
 
 
 def transformed(images: Tensor, angle: Tensor, mirror: Tensor) -> Tensor:

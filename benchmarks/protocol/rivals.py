@@ -179,12 +179,13 @@ def published(rate: float, half: bool) -> Rival:
 def supervised(task: Task, seed: int, epochs: int) -> Computed:
     """Return the answers of ResNet-18, and its last features."""
     images, questions = task.packed.images, task.questions
-    answers, features = resnet.fit_resnet(
+    found, features = resnet.fit_resnet(
         images, task.stretch, questions, epochs or resnet.EPOCHS, seed
     )
-    return Computed(features, answers)
+    return Computed(features, {q.name: found[q.name][q.test].argmax(axis=1) for q in questions})
 
 
+UNTRAINED = {"epochs": 1, "learning_rate": 0.0}
 RIVALS = {
     "pixels": Rival("PCA-40 of the pixels", pixels),
     "aligned": Rival("PCA-40 of the aligned images", aligned),
@@ -192,7 +193,7 @@ RIVALS = {
     "structure": Rival("all structure numbers", structure),
     "untrained": Rival(
         "default network, untrained",
-        partial(network, constants={"epochs": 1, "learning_rate": 0.0}),
+        partial(network, constants=UNTRAINED),
     ),
     "unmasked": Rival(
         "default network, contaminants not masked",

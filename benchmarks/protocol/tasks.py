@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
+from VAE_model.data.packing import Pixels
 from VAE_model.evaluation.classification import Question, set_question
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.run import ROOT, Run
@@ -20,6 +21,7 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.tables.labels import read_answers
 
 LATENTS = 40
+PIXELS: Pixels = "float16"  # of the packed real images
 
 
 @dataclass(frozen=True)
@@ -74,26 +76,32 @@ class Task:
         return cls(name, run, packed, stretch, scored, np.flatnonzero(side == "train"))
 
 
-def import_set(source: Path, run: Run) -> Run:
+def import_set(source: Path, run: Run, table: Path | None = None) -> Run:
     """Import a real set as a user does (images/ and labels.csv in `source`), and list its images.
 
+    table: in place of labels.csv.
     Raises Problem if the set is missing.
     """
     if not source.is_dir():
         raise Problem(f"{source} is missing: give the folder of the sets with --real")
-    table = ("--folder", str(source / "images"), "--table", str(source / "labels.csv"))
-    for script, *arguments in (("data/import_images.py", *table), ("make_datatxt.py",)):
+    given = ("--folder", source / "images", "--table", table or source / "labels.csv")
+    steps = (
+        ("data/import_images.py", *map(str, given)), ("make_datatxt.py", "--pixels", PIXELS),
+    )  # fmt: skip
+    for script, *arguments in steps:
         command = [sys.executable, script, "--run", str(run.folder), *arguments]
         subprocess.run(command, cwd=ROOT, check=True)
     return run
 
 
-def labelled_task(name: str, run: Run, columns: Sequence[str], min_test: int = 40) -> Task:
+def labelled_task(
+    name: str, run: Run, columns: Sequence[str], min_test: int = 40, min_answer: int = 5
+) -> Task:
     """Return the task of imported images: the columns of their table are the questions."""
-    packed = Packed.of(run, pixels="float16")
+    packed = Packed.of(run, pixels=PIXELS)
     paths = packed.index["path"].tolist()
     answers, labels = read_answers(run, columns, paths) if columns else ({}, pd.DataFrame())
-    return Task.of(name, run, packed, answers, labels, min_test)
+    return Task.of(name, run, packed, answers, labels, min_test, min_answer)
 
 
 def sky_labels(run: Run) -> tuple[dict[str, list[str]], pd.DataFrame]:
