@@ -168,8 +168,14 @@ def test_report_shows_the_numbers_of_the_run_and_prints_the_few_that_matter(smal
         assert number in words, number
         assert number in printed, number
     assert "85 to 85 test galaxies" in words
-    others = ("Labels: simulated", "best of 2 epochs", "truncated", "3 are too few")
-    for found in (*others, "analysis/novelty.py", "Hoag", "looked at", "0.712[0.650, 0.770]"):
+    others = (
+        "0.712[0.650, 0.770]",
+        "Labels: simulated",
+        "best of 2 epochs",
+        "truncated",
+        "3 are too few",
+    )
+    for found in (*others, "analysis/novelty.py", "Hoag", "looked at", "5 is chosen", "± 0.0123"):
         assert found in words, found
     lines = [line for line in printed.splitlines() if line.startswith("  ")]
     assert 5 <= len(lines) <= 9
