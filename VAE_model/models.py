@@ -161,7 +161,7 @@ class StructuredVAE(VAE):
     INITIAL_STD = 0.03  # of the posterior
     # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
     # by one survey (benchmarks/experiments/degradation.py)
-    NOISE_LIMIT = 0.15
+    NOISE_LIMIT = 0.2
     IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
 
     # Buffers. D = pixels + features.
