@@ -1,14 +1,17 @@
 """The stretch from flux to the input of a network. It never clips the negative sky."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
 from VAE_model.pipeline.problem import Problem
+
+if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
+    from torch import Tensor
 
 Kind = Literal["linear", "asinh", "display"]
 
@@ -33,7 +36,7 @@ class Stretch:
     softening: tuple[float, ...] = SOFTENING
 
     @classmethod
-    def of(cls, display: ArrayLike, kind: Kind | Literal["auto"] = "auto") -> "Stretch":
+    def of(cls, display: ArrayLike, kind: Kind | Literal["auto"] = "auto") -> Stretch:
         """Return the stretch for a list of images.
 
         display: which of them are 8-bit images, (N,); kind: `auto` is display if all are, asinh if
@@ -54,15 +57,14 @@ class Stretch:
         if self.kind == "linear":
             return flux
         scaled = flux / self._scale(flux)
-        return scaled if self.kind == "display" else torch.arcsinh(scaled)
+        return scaled if self.kind == "display" else scaled.arcsinh()
 
     def inverse(self, stretched: Tensor) -> Tensor:
         """Return flux in nanomaggies: the exact inverse of the call."""
         if self.kind == "linear":
             return stretched
-        scaled = stretched if self.kind == "display" else torch.sinh(stretched)
+        scaled = stretched if self.kind == "display" else stretched.sinh()
         return scaled * self._scale(stretched)
 
     def _scale(self, like: Tensor) -> Tensor:
-        scale = torch.tensor(self.softening, dtype=like.dtype, device=like.device)
-        return scale[:, None, None]
+        return like.new_tensor(self.softening)[:, None, None]

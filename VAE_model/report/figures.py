@@ -4,12 +4,14 @@ Figures are made without pyplot, so that no window opens, nothing stays in memor
 shows a figure that a cell ends with.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from VAE_model.data.galaxy_zoo import CLASSES
-from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import atomic
 from VAE_model.report.plotting import Axes, Axis, Figure, NullFormatter, use_style
+
+if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
+    from VAE_model.data.packed import Packed
 
 # Paul Tol's "muted" colours (https://personal.sron.nl/~pault/), safe for the colour-blind. In a
 # comparison the main series is indigo, its rival rose.
