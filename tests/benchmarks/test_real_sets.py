@@ -236,4 +236,4 @@ def test_every_real_set_gets_its_rows(tmp_path):
     ]  # fmt: skip
     assert "Trained minus untrained: gz2_spiral, forest" in first
     assert [part.split("\n")[0] for part in details] == list(real.SETS)
-    assert "| Bar Length |" in details[1] and "| distance in the latents, untrained |" in details[4]
+    assert "| Bar Length |" in details[1] and "| distance in the latents |" in details[4]
