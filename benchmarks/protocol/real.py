@@ -157,11 +157,12 @@ class Row:
         """Return the paired difference to another row of the set, of the means of the seeds."""
         return Estimate.of(self.draws[score].mean(axis=0) - other.draws[score].mean(axis=0))
 
-    def cell(self, score: str) -> str:
-        """Return mean, interval, and marks."""
+    def cell(self, score: str, with_seeds: bool = False) -> str:
+        """Return mean, interval, marks, and with_seeds the range of the seeds."""
         count = len(self.draws[score])
-        seeds = "" if count == 3 else f", {count} seed{'s' * (count > 1)}"
-        return in_words(self.estimate(score), ".3f", seeds) + "†" * self.other_code
+        more = "" if count == 3 else f", {count} seed{'s' * (count > 1)}"
+        more += f"; seeds {self.seeds(score)}" if with_seeds and count > 1 else ""
+        return in_words(self.estimate(score), ".3f", more) + "†" * self.other_code
 
     def seeds(self, score: str) -> str:
         """Return the lowest and the highest of the seeds."""
@@ -257,7 +258,8 @@ def first_table(results: dict[str, Results]) -> str:
     rows = []
     for rival in (rival for rival in ORDER if rival in measured):
         cells = [
-            row.cell(primary(of.about)) if (row := of.row(rival)) else "–" for of in sets.values()
+            row.cell(primary(of.about), with_seeds=True) if (row := of.row(rival)) else "–"
+            for of in sets.values()
         ]
         rows.append((RIVALS[rival].words, *cells))
     return Table(["numbers", *heading.values()], rows).markdown()
@@ -365,10 +367,25 @@ def expert_section(of: Results) -> list[str]:
         "Spearman's correlation of each attribute, forests, mean of the seeds. Half of a 95 % "
         f"interval is {min(halves):.2f} to {max(halves):.2f}, the largest for attributes with few "
         "galaxies or rare values.",
-        "", table("spearman", []), "",
+        "", table("spearman", []), "", *unsteady(of),
         "Share of predictions within the experts' limits, forests:", "",
         table("within", ["within_median"]), "",
     ]  # fmt: skip
+
+
+def unsteady(of: Results) -> list[str]:
+    """Return the attributes of which the seeds of the default network differ by more than 0.1."""
+    seeds = [one["heads"]["forest"]["attributes"] for one in of.found.get(DEFAULT, [])]
+    names = seeds[0] if seeds else ()
+    values = {name: [one[name]["spearman"][0] for one in seeds] for name in names}
+    found = [
+        f"{name.replace('_', ' ')} {', '.join(f'{value:.3f}' for value in each)}"
+        for name, each in values.items()
+        if max(each) - min(each) > 0.1
+    ]
+    if not found:
+        return []
+    return [f"The seeds of the default network differ by more than 0.1: {'; '.join(found)}.", ""]
 
 
 def _mean(seeds: list[dict[str, Any]], head: str, attribute: str, score: str) -> str:
@@ -411,8 +428,8 @@ def page(config: Config) -> str:
     marked = any(row.other_code for of in results.values() for row in of.rows)
     lines = [
         "Primary score on the test galaxies (their number beside the set), mean of the seeds and "
-        "95 % interval of resampled test galaxies. Balanced accuracy by chance is 0.5; Spearman's "
-        "correlation by chance is 0.", "",
+        "95 % interval of resampled test galaxies; range of the seeds. By chance balanced accuracy "
+        "is 0.5, and Spearman's correlation is 0.", "",
         first_table(results), "",
         *(["† measured by another version of the code.", ""] if marked else []),
         *training_gain(results),
