@@ -148,7 +148,7 @@ class PairTask(Task):
             yield some, one, two
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the negative ELBO of both surveys' images plus the weighted alignment terms."""
+        """Return the loss of both surveys' images plus the weighted alignment terms."""
         numbers, images = inputs[0], torch.cat(inputs[1:])
         with autocast(self.device, self.settings.precision, self.network):
             reconstruction, mean, log_variance = self.network(images)

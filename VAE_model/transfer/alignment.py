@@ -27,7 +27,7 @@ Term = Callable[[Tensor, Tensor], Tensor]
 class Method:
     """A method of adaptation.
 
-    sentence: a description; pair, mmd, keep: weights of terms beside the -ELBO of both surveys'
+    sentence: a description; pair, mmd, keep: weights of terms beside the loss of both surveys'
     images, in units of the stiffness (adaptation.PairTask): pair, the squared distance of a
     galaxy's latents in the two surveys; mmd, the discrepancy of the two surveys' latents; keep, the
     squared distance of the first survey's latents from those of the starting model; terms: further
