@@ -68,7 +68,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured on one frame.
+    """Measurements on one frame.
 
     noise: (band,), nanomaggies; correlation: (band, lag); beyond: (band, radius), fraction of the
     light of a star beyond RADII, None where not known; mag: of r; size: half-light radius in r,

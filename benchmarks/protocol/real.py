@@ -172,7 +172,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Results:
-    """What is known of one set.
+    """The images, questions and results of one set.
 
     about: set.json; found: by rival its results, one per seed; rows: of heads, empty for
     gz2_defect.
