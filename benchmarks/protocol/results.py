@@ -249,6 +249,7 @@ def draw(skies: Sequence[Content], rows: Sequence[Row], path: Path) -> None:
         axes.set_yticks(range(len(shown)), [name for name, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="x")
+    right.locator_params(axis="x", nbins=5)
     right.axvline(0, color=GREY, linestyle="--", linewidth=1)
     left.set_xlabel("balanced accuracy, mean of seven questions")
     right.set_xlabel("DECaLS → DECaLS minus DECaLS → BASS+MzLS")
