@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from VAE_model.data.cutouts import PIXEL_SCALE
+from VAE_model.surveys import DECALS
 
 DEPTH_LOSS = 0.4
 """Magnitudes by which the depth for point sources is reduced."""
 SEEING = 1.15
 """FWHM of the PSF after degradation, in units of that before."""
 
-_FWHM = (1.48, 1.33, 1.24)  # arcsec in g, r, z: medians of PSF fits to DECaLS coadds
 _SHIFT = 0.5  # pixels in x and y: a star may fall anywhere on its pixel
 _BLOCK = 4  # pixels a side of the blocks in which sources are detected
 _DETECTED = 3.5  # sigma of the blocks above which they and the blocks around hold a source
@@ -75,7 +75,7 @@ def psf_transfer(side: int, seeing: float) -> Tensor:
     """
     frequency = torch.fft.fftfreq(side) * 2 * math.pi / PIXEL_SCALE
     wave = torch.hypot(frequency[:, None], frequency)
-    fwhm = torch.tensor(_FWHM)[:, None, None] * seeing
+    fwhm = torch.tensor(DECALS.fwhm)[:, None, None] * seeing
     scaled = wave * fwhm / (2 * (2**0.4 - 1) ** 0.5)
     return (1 + scaled) * torch.exp(-scaled)
 

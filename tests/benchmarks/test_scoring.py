@@ -1,4 +1,4 @@
-"""Claims about the rivals of the protocols and their scores."""
+"""Claims about the rivals of the protocols."""
 
 import math
 import sys
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from VAE_model.data.packed import Packed
-from VAE_model.evaluation import classification
-from VAE_model.evaluation.classification import Question, set_question
+from VAE_model.evaluation.classification import set_question
 from VAE_model.pipeline.run import ROOT
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import checkpoint
@@ -17,35 +16,6 @@ from VAE_model.training import checkpoint
 sys.path.insert(0, str(ROOT))
 from benchmarks.protocol import morphology, resnet, rivals, scoring
 from benchmarks.protocol.tasks import Task
-
-
-def question(name: str, labels: list[str], split: list[str]) -> Question:
-    return set_question(name, ["a", "b"], labels, split, min_answer=1, min_test=1)
-
-
-def test_scores_of_known_answers():
-    """Eight a and two b, all called a: accuracy 0.8, balanced accuracy one half; a second seed
-    without a mistake; a second question weighs as much as the first."""
-    labels, split = ["a", "b"] + ["a"] * 8 + ["b"] * 2, ["train"] * 2 + ["test"] * 10
-    asked = question("one", labels, split)
-    said = [{"one": [0] * 10}, {"one": [0] * 8 + [1] * 2}]
-    assert scoring.score([asked], said, classification.accuracy).seeds == pytest.approx((0.8, 1.0))
-    found = scoring.score([asked], said, classification.balanced_accuracy)
-    assert found.seeds == pytest.approx((0.5, 1.0))
-    assert found.estimate.value == pytest.approx(0.75)
-    both = [{**answers, "two": [1] * 8 + [0] * 2} for answers in said]
-    again = [asked, question("two", labels, split)]
-    assert scoring.score(again, both, classification.accuracy).seeds == pytest.approx((0.4, 0.5))
-
-
-def test_interval_is_that_of_a_share():
-    """Half of 400 right: the 95 % interval of a binomial share."""
-    labels, split = ["a", "b"] * 201, ["train"] * 2 + ["test"] * 400
-    answers = [{"one": [0] * 400}]
-    found = scoring.score([question("one", labels, split)], answers, classification.accuracy)
-    assert found.estimate.high - found.estimate.low == pytest.approx(
-        2 * 1.96 * math.sqrt(0.25 / 400), rel=0.1
-    )
 
 
 def test_view_of_the_supervised_mark_turns_and_mirrors():
