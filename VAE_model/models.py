@@ -136,33 +136,24 @@ class PublishedVAE(VAE):
         return max(1, self.LARGEST_OUTPUT // (32 * SIZE**2 * dtype.itemsize))
 
 
-class StructuredVAE(VAE):
-    """Encodes and reconstructs each galaxy's image in its own frame and its structure vector.
+class FramedVAE(VAE):
+    """A network of each galaxy's image in its own frame and its structure vector.
 
     `prepare` masks contaminants, or latents would be spent on them. It measures the pose (centre,
     direction of the major axis), turns the image into the galaxy's frame, and computes the
     structure vector (preparation/structure_vector.py); `restore` puts the pose back. Features of
     the structure vector are weighted by their reproducibility at lower signal-to-noise.
-
-    Encoder and decoder are each a fixed linear map plus a network whose last layer starts at zero:
-    training begins at a linear VAE, and the networks learn what a linear map cannot do. The latents
-    of the linear VAE span the principal components of the training images, its optimum (Lucas et
-    al. 2019). Each latent is the mean of a cluster of correlated features, as the components
-    reconstruct them, and the decoder is the linear regression on such latents and their noise. So
-    a latent has a meaning of its own, which a component (a contrast between all features) has not;
-    and a random forest, which splits along the axes, finds more in them (docs/LOG.md). The latents
-    are correlated, which the prior is not.
     """
 
     PREPARED_ONCE = True  # pose and structure vector cost more than an epoch of training
     masks_contaminants = True
     SIDE = 64  # pixels of the galaxy's frame
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
-    INITIAL_STD = 0.03  # of the posterior
+    PIXELS = BANDS * SIDE**2
+    FEATURES = structure_vector.length(SIDE)
     # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
     # by one survey (benchmarks/experiments/degradation.py)
     NOISE_LIMIT = 0.2
-    IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
 
     # Buffers. D = pixels + features.
     wavelets: Tensor  # of the structure vector
@@ -170,57 +161,15 @@ class StructuredVAE(VAE):
     feature_std: Tensor  # (features,)
     compressed_mean: Tensor  # (features,), of the standardised and compressed features
     reproducibility: Tensor  # (features,), weights from 0 to 1
-    scale: Tensor  # (2,), factors of image and structure vector in the target
 
-    def __init__(self, num_var: int, width: int = 16) -> None:
+    def __init__(self, num_var: int) -> None:
         super().__init__(num_var)
-        self.pixels = BANDS * self.SIDE**2
-        self.features = structure_vector.length(self.SIDE)
-        size = self.pixels + self.features
-        corner = 4 * width * 4 * 4
+        self.parts = (self.PIXELS, self.FEATURES)
         self.register_buffer("wavelets", structure_vector.wavelets(self.SIDE), persistent=False)
-        self.register_buffer("input_mean", torch.zeros(size))
-        self.register_buffer("feature_std", torch.ones(self.features))
-        self.register_buffer("compressed_mean", torch.zeros(self.features))
-        self.register_buffer("reproducibility", torch.ones(self.features))
-        self.register_buffer("scale", torch.ones(2))
-        self.linear_encoder = _fixed(nn.Linear(size, num_var, bias=False))
-        self.linear_decoder = _fixed(nn.Linear(num_var, size, bias=False))
-        self.image_encoder = nn.Sequential(
-            nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * BANDS, width, 3, 2, 1),
-            Residual(width),
-            nn.Conv2d(width, 2 * width, 3, 2, 1),
-            Residual(2 * width),
-            nn.Conv2d(2 * width, 4 * width, 3, 2, 1),
-            Residual(4 * width),
-            nn.Flatten(),
-            nn.SiLU(),
-            zero_initialised(nn.Linear(corner, 2 * num_var)),
-        )
-        self.structure_encoder = nn.Sequential(
-            nn.Linear(self.features, 256),
-            nn.SiLU(),
-            zero_initialised(nn.Linear(256, 2 * num_var)),
-        )
-        self.image_decoder = nn.Sequential(
-            nn.Linear(num_var, corner),
-            nn.Unflatten(1, (4 * width, 4, 4)),
-            Residual(4 * width),
-            *double_resolution(4 * width, 2 * width),
-            Residual(2 * width),
-            *double_resolution(2 * width, width),
-            Residual(width),
-            *double_resolution(width, width),
-            nn.SiLU(),
-            zero_initialised(nn.Conv2d(width, 4 * BANDS, 3, 1, 1)),
-            nn.PixelShuffle(2),
-            nn.Flatten(),
-        )
-        self.structure_decoder = nn.Sequential(
-            nn.Linear(num_var, 256), nn.SiLU(), zero_initialised(nn.Linear(256, self.features))
-        )
+        self.register_buffer("input_mean", torch.zeros(sum(self.parts)))
+        self.register_buffer("feature_std", torch.ones(self.FEATURES))
+        self.register_buffer("compressed_mean", torch.zeros(self.FEATURES))
+        self.register_buffer("reproducibility", torch.ones(self.FEATURES))
 
     def prepare(self, images: Tensor) -> tuple[Tensor, Pose]:
         """Return the image in the galaxy's frame and its structure vector, (N, D), and the pose."""
@@ -234,53 +183,31 @@ class StructuredVAE(VAE):
 
     def target(self, inputs: Tensor) -> Tensor:
         """Return the image and the weighted, compressed structure vector, (N, D)."""
-        image = self._split(inputs - self.input_mean)[0]
+        image = self.split(inputs - self.input_mean)[0]
         features = self.reproducibility * (self.compressed(inputs) - self.compressed_mean)
-        return torch.cat([self.scale[0] * image, self.scale[1] * features], dim=1)
+        return torch.cat([image, features], dim=1)
 
     def compressed(self, inputs: Tensor) -> Tensor:
         """Return the standardised and compressed structure vector, (N, features)."""
-        return _compress(self._split(inputs - self.input_mean)[1] / self.feature_std)
-
-    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance, (N, num_var) each, of prepared images (N, D)."""
-        target = self.target(inputs)
-        image, features = self._split(target)
-        nonlinear = self.image_encoder(image) + self.structure_encoder(features)
-        mean, log_variance = nonlinear.chunk(2, dim=1)
-        return mean + self.linear_encoder(target), log_variance.clamp(-12, 4)
-
-    def decode(self, latent: Tensor) -> Tensor:
-        """Return the reconstruction of the target, (N, D)."""
-        nonlinear = torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
-        return nonlinear + self.linear_decoder(latent)
+        return _compress(self.split(inputs - self.input_mean)[1] / self.feature_std)
 
     def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
         """Return stretched images; outside the galaxy's frame they are zero, which is empty sky."""
         if where is None:
-            raise ValueError("a structured network needs the pose to restore an image")
-        pixels = self._split(decoded)[0] / self.scale[0] + self._split(self.input_mean)[0]
+            raise ValueError("a network of frames needs the pose to restore an image")
+        pixels = self.split(decoded)[0] + self.split(self.input_mean)[0]
         frames = pixels.unflatten(1, (BANDS, self.SIDE, self.SIDE))
         return pose.to_sky(frames, where, self.HALF_WIDTH, SIZE)
 
     @torch.no_grad()
     def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
-        """Set the scales of the target and the linear maps from prepared images.
+        """Set mean, scale and reproducibility of the inputs.
 
         inputs: (N, D); degraded: the first M of them at lower signal-to-noise, (M, D); None: all
         features have the same weight.
         """
-        self._set_scales(inputs, degraded)
-        self._set_linear_maps(self.target(inputs))
-
-    def _set_scales(self, inputs: Tensor, degraded: Tensor | None) -> None:
-        """Set the scales of the target.
-
-        Pixels keep their variance. Features are standardised, compressed and weighted by their
-        reproducibility. Then image and structure vector get their shares of the variance.
-        """
         self.input_mean.copy_(inputs.mean(dim=0))
-        image, features = self._split(inputs - self.input_mean)
+        features = self.split(inputs - self.input_mean)[1]
         self.feature_std.copy_(features.std(dim=0).clamp_min(1e-3 * features.std().clamp_min(1e-6)))
         compressed = self.compressed(inputs)
         self.compressed_mean.copy_(compressed.mean(dim=0))
@@ -289,10 +216,65 @@ class StructuredVAE(VAE):
             noise = step.square().mean(dim=0).div(2).sqrt()
             noise = noise / compressed.std(dim=0).clamp_min(1e-6)
             self.reproducibility.copy_((1 + (noise / self.NOISE_LIMIT).square()).rsqrt())
-        weighted = self.reproducibility * compressed
+
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Split (..., D) into the parts of image and structure vector."""
+        image, features = values.split(self.parts, dim=-1)
+        return image, features
+
+
+class StructureBaseline(FramedVAE):
+    """Averages of the structure vector, as a VAE: a baseline that does not learn.
+
+    Encoder and decoder are fixed linear maps. The latents span the principal components of the
+    training images, the optimum of a linear VAE (Lucas et al. 2019). Each latent is the mean of a
+    cluster of correlated features, as the components reconstruct them, and the decoder is the
+    linear regression on such latents and their noise. So a latent has a meaning of its own, which a
+    component (a contrast between all features) has not; and a random forest, which splits along the
+    axes, finds more in them (docs/LOG.md). The latents are correlated, which the prior is not.
+    """
+
+    INITIAL_STD = 0.03  # of the posterior
+    IMAGE_SHARE = 0.25  # of the target's variance; the structure vector has the rest
+
+    scale: Tensor  # (2,), factors of image and structure vector in the input of the linear maps
+
+    def __init__(self, num_var: int) -> None:
+        super().__init__(num_var)
+        size = sum(self.parts)
+        self.register_buffer("scale", torch.ones(2))
+        self.linear_encoder = _fixed(nn.Linear(size, num_var, bias=False))
+        self.linear_decoder = _fixed(nn.Linear(num_var, size, bias=False))
+        self.log_variance = nn.Parameter(torch.zeros(num_var), requires_grad=False)
+
+    def target(self, inputs: Tensor) -> Tensor:
+        """Return the image and the structure vector, each scaled to its share, (N, D)."""
+        image, features = self.split(super().target(inputs))
+        return torch.cat([self.scale[0] * image, self.scale[1] * features], dim=1)
+
+    def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, (N, num_var) each, of prepared images (N, D)."""
+        mean = self.linear_encoder(self.target(inputs))
+        return mean, self.log_variance.expand_as(mean)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the reconstruction of the target, (N, D)."""
+        return self.linear_decoder(latent)
+
+    def restore(self, decoded: Tensor, where: Pose | None) -> Tensor:
+        """Return stretched images."""
+        return super().restore(decoded / self.scale[0], where)
+
+    @torch.no_grad()
+    def initialise(self, inputs: Tensor, degraded: Tensor | None = None) -> None:
+        """Set the scales of the target and the linear maps from prepared images; see FramedVAE."""
+        super().initialise(inputs, degraded)
+        self.scale.fill_(1)
+        parts = self.split(self.target(inputs))
         shares = torch.tensor([self.IMAGE_SHARE, 1 - self.IMAGE_SHARE]).to(inputs)
-        variances = torch.stack([p.var(dim=0).sum().clamp_min(1e-12) for p in (image, weighted)])
+        variances = torch.stack([part.var(dim=0).sum().clamp_min(1e-12) for part in parts])
         self.scale.copy_((shares * inputs.shape[1] / variances).sqrt())
+        self._set_linear_maps(self.target(inputs))
 
     def _set_linear_maps(self, target: Tensor) -> None:
         """Set the linear encoder and decoder from targets (N, D).
@@ -303,8 +285,8 @@ class StructuredVAE(VAE):
         rank = min(self.num_var, count - 1)
         _, singular, axes = torch.svd_lowrank(target, q=min(rank + 10, count, size), niter=4)
         std, axes = singular[:rank] / (count - 1) ** 0.5, axes[:, :rank]
-        clusters = self.clusters(axes[self.pixels :] * std)
-        means = clusters @ axes[self.pixels :]  # of each cluster, in terms of the components
+        clusters = self.clusters(axes[self.PIXELS :] * std)
+        means = clusters @ axes[self.PIXELS :]  # of each cluster, in terms of the components
         variance = (means * std).square().sum(dim=1)
         used = variance > 1e-6 * variance.max().clamp_min(1e-12)
         order = variance.argsort(descending=True)[: int(used.sum())]
@@ -315,8 +297,7 @@ class StructuredVAE(VAE):
         regression = torch.linalg.solve(gain * means @ covariance + noise, covariance.T).T
         self.linear_encoder.weight[: len(means)] = gain * means @ axes.T
         self.linear_decoder.weight[:, : len(means)] = axes @ regression
-        bias = cast(nn.Linear, self.structure_encoder[-1]).bias
-        bias[self.num_var : self.num_var + len(means)] = 2 * math.log(self.INITIAL_STD)
+        self.log_variance[: len(means)] = 2 * math.log(self.INITIAL_STD)
 
     @staticmethod
     def clusters(loadings: Tensor) -> Tensor:
@@ -335,10 +316,81 @@ class StructuredVAE(VAE):
         weights[members.to(loadings.device), torch.arange(count, device=loadings.device)] = 1
         return weights / weights.sum(dim=1, keepdim=True)
 
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Split (..., D) into the parts of image and structure vector."""
-        image, features = values.split([self.pixels, self.features], dim=-1)
-        return image, features
+
+class ResidualVAE(FramedVAE):
+    """The default: residual convolutions on the image, and a network on the structure vector.
+
+    Both branches of the encoder end in the same 256 numbers, of which the posterior is a function.
+    The decoder has a branch for the image and one for the structure vector. It is trained across
+    exposures (training/exposures.py): from one exposure it must predict another, whose noise is
+    independent, so that noise cannot be copied. In training the structure vector is left out for
+    some images, or the encoder would not look at the pixels.
+    """
+
+    ACROSS_EXPOSURES = True
+
+    def __init__(self, num_var: int, width: int = 24, hidden: int = 256) -> None:
+        super().__init__(num_var)
+        self.image_encoder = nn.Sequential(
+            nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4 * BANDS, width, 3, 1, 1),
+            Residual(width),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            Residual(2 * width),
+            nn.Conv2d(2 * width, 4 * width, 3, 2, 1),
+            Residual(4 * width),
+            Residual(4 * width),
+            nn.Conv2d(4 * width, 4 * width, 3, 2, 1),
+            nn.GroupNorm(8, 4 * width),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(4 * width * 4 * 4, hidden),
+        )
+        self.structure_encoder = nn.Sequential(
+            nn.Linear(self.FEATURES, hidden), nn.SiLU(), nn.Linear(hidden, hidden)
+        )
+        self.posterior = nn.Sequential(
+            nn.SiLU(), nn.LayerNorm(hidden), nn.Linear(hidden, 2 * num_var)
+        )
+        self.image_decoder = nn.Sequential(
+            nn.Linear(num_var, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, 128 * 4 * 4),
+            nn.Unflatten(1, (128, 4, 4)),
+            Residual(128),
+            *double_resolution(128, 64),
+            Residual(64),
+            *double_resolution(64, 32),
+            Residual(32),
+            *double_resolution(32, 16),
+            nn.SiLU(),
+            nn.Conv2d(16, 4 * BANDS, 3, 1, 1),
+            nn.PixelShuffle(2),
+            nn.Flatten(),
+        )
+        self.structure_decoder = nn.Sequential(
+            nn.Linear(num_var, hidden), nn.SiLU(), nn.Linear(hidden, self.FEATURES)
+        )
+
+    def encode(
+        self, inputs: Tensor, with_structure: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance, (N, num_var) each, of prepared images (N, D).
+
+        with_structure: 0 for images whose structure vector is left out, else 1, (N,); None: all 1.
+        """
+        image, features = self.split(self.target(inputs))
+        hidden = self.image_encoder(image)
+        structure = self.structure_encoder(features)
+        if with_structure is not None:
+            structure = with_structure[:, None] * structure
+        mean, log_variance = self.posterior(hidden + structure).chunk(2, dim=1)
+        return mean, log_variance.clamp(-12, 4)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Return the reconstruction of the target, (N, D)."""
+        return torch.cat([self.image_decoder(latent), self.structure_decoder(latent)], dim=1)
 
 
 def _compress(features: Tensor) -> Tensor:
@@ -353,8 +405,9 @@ def _fixed(layer: nn.Linear) -> nn.Linear:
 
 
 NETWORKS: dict[str, type[VAE]] = {
+    "residual": ResidualVAE,
+    "structure": StructureBaseline,
     "published": PublishedVAE,
-    "structured": StructuredVAE,
 }
 
 
