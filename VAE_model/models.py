@@ -92,7 +92,7 @@ class PublishedVAE(VAE):
     Its final ReLU is left out: the sky goes negative, and a ReLU could never fit it.
     """
 
-    FAST_IN_BF16 = True  # more than three times as fast
+    FAST_IN_BF16 = True  # its layers are large convolutions
     # Largest output of a layer (bytes). Larger blocks are requested from the system each time, page
     # by page, which takes most of the time.
     LARGEST_OUTPUT = 12 * 2**20
@@ -145,16 +145,16 @@ class StructuredVAE(VAE):
     the structure vector are weighted by their reproducibility at lower signal-to-noise.
 
     Encoder and decoder are each a fixed linear map plus a network whose last layer starts at zero:
-    training begins at a linear VAE, and the networks learn what a linear map cannot do. The latents
+    training begins at a linear VAE, and the networks may add to it. The latents
     of the linear VAE span the principal components of the training images, its optimum (Lucas et
     al. 2019). Each latent is the mean of a cluster of correlated features, as the components
     reconstruct them, and the decoder is the linear regression on such latents and their noise. So
-    a latent has a meaning of its own, which a component (a contrast between all features) has not;
-    and a random forest, which splits along the axes, finds more in them (docs/LOG.md). The latents
-    are correlated, which the prior is not.
+    a latent stands for a few features, a component for a contrast between all; and a random forest,
+    which splits along the axes, finds more in latents (docs/LOG.md). The latents are correlated,
+    which the prior is not.
     """
 
-    PREPARED_ONCE = True  # pose and structure vector cost more than an epoch of training
+    PREPARED_ONCE = True  # pose and structure vector are expensive
     masks_contaminants = True
     SIDE = 64  # pixels of the galaxy's frame
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
