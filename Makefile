@@ -1,4 +1,4 @@
-# Galaxy_VAE: `make run` shows a result, `make test` proves it, `make help` lists the rest.
+# Galaxy_VAE: `make run` shows a result, `make test` tests the code, `make help` lists the rest.
 PYTHON ?= python3
 RUN ?= data/demo
 N ?= 2000

@@ -75,5 +75,5 @@ def _upsample_fourfold(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> T
     kernel = torch.stack(shifted).sum(dim=0).contiguous(memory_format=torch.channels_last)
     outputs = functional.conv_transpose2d(inputs, kernel, None, 4, 1, 1)
     # As a separate sum: on a CPU torch's own gradient of the bias takes longer than the rest of the
-    # backward pass (3.2 of 3.5 ms per image in bf16).
+    # backward pass (docs/LOG.md).
     return outputs if bias is None else outputs.add_(bias[:, None, None])

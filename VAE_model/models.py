@@ -92,7 +92,7 @@ class PublishedVAE(VAE):
     Its final ReLU is left out: the sky goes negative, and a ReLU could never fit it.
     """
 
-    FAST_IN_BF16 = True  # more than three times as fast
+    FAST_IN_BF16 = True  # its layers are large convolutions
     # Largest output of a layer (bytes). Larger blocks are requested from the system each time, page
     # by page, which takes most of the time.
     LARGEST_OUTPUT = 12 * 2**20
@@ -145,7 +145,7 @@ class FramedVAE(VAE):
     the structure vector are weighted by their reproducibility at lower signal-to-noise.
     """
 
-    PREPARED_ONCE = True  # pose and structure vector cost more than an epoch of training
+    PREPARED_ONCE = True  # pose and structure vector are expensive
     masks_contaminants = True
     SIDE = 64  # pixels of the galaxy's frame
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
@@ -229,9 +229,9 @@ class StructureBaseline(FramedVAE):
     Encoder and decoder are fixed linear maps. The latents span the principal components of the
     training images, the optimum of a linear VAE (Lucas et al. 2019). Each latent is the mean of a
     cluster of correlated features, as the components reconstruct them, and the decoder is the
-    linear regression on such latents and their noise. So a latent has a meaning of its own, which a
-    component (a contrast between all features) has not; and a random forest, which splits along the
-    axes, finds more in them (docs/LOG.md). The latents are correlated, which the prior is not.
+    linear regression on such latents and their noise. So a latent stands for a few features, a
+    component for a contrast between all; and a random forest, which splits along the axes, finds
+    more in latents (docs/LOG.md). The latents are correlated, which the prior is not.
     """
 
     INITIAL_STD = 0.03  # of the posterior

@@ -91,7 +91,7 @@ def forest_predict(
     """Return probabilities (M, K) of the K classes for test_x (M, d), and the sorted classes (K,).
 
     train_x: (N, d), train_y: (N,). Random forests with balanced class weights, averaged over
-    `seeds`: scores of single forests of some hundred trees differ by about 0.02.
+    `seeds`, because the scores of single forests differ.
     """
     probability = []
     for seed in seeds:

@@ -56,7 +56,7 @@ def verdicts(result: Content) -> list[str]:
     if "transfer" in before:
         gap = before["transfer"]["gap"]
         conclusion = (
-            "a gap on these galaxies; skies differ by more (docs/RESULTS.md)" if gap["low"] > 0
+            "a gap on these galaxies" if gap["low"] > 0
             else "the interval reaches zero: no gap is shown"
         )  # fmt: skip
         lines = [

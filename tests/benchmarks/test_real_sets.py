@@ -18,7 +18,7 @@ from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.pipeline.run import ROOT
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import experts, real, real_sets
+from benchmarks.protocol import experts, real, real_page, real_sets
 
 REAL = Path(os.environ.get("GALAXY_VAE_REAL") or ROOT.parent / "shared" / "real")
 RIVALS = ("pixels", "default", "untrained", "resnet")
@@ -178,7 +178,8 @@ def test_command_goes_from_images_to_a_table_and_resumes(tmp_path, monkeypatch):
         results=results.parent, seeds=(0,), trees=20, n_bootstrap=50, quick=True,
         sets=("gzdecals_ring",), rivals=("pixels", "default"),
     )  # fmt: skip
-    page = real.page(config)
+    given = results.parent, (0,), 50
+    page = real_page.page(*given)
     assert "1 seed)† |" in page and "measured by another version" in page and "| 12.3 |" in page
 
     opened = real_sets.open_set(tmp_path / "real", tmp_path / "runs", "gzdecals_ring", 4)
@@ -187,11 +188,11 @@ def test_command_goes_from_images_to_a_table_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(real, "measure", lambda of, rival, *_: measured.append(rival) or kept)
     monkeypatch.setattr(real.given, "accept", True)
     real.measure_all(config)
-    assert not measured and "†" not in real.page(config)
+    assert not measured and "†" not in real_page.page(*given)
     path.write_text(json.dumps(other))
     monkeypatch.setattr(real.given, "accept", False)
     real.measure_all(config)
-    assert measured == ["default"] and "†" not in real.page(config)
+    assert measured == ["default"] and "†" not in real_page.page(*given)
 
 
 def few_of(name: str, folder: Path) -> None:

@@ -102,8 +102,8 @@ def autocorrelation(plane, right, up):
     return np.mean(plane[:-4, :-4] * shifted) / plane.var()
 
 
-# Measured on real cutouts: DECaLS DR9 (native scale) 0.12, -0.08, 0.03; BASS (0.27 arcsec) 0.58,
-# -0.03, -0.12; Lanczos-3 interpolation at random phases gives
+# Measured on real cutouts in g (docs/REALISM.md): DECaLS DR9 (native scale) 0.11, -0.07, 0.03; BASS
+# (0.27 arcsec) 0.58, -0.03, -0.11; Lanczos-3 interpolation at random phases gives
 NEIGHBOURS = {"decals": (0.112, -0.076, 0.027), "bassmzls": (0.596, -0.017, -0.141)}
 
 
