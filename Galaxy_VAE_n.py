@@ -25,7 +25,9 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.tables.labels import split_source
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision, choose_device
-from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.image_task import Settings
+from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.losses import LossKind
 
 
@@ -37,7 +39,7 @@ class Config:
     """Folder of the run."""
     num_var: tuple[int, ...] = (40,)
     """Numbers of latent variables; a model is trained for each."""
-    network: str = "structured"
+    network: str = "residual"
     """A name in VAE_model.models.NETWORKS. `structured`: encodes each galaxy in its own frame and
     must reconstruct its structure; `published`: Xu et al. 2023."""
     contaminants: models.Contaminants = "masked"
@@ -114,7 +116,7 @@ def main(config: Config) -> None:
         files = Files.of(run.model(num_var))
         if stage.again:
             files.forget()
-        trainer = Trainer(ImageTask(packed, data, settings, device), files)
+        trainer = Trainer(task_of(packed, data, settings, device), files)
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "

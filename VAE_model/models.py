@@ -1,13 +1,13 @@
 """The networks: convolutional variational auto-encoders (VAEs) of 3x256x256 images.
 
 `VAE` is their interface; training, extraction and adaptation use nothing else. `PublishedVAE` is
-the network of Xu et al. 2023, `StructuredVAE` the default. A new network is a subclass of `VAE`
+the network of Xu et al. 2023, `ResidualVAE` the default. A new network is a subclass of `VAE`
 and an entry of `NETWORKS`.
 """
 
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -35,8 +35,12 @@ class VAE(nn.Module, ABC):
     """`prepare` is expensive: its result is kept on disk (preparation/prepared_inputs.py)."""
     FAST_IN_BF16: ClassVar[bool] = False
     """On a CPU with bf16 instructions the network is faster in bf16 than in float32."""
+    ACROSS_EXPOSURES: ClassVar[bool] = False
+    """Training reconstructs another exposure of the galaxy (training/exposure_task.py)."""
     masks_contaminants = False
     """`prepare` replaces the light of other sources in the image."""
+    parts: tuple[int, ...] | None = None
+    """Lengths of the parts of the target, each of which has its own sigma; None: it has one."""
 
     def __init__(self, num_var: int) -> None:
         super().__init__()
@@ -373,9 +377,7 @@ class ResidualVAE(FramedVAE):
             nn.Linear(num_var, hidden), nn.SiLU(), nn.Linear(hidden, self.FEATURES)
         )
 
-    def encode(
-        self, inputs: Tensor, with_structure: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, inputs: Tensor, with_structure: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance, (N, num_var) each, of prepared images (N, D).
 
         with_structure: 0 for images whose structure vector is left out, else 1, (N,); None: all 1.
@@ -387,6 +389,13 @@ class ResidualVAE(FramedVAE):
             structure = with_structure[:, None] * structure
         mean, log_variance = self.posterior(hidden + structure).chunk(2, dim=1)
         return mean, log_variance.clamp(-12, 4)
+
+    def forward(
+        self, inputs: Tensor, noise: Tensor | None = None, with_structure: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the reconstruction and the posterior, as VAE.forward; see `encode`."""
+        mean, log_variance = self.encode(inputs, with_structure)
+        return self.decode(reparameterise(mean, log_variance, noise)), mean, log_variance
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return the reconstruction of the target, (N, D)."""

@@ -42,7 +42,9 @@ from VAE_model.report.figures import INDIGO, new_figure, save_figure
 from VAE_model.report.tables import write_csv
 from VAE_model.training import checkpoint
 from VAE_model.training.device import choose_device
-from VAE_model.training.loop import Files, ImageTask, Sample, Settings, Trainer
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.image_task import Sample, Settings
+from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
 
 
@@ -240,7 +242,7 @@ def main(config: Config) -> None:
         for num_var in reversed(dimensions):
             settings = dataclasses.replace(like, num_var=num_var, seed=seed)
             best = run.dimension_model(num_var, seed)
-            task = ImageTask(packed, data, settings, device, sample)
+            task = task_of(packed, data, settings, device, sample)
             record = Trainer(task, Files.of(best)).run(f"{num_var} latents, seed {seed}")
             sample = task.sample
             model = TrainedVAE.load(best, num_var, config.device)

@@ -40,8 +40,10 @@ from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import start
 from VAE_model.report.tables import Table
 from VAE_model.training.device import Precision, choose_device, compute_dtype
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.image_task import Settings
 from VAE_model.training.loader import batches, shuffled
-from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
 
 
@@ -128,7 +130,7 @@ def trainer(
         schedule="constant", max_grad_norm=1e4, seed=0, precision=precision,
         train_images=config.trained,
     )  # fmt: skip
-    task = ImageTask(packed, "benchmark", settings, choose_device())
+    task = task_of(packed, "benchmark", settings, choose_device())
     return Trainer(task, Files.of(folder / "best.safetensors"))
 
 

@@ -35,7 +35,7 @@ class Config:
 
     run: Path = Path("data/demo")
     """Folder of the run."""
-    network: str = "structured"
+    network: str = "residual"
     """A name in VAE_model.models.NETWORKS."""
     num_var: int = 40
     """Number of latent variables."""

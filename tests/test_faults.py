@@ -310,7 +310,7 @@ def test_a_bad_image_that_came_after_the_list_is_named(copy_of_tiny_run: Run, sp
         Packed.of(run, workers=1)
 
 
-@pytest.mark.parametrize("network", ["structured", "published"])
+@pytest.mark.parametrize("network", ["residual", "published"])
 def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tmp_path, network):
     packed = Packed.of(copy_of_tiny_run, workers=1)
     for prepared in packed.folder.glob("prepared_*"):  # by another test, from the whole images
@@ -329,7 +329,7 @@ def test_a_damaged_packed_image_is_named_and_no_model_saved(copy_of_tiny_run, tm
 
 def test_batches_of_one_image_train_to_finite_weights(tiny_run: Run, tmp_path):
     place = Files.of(tmp_path / "best.safetensors")
-    settings = settings_of(network="structured", epochs=1, batch_size=1)
+    settings = settings_of(network="residual", epochs=1, batch_size=1)
     trainer_of(Packed.of(tiny_run), settings, place).run()
     assert all(torch.isfinite(t).all() for t in checkpoint.load(place.best)["weights"].values())
 
@@ -337,7 +337,7 @@ def test_batches_of_one_image_train_to_finite_weights(tiny_run: Run, tmp_path):
 def test_a_step_that_is_not_finite_is_left_out_and_named(tiny_run: Run, tmp_path, capsys):
     """One bad step of many: the weights stay finite, and the log says which step it was."""
     place = Files.of(tmp_path / "best.safetensors")
-    settings = settings_of(network="structured", epochs=2, batch_size=2)
+    settings = settings_of(network="residual", epochs=2, batch_size=2)
     trainer = trainer_of(Packed.of(tiny_run), settings, place)
     compute_loss, count = trainer.task.compute_loss, iter(range(10**6))
 
@@ -354,7 +354,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_named(tiny_run: Run, tmp_path
 
 def test_weights_that_are_no_number_are_not_used(tiny_run: Run, tmp_path):
     place = Files.of(tmp_path / "vae_3.safetensors")
-    settings = settings_of(network="structured", epochs=1)
+    settings = settings_of(network="residual", epochs=1)
     trainer_of(Packed.of(tiny_run), settings, place).run()
     content = checkpoint.load(place.best)
     next(iter(content["weights"].values())).view(-1)[0] = float("nan")

@@ -146,7 +146,7 @@ def test_a_companion_does_not_turn_the_frame():
 
 
 def test_turning_a_galaxy_moves_its_inputs_little_and_its_kind_much():
-    built = models.build("structured", 4)
+    built = models.build("residual", 4)
     still, turned = (built.prepare(ellipse(a))[0] for a in (0.3, 1.5))
     other = built.prepare(ellipse(0.3, ratio=0.8))[0]
     assert float((still - turned).norm()) < 0.1 * float((still - other).norm())
@@ -154,7 +154,7 @@ def test_turning_a_galaxy_moves_its_inputs_little_and_its_kind_much():
 
 def test_turning_an_image_moves_its_latents_by_less_than_a_tenth_of_a_distance():
     torch.manual_seed(0)
-    built = models.build("structured", 4)
+    built = models.build("residual", 4)
     galaxies = torch.cat([
         *(ellipse(0.3 * i, ratio=0.3 + 0.1 * i) for i in range(6)),
         *(spiral(hand, 0.4) + ellipse(0.2, 0.02 * i) for i in range(3) for hand in (1, -1)),
@@ -205,7 +205,7 @@ def groups_of_numbers(built: torch.nn.Module, count: int = 60) -> torch.Tensor:
 
 
 def test_structured_network_begins_in_the_span_of_the_principal_components():
-    built = models.build("structured", 3)
+    built = models.build("residual", 3)
     inputs = groups_of_numbers(built)
     built.initialise(inputs)
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_structured_network_begins_in_the_span_of_the_principal_components():
 
 
 def test_each_latent_is_the_mean_of_numbers_that_vary_together():
-    built = models.build("structured", 3)
+    built = models.build("residual", 3)
     inputs = groups_of_numbers(built)
     built.initialise(inputs)
     mean = built.encode(inputs)[0].detach()
@@ -234,7 +234,7 @@ def test_each_latent_is_the_mean_of_numbers_that_vary_together():
 
 
 def test_features_that_a_worse_exposure_does_not_reproduce_lose_their_weight():
-    built = models.build("structured", 3)
+    built = models.build("residual", 3)
     inputs = groups_of_numbers(built)
     unsure = built.pixels + torch.arange(0, built.features, 2)
     again = inputs[:40].clone()

@@ -54,7 +54,7 @@ def test_published_network_goes_through_the_shapes_of_the_paper():
 
 
 def test_every_branch_of_encoder_and_decoder_is_a_row():
-    found = diagram.branches(models.build("structured", 5))
+    found = diagram.branches(models.build("residual", 5))
     names = ("image", "structure", "linear")
     assert set(found) == {
         *(("encode", f"{name}_encoder") for name in names),

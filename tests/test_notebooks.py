@@ -17,7 +17,8 @@ from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.training.loop import Files, ImageTask, Trainer
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.loop import Files, Trainer
 
 NOTEBOOKS = sorted([*ROOT.glob("outline/*.ipynb"), *ROOT.glob("transfer/*.ipynb")])
 LARGEST = 1_000_000  # bytes
@@ -33,7 +34,7 @@ def train(run: Run, num_var: int, best: Path) -> None:
     settings = dataclasses.replace(settings, train_images=16)
     files = Files.of(best)
     files.last.unlink(missing_ok=True)
-    task = ImageTask(Packed.of(run), sha256(run.train_txt), settings, torch.device("cpu"))
+    task = task_of(Packed.of(run), sha256(run.train_txt), settings, torch.device("cpu"))
     Trainer(task, files).run()
 
 

@@ -26,7 +26,7 @@ def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
     run, rng = Run(folder), np.random.default_rng(0)
     torch.manual_seed(0)
     made = models.build(network, NUM_VAR)
-    if network == "structured":
+    if network == "residual":
         torch.nn.init.normal_(made.linear_decoder.weight, 0, 0.2)
     config = {"network": network, "num_var": NUM_VAR, "stretch": "asinh",
               "softening": list(SOFTENING)}  # fmt: skip
@@ -40,7 +40,7 @@ def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
     table["flag_streak"] = np.arange(40) == 0
     table[["iauname", "path"]] = "name"
     table[["ra", "dec"]] = 1.0
-    if network == "structured":
+    if network == "residual":
         table["image_angle"] = 0.3
     write_parquet(run.latents(NUM_VAR), table)
     return run
@@ -69,7 +69,7 @@ def test_correlated_latents_move_along_and_others_stay():
 
 
 def test_the_stage_draws_the_strongest_first(tmp_path):
-    run = write_run(tmp_path, "structured")
+    run = write_run(tmp_path, "residual")
     done = run_script(STAGE, run, "--num-var", str(NUM_VAR), "--latents", "3", "--steps", "-3", "0",
                       "3")  # fmt: skip
     assert done.returncode == 0, done.stderr

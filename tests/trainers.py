@@ -3,7 +3,9 @@
 import torch
 
 from VAE_model.data.packed import Packed
-from VAE_model.training.loop import Files, ImageTask, Settings, Trainer
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.image_task import Settings
+from VAE_model.training.loop import Files, Trainer
 
 
 def settings_of(**changes) -> Settings:
@@ -16,4 +18,4 @@ def settings_of(**changes) -> Settings:
 
 
 def trainer_of(packed: Packed, settings: Settings, where: Files, data: str = "x") -> Trainer:
-    return Trainer(ImageTask(packed, data, settings, torch.device("cpu")), where)
+    return Trainer(task_of(packed, data, settings, torch.device("cpu")), where)

@@ -7,6 +7,7 @@ a separate file.
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +114,46 @@ class RowFile:
             if not count:
                 raise Problem(f"{path} is cut short: delete its folder and rerun")
             view, place = view[count:], place + count
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Pairs of rows of several files, read as rows of one file, (M, 2, *row).
+
+    files: with rows of one shape, numbered one file after the other; pairs: (M, 2) such numbers.
+    """
+
+    files: tuple[RowFile, ...]
+    pairs: NDArray[np.int64]
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """Shape of a pair, (2, *row)."""
+        return (2, *self.files[0].row)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, rows: NDArray[np.int64], into: NDArray[np.float32]) -> None:
+        """Read pairs into an array (len(rows), 2, *row)."""
+        for file, own, places in self._in_files(rows):
+            part = np.empty((len(own), *file.row), np.float32)
+            file.read(own, part)
+            into.reshape(-1, *file.row)[places] = part
+
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        """Advise the system to read these pairs ahead."""
+        for file, own, _ in self._in_files(rows):
+            file.prefetch(own)
+
+    def _in_files(self, rows: NDArray[np.int64]) -> Iterator[tuple[RowFile, NDArray, NDArray]]:
+        """Yield each file with some of the rows, their numbers in it, and their places."""
+        numbers, first = self.pairs[rows].ravel(), 0
+        for file in self.files:
+            places = np.flatnonzero((numbers >= first) & (numbers < first + len(file)))
+            if len(places):
+                yield file, numbers[places] - first, places
+            first += len(file)
 
 
 def halved(

@@ -100,6 +100,25 @@ def to_sky(frames: Tensor, pose: Pose, half_width: float | Tensor, size: int) ->
     return _sample(frames, cos, sin, x, -sin, cos, y, size)
 
 
+def between(first: Pose, second: Pose, half_width: float) -> Tensor:
+    """Return the affine maps, (N, 2, 3), from points in the first poses' frames to the second's."""
+    turn = first.angle - second.angle
+    x, y = (first.x - second.x) / half_width, (first.y - second.y) / half_width
+    cos, sin = second.angle.cos(), second.angle.sin()
+    return affine(turn.cos(), turn.sin(), cos * x + sin * y, cos * y - sin * x)
+
+
+def affine(cos: Tensor, sin: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return affine maps, (N, 2, 3): a turn, with any scale, then a shift."""
+    return torch.stack([torch.stack([cos, -sin, x], 1), torch.stack([sin, cos, y], 1)], 1)
+
+
+def warp(frames: Tensor, maps: Tensor) -> Tensor:
+    """Return frames read bilinearly at the mapped points; zero outside. maps: (N, 2, 3)."""
+    grid = F.affine_grid(maps, list(frames.shape), align_corners=False)
+    return F.grid_sample(frames, grid, align_corners=False)
+
+
 def _gaussian(dx: Tensor, dy: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
     """Return an elliptical Gaussian window of twice the covariance (xx, yy, xy)."""
     a, b, c = (2 * moment[:, None, None] for moment in (xx, xy, yy))

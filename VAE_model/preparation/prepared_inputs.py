@@ -22,7 +22,14 @@ from VAE_model.models import VAE
 from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import atomic
 from VAE_model.pipeline.problem import Problem
-from VAE_model.preparation import pixel_noise, pose, segmentation, structure_vector
+from VAE_model.preparation import (
+    degradation,
+    pixel_noise,
+    pose,
+    segmentation,
+    structure_vector,
+)
+from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed
@@ -42,7 +49,7 @@ class PreparedInputs:
         self.file: RowFile | None = None
         if network.PREPARED_ONCE:
             with distributed.rank_0_first():
-                self.file = self._open()
+                self.file = self.open()
 
     def batches(
         self, rows: NDArray[np.int64], batch_size: int, shared: bool = False
@@ -71,17 +78,25 @@ class PreparedInputs:
                     f"delete the folder {folder} and run the same command again"
                 )
 
-    def _open(self) -> RowFile:
-        path = self.packed.folder / f"prepared_{self._version()}.float32"
+    def open(self) -> RowFile:
+        """Return the file of inputs and poses of all images, which is written if it is missing."""
+        return self._opened("", np.arange(len(self.packed.images)))
+
+    def open_degraded(self, rows: NDArray[np.int64]) -> RowFile:
+        """Return the file of inputs and poses of degraded copies of some images, in their order."""
+        name = hashlib.sha256(rows.tobytes()).hexdigest()[:12]
+        return self._opened(f"degraded_{name}_", rows)
+
+    def _opened(self, kind: str, rows: NDArray[np.int64]) -> RowFile:
+        path = self.packed.folder / f"prepared_{kind}{self._version()}.float32"
         if not path.exists():
-            self._write(path)
-        count = len(self.packed.images)
-        length = path.stat().st_size // np.dtype(np.float32).itemsize // count
-        return RowFile(path, (length,), np.arange(count))
+            self._write(path, rows, bool(kind))
+        length = path.stat().st_size // np.dtype(np.float32).itemsize // len(rows)
+        return RowFile(path, (length,), np.arange(len(rows)))
 
     def _version(self) -> str:
         """Return a hash of the images, the code that prepares them, and its constants."""
-        modules = (segmentation, pixel_noise, pose, structure_vector)
+        modules = (segmentation, pixel_noise, pose, structure_vector, degradation)
         code = code_version(*(Path(str(module.__file__)) for module in modules))
         network = self.network
         constants = [type(network).__name__, network.masks_contaminants]
@@ -92,14 +107,17 @@ class PreparedInputs:
         return hashlib.sha256(text).hexdigest()[:12]
 
     @torch.no_grad()
-    def _write(self, path: Path) -> None:
-        rows = np.arange(len(self.packed.images))
+    def _write(self, path: Path, rows: NDArray[np.int64], degraded: bool) -> None:
+        generator, noise = torch.Generator().manual_seed(0), self.packed.noise
+        label = "preparing second exposures" if degraded else "preparing inputs"
         with (
             atomic(path) as temporary,
             open(temporary, "wb") as file,
-            tqdm(total=len(rows), desc="preparing inputs", unit="image") as bar,
+            tqdm(total=len(rows), desc=label, unit="image") as bar,
         ):
             for part, flux in batches(self.packed.images, rows, _BATCH_SIZE, self.device):
+                if degraded:
+                    flux = degrade(flux, torch.from_numpy(noise[part]), generator)
                 inputs, where = self.network.prepare(self.stretch(flux))
                 if where is None:
                     raise TypeError(f"{type(self.network).__name__} is prepared once, without pose")

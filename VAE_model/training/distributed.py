@@ -114,6 +114,24 @@ def all_sum(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def gathered(own: Tensor, count: int) -> Tensor:
+    """Return the rows of all processes, (count, ...), as one process would have them.
+
+    own: this process's share, by `tensor_split`. The gradient passes through these rows only, so
+    that the sum of the processes' gradients is that of one process.
+    """
+    if world_size() == 1:
+        return own
+    every = own.new_zeros(count, *own.shape[1:])
+    rows = every.tensor_split(world_size())
+    rows[rank()].copy_(own.detach())
+    all_sum([every])
+    before = sum(len(part) for part in rows[: rank()])
+    import torch
+
+    return torch.cat([every[:before], own, every[before + len(own) :]])
+
+
 def broadcast(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by those of rank 0."""
     if world_size() > 1:

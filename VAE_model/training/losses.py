@@ -4,8 +4,8 @@
 
     -log p(t | z) + KL(q(z | x) || p(z))
 
-With t = x it is the negative evidence lower bound (Kingma & Welling 2014, eq. 3); of the default
-network, whose target is the image and its structure vector, it is a regularised loss and no bound.
+With t = x it is the negative evidence lower bound (Kingma & Welling 2014, eq. 3); of a network
+whose target is the image and its structure vector, it is a regularised loss and no bound.
 
 To change the loss, change `Loss`: the loop logs whatever terms it returns.
 """
@@ -15,6 +15,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from VAE_model.models import VAE
 
 LossKind = Literal["gaussian", "published"]
 
@@ -26,18 +29,20 @@ class Loss(nn.Module):
 
     kind: `published`: the reconstruction term is the sum of squared errors, as Xu et al. 2023 (a
     Gaussian of fixed sigma 1/sqrt(2), without its constant); `gaussian`: minus the log-likelihood
-    of a Gaussian whose sigma is learned (sigma-VAE, Rybkin et al. 2021), so that the balance with
-    the KL term is learned.
-    kl_weight: factor of the KL term.
+    of a Gaussian whose sigma is learned (sigma-VAE, Rybkin et al. 2021), one for each part of the
+    target, so that the balance with the KL term is learned.
+    kl_weight: factor of the KL term; parts: lengths of the parts of the target, None: it has one.
     """
 
     TERMS = ("reconstruction", "kl")
 
-    def __init__(self, kind: LossKind, kl_weight: float = 1.0) -> None:
+    def __init__(
+        self, kind: LossKind, kl_weight: float = 1.0, parts: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
-        self.kind, self.kl_weight = kind, kl_weight
+        self.kind, self.kl_weight, self.parts = kind, kl_weight, parts
         if kind == "gaussian":
-            self.log_sigma = nn.Parameter(torch.zeros(()))
+            self.log_sigma = nn.Parameter(torch.zeros(len(parts or (1,))))
 
     def forward(
         self, reconstruction: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor
@@ -54,18 +59,101 @@ class Loss(nn.Module):
 
     def reconstruction(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return -log p(t | z) of each image, (N,), from two tensors (N, D)."""
-        squares = (reconstruction.float() - target.float()).square().sum(dim=1)
+        return self.of_parts(reconstruction, target).sum(dim=1)
+
+    def of_parts(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return -log p of each part of the target, (N, parts)."""
+        squares = self._squares(reconstruction, target)
         if self.kind == "published":
             return squares
+        lengths = squares.new_tensor(self.parts or (target.shape[1],))
         constant = self.log_sigma + 0.5 * math.log(2 * math.pi)
-        return 0.5 * squares * torch.exp(-2 * self.log_sigma) + target.shape[1] * constant
+        return 0.5 * squares * torch.exp(-2 * self.log_sigma) + lengths * constant
 
     @torch.no_grad()
     def initialise(self, reconstruction: Tensor, target: Tensor) -> None:
-        """Set a learned sigma to the root mean square error."""
+        """Set learned sigmas to the root mean square errors."""
         if self.kind == "gaussian":
-            error = (reconstruction.float() - target.float()).square().mean().clamp_min(1e-12)
-            self.log_sigma.copy_(0.5 * error.log())
+            lengths = target.new_tensor(self.parts or (target.shape[1],))
+            error = self._squares(reconstruction, target).mean(dim=0) / lengths
+            self.log_sigma.copy_(0.5 * error.clamp_min(1e-12).log())
+
+    def _squares(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Return the sum of squared errors in each part, (N, parts)."""
+        error = (reconstruction.float() - target.float()).square()
+        parts = error.split(self.parts, dim=1) if self.parts else (error,)
+        return torch.stack([part.sum(dim=1) for part in parts], dim=1)
+
+
+class LossAcrossExposures(Loss):
+    """The loss of two exposures of each galaxy, each of which must predict the other.
+
+    To reconstruction and KL divergence it adds, with weights: `contrast`, of a projection of the
+    means, so that exposures of one galaxy come together and galaxies apart; and `width`, so that
+    the posterior is as wide as the scatter of exposures.
+    """
+
+    TERMS = ("image", "structure", "kl", "contrast", "width")
+    WEIGHTS = (0.3, 1.0, 1.0, 100.0, 1.0)  # of the terms; that of kl times kl_weight
+    TEMPERATURE = 0.1  # of the contrast
+
+    def __init__(
+        self, kind: LossKind, kl_weight: float, parts: tuple[int, ...] | None, num_var: int
+    ) -> None:
+        super().__init__(kind, kl_weight, parts)
+        self.projection = nn.Sequential(nn.Linear(num_var, 256), nn.SiLU(), nn.Linear(256, 64))
+
+    def across(
+        self, of_parts: Tensor, means: Tensor, log_variances: Tensor, projected: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, a scalar, and its TERMS, each a mean over images.
+
+        of_parts: -log p of each part, (2, N, 2); means, log_variances: (2, N, num_var);
+        projected: the means of all images of the batch, (2, M, 64), M > N if other processes have
+        a share of it.
+        """
+        terms = torch.stack([
+            *of_parts.mean(dim=(0, 1)),
+            kl_divergence(means, log_variances).sum(dim=2).mean(),
+            contrast(*projected, self.TEMPERATURE),
+            width(means, means.flip(0), log_variances).sum(dim=2).mean(),
+        ])  # fmt: skip
+        weights = terms.new_tensor(self.WEIGHTS)
+        weights[2] *= self.kl_weight
+        weights[3] *= projected.shape[1] / means.shape[1]  # the loop multiplies by the share
+        return weights @ terms, terms
+
+
+def loss_of(network: VAE, kind: LossKind, kl_weight: float) -> Loss:
+    """Return the loss that suits a network."""
+    if network.ACROSS_EXPOSURES:
+        return LossAcrossExposures(kind, kl_weight, network.parts, network.num_var)
+    return Loss(kind, kl_weight, network.parts)
+
+
+def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Return InfoNCE of two exposures of N galaxies, (N, d) each: a scalar, in nats.
+
+    Minus the log-probability that an exposure is told from those of all other galaxies to be of
+    the same galaxy, by a softmax over cosine similarities divided by `temperature` (van den Oord et
+    al. 2018, arXiv 1807.03748; Chen et al. 2020, arXiv 2002.05709).
+    """
+    count = len(first)
+    rows = functional.normalize(torch.cat([first, second]).float(), dim=1)
+    similarity = rows @ rows.T / temperature
+    similarity = similarity.masked_fill(torch.eye(2 * count, device=rows.device).bool(), -torch.inf)
+    return functional.cross_entropy(similarity, torch.arange(2 * count).roll(count).to(rows.device))
+
+
+def width(first: Tensor, second: Tensor, log_variance: Tensor) -> Tensor:
+    """Return -log N(mean of one exposure; mean of the other, posterior) up to a constant, (N, d).
+
+    first, second: means of two exposures, whose difference has twice the variance of one; they get
+    no gradient; log_variance: of the first one's posterior. Its minimum is where the width of the
+    posterior is the scatter of repeated exposures.
+    """
+    square = (first - second).detach().square() / 2
+    return 0.5 * (log_variance + square * torch.exp(-log_variance))
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.training import checkpoint
 from VAE_model.training.device import autocast
 from VAE_model.training.loop import LoopSettings, Microbatch, Task, plain
-from VAE_model.training.losses import Loss, mmd
+from VAE_model.training.losses import Loss, loss_of, mmd
 from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer import alignment
 from VAE_model.transfer.alignment import Method
@@ -98,13 +98,14 @@ class PairTask(Task):
         self.data = [data, sha256(base)]
         torch.manual_seed(settings.seed)
         self.network = model.network
-        self.loss = Loss(self.config["loss"], self.config["kl_weight"]).to(device)
+        kind, kl_weight = self.config["loss"], self.config["kl_weight"]
+        self.loss = loss_of(self.network, kind, kl_weight).to(device)
         self.loss.load_state_dict(start["loss"])
         self.own_terms = {name: term for name, (_, term) in METHODS[settings.method].terms.items()}
         self.weights = {
             "pair": settings.pair, "mmd": settings.mmd, "keep": settings.keep, **settings.terms,
         }  # fmt: skip
-        self.terms = (*self.loss.TERMS, *self.weights)
+        self.terms = (*Loss.TERMS, *self.weights)
         self.sources = [
             (PreparedInputs(side.packed, model.network, model.stretch, device), side.rows)
             for side in both

@@ -95,12 +95,12 @@ def measure(seed: int, strengths: list[tuple[float, float]], index: int) -> Imag
         for seeing, depth_loss in strengths
     ]
     stretched = Stretch()(torch.cat([nights, *worse]))
-    prepared = models.build("structured", 1).prepare(stretched)[0].numpy()
+    prepared = models.build("residual", 1).prepare(stretched)[0].numpy()
     small = torch.nn.functional.avg_pool2d(stretched[0], stretched.shape[-1] // SIDE).mean(dim=0)
     return Images(prepared[0], prepared[1], prepared[2:], spread(small.numpy()))
 
 
-def squared_change(network: models.StructuredVAE, one: NDArray, two: NDArray) -> NDArray:
+def squared_change(network: models.StructureBaseline, one: NDArray, two: NDArray) -> NDArray:
     """Return half of the squared differences, (N, features), of compressed features."""
     step = network.compressed(torch.from_numpy(one)) - network.compressed(torch.from_numpy(two))
     return step.square().numpy() / 2
@@ -146,7 +146,7 @@ def choose_strength(
 ) -> int:
     """Print the table of strengths (seeing, depth loss); return the number of the chosen one."""
     first, second = (np.stack([one[night] for one in images]) for night in (0, 1))
-    network = models.StructuredVAE(config.num_var)
+    network = models.StructureBaseline(config.num_var)
     network.initialise(torch.from_numpy(first))
     real, count = squared_change(network, first, second), len(images)
     rng = np.random.default_rng(config.seed)
@@ -172,7 +172,7 @@ def choose_limit(config: Config, images: list[Images], strength: int) -> float:
     gains, distances = [], []
     kept = np.full(len(images), True)
     for limit in (math.inf, *config.noise_limit):
-        network = models.StructuredVAE(config.num_var)
+        network = models.StructureBaseline(config.num_var)
         network.NOISE_LIMIT = limit
         torch.manual_seed(0)
         network.initialise(torch.from_numpy(first), torch.from_numpy(degraded))

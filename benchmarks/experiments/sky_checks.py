@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from VAE_model.data.galaxy_zoo import questions
-from VAE_model.models import StructuredVAE
+from VAE_model.models import StructureBaseline
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.figures import new_figure, save_figure, show_image, thumbnail
 from VAE_model.simulation import Purpose, random_stream
@@ -81,7 +81,7 @@ def image_of(galaxy: Galaxy, seed: int, index: int) -> NDArray[np.float32]:
 
 def structure(images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the structure vectors (N, features) of images (N, 3, 256, 256)."""
-    network = StructuredVAE(40)
+    network = StructureBaseline(40)
     with torch.no_grad():
         prepared, _ = network.prepare(Stretch()(torch.from_numpy(images)))
     return prepared[:, network.pixels :].numpy()

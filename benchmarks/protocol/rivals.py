@@ -28,7 +28,8 @@ from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import ROOT
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.training.device import choose_device
-from VAE_model.training.loop import Files, ImageTask, Trainer
+from VAE_model.training.exposure_task import task_of
+from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.model_file import TrainedVAE
 
 sys.path.insert(0, str(ROOT))
@@ -78,7 +79,7 @@ def pixels(task: Task, seed: int, _: int) -> Computed:
 
 def prepared(task: Task) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the default network's input: aligned images, (N, pixels), and structure numbers."""
-    network = models.build("structured", LATENTS)
+    network = models.build("residual", LATENTS)
     inputs = PreparedInputs(task.packed, network, task.stretch, torch.device("cpu"))
     parts = [part.numpy() for _, part, _ in inputs.batches(np.arange(len(task)), 256)]
     every = np.concatenate(parts)
@@ -141,7 +142,7 @@ def train(
     code = code_version(Path(training.__file__))
     files = Files.of(task.run.folder / "model" / "rivals" / code / f"{name}.safetensors")
     settings = training.settings_of(training.Config(**constants), LATENTS, task.stretch)
-    images = ImageTask(task.packed, sha256(task.run.train_txt), settings, choose_device())
+    images = task_of(task.packed, sha256(task.run.train_txt), settings, choose_device())
     HalfwayTrainer(images, files).run(name)
     return halfway(files.best) if half else files.best
 

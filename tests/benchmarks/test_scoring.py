@@ -44,7 +44,7 @@ def task(make_tiny_run, tmp_path_factory, script) -> Task:
 
 def test_structure_numbers_and_aligned_images_are_the_two_parts_of_the_networks_input(task: Task):
     images, numbers = rivals.prepared(task)
-    network = rivals.models.build("structured", 40)
+    network = rivals.models.build("residual", 40)
     assert images.shape == (len(task), network.pixels)
     assert numbers.shape == (len(task), network.features)
     flux = task.stretch(torch.from_numpy(task.packed.images[[3]]))

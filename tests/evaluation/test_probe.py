@@ -133,12 +133,12 @@ def encoded_run(tiny_run: Run, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("probe") / "run"
     run = Run(shutil.copytree(tiny_run.folder, folder, copy_function=place))
     packed = Packed.of(run)
-    network, stretch = models.build("structured", NUM_VAR), Stretch("asinh")
+    network, stretch = models.build("residual", NUM_VAR), Stretch("asinh")
     with torch.no_grad():
         flux = torch.from_numpy(packed.images[packed.rows("train")])
         network.initialise(network.prepare(stretch(flux))[0])
     run.model(NUM_VAR).parent.mkdir()
-    config = {"network": "structured", "num_var": NUM_VAR, "stretch": stretch.kind,
+    config = {"network": "residual", "num_var": NUM_VAR, "stretch": stretch.kind,
               "softening": list(stretch.softening)}  # fmt: skip
     content = {"config": config, "weights": network.state_dict()}
     checkpoint.save(run.model(NUM_VAR), content)

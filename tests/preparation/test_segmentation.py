@@ -126,7 +126,7 @@ def test_latents_do_not_depend_on_a_contaminant_that_is_masked():
     pair = seen(galaxy(), galaxy((170, 110, 3)))
     moved = {}
     for kind in ("masked", "kept"):
-        network = models.build("structured", 4, kind)
+        network = models.build("residual", 4, kind)
         assert network.masks_contaminants == (kind == "masked")
         network.initialise(network.prepare(many)[0])
         inputs, where = network.prepare(pair)
@@ -147,8 +147,8 @@ def test_contaminants_are_not_searched_in_unstretched_flux(tiny_run: Run):
 def test_a_model_file_remembers_whether_contaminants_are_masked(
     tmp_path: Path, said: dict[str, str], masks: bool
 ):
-    network = models.build("structured", 2)
-    config = {"network": "structured", "num_var": 2, "stretch": "asinh", "softening": [1, 1, 1]}
+    network = models.build("residual", 2)
+    config = {"network": "residual", "num_var": 2, "stretch": "asinh", "softening": [1, 1, 1]}
     content = {"config": config | said, "weights": network.state_dict()}
     checkpoint.save(tmp_path / "vae.safetensors", content)
     assert TrainedVAE.load(tmp_path / "vae.safetensors", 2).network.masks_contaminants == masks

@@ -18,8 +18,9 @@ from VAE_model.data.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.training import checkpoint, loop
+from VAE_model.training.exposure_task import task_of
 from VAE_model.training.loader import shuffled
-from VAE_model.training.loop import Files, ImageTask
+from VAE_model.training.loop import Files
 
 QUICK = ("--num-var", "3", "--network", "published", "--epochs", "3", "--batch-size", "16")
 
@@ -74,7 +75,7 @@ def _data(run: Run) -> str:
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp_path):
-    task = ImageTask(Packed.of(tiny_run), "x", settings_of(), torch.device("cpu"))
+    task = task_of(Packed.of(tiny_run), "x", settings_of(), torch.device("cpu"))
     task.initialise()
     found, counts, state = [], [], torch.get_rng_state()
     for task.microbatch_size in (3, 16):
@@ -128,7 +129,7 @@ def test_diverging_training_stops_and_saves_nothing_that_is_not_finite(tiny_run:
 
 
 def test_structured_network_trains_and_its_validation_loss_falls(tiny_run: Run, tmp_path):
-    settings = settings_of(network="structured", epochs=4, batch_size=8)
+    settings = settings_of(network="residual", epochs=4, batch_size=8)
     trainer = trainer_of(Packed.of(tiny_run), settings, files(tmp_path))
     trainer.run()
     losses = [record["validation_loss"] for record in trainer.history]
@@ -285,7 +286,7 @@ def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, m
     """Stopped at the beginning of the third epoch and taken up by a new trainer."""
     torch.set_num_threads(1)
     packed = Packed.of(tiny_run)
-    settings = settings_of(network="structured", epochs=4, batch_size=8)
+    settings = settings_of(network="residual", epochs=4, batch_size=8)
     whole, parts = files(tmp_path / "whole"), files(tmp_path / "parts")
     trainer_of(packed, settings, whole).run()
     stopped = trainer_of(packed, settings, parts)
@@ -313,8 +314,8 @@ def test_the_degraded_images_are_drawn_at_random_by_the_seed(copy_of_tiny_run: R
     packed = Packed.of(copy_of_tiny_run)
     train_rows = packed.rows("train")
     for seed in (0, 0, 1):
-        settings = settings_of(network="structured", seed=seed)
-        task = ImageTask(packed, "x", settings, torch.device("cpu"))
+        settings = settings_of(network="residual", seed=seed)
+        task = task_of(packed, "x", settings, torch.device("cpu"))
         task.initialise()
         rows = shuffled(train_rows, seed, 0)[:6]
         assert torch.equal(seen[-1], torch.from_numpy(np.stack([packed.images[r] for r in rows])))

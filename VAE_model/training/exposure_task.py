@@ -1,0 +1,138 @@
+"""Training across exposures: from one exposure of a galaxy another must be predicted.
+
+The second exposure of an image is a degraded copy (preparation/degradation.py); simulated galaxies
+(data/simulate_exposures.py) come in several exposures of several surveys. In each epoch two of a
+galaxy's exposures are drawn, and each must predict the other.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from VAE_model import models
+from VAE_model.data.packed import Packed
+from VAE_model.data.row_file import PairRows, RowFile
+from VAE_model.models import FramedVAE
+from VAE_model.preparation.pose import Pose
+from VAE_model.training import distributed
+from VAE_model.training.device import autocast
+from VAE_model.training.image_task import ImageTask, Sample, Settings
+from VAE_model.training.loader import batches
+from VAE_model.training.loop import Microbatch
+from VAE_model.training.losses import LossAcrossExposures
+from VAE_model.training.views import NORMAL, UNIFORM, view
+
+_POSE = len(Pose._fields)
+
+
+class Exposures(NamedTuple):
+    """Prepared inputs and poses of galaxies in several exposures.
+
+    files: their rows, numbered one file after the other; table: (galaxies, exposures) such numbers,
+    -1 where a galaxy has fewer.
+    """
+
+    files: tuple[RowFile, ...]
+    table: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Exposures"]) -> "Exposures":
+        """Return the galaxies of several, one after the other."""
+        most, first, tables = max(part.table.shape[1] for part in parts), 0, []
+        for part in parts:
+            table = np.where(part.table < 0, -1, part.table + first)
+            tables.append(np.pad(table, ((0, 0), (0, most - table.shape[1])), constant_values=-1))
+            first += sum(len(file) for file in part.files)
+        return cls(tuple(f for part in parts for f in part.files), np.concatenate(tables))
+
+    def draw(self, galaxies: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return two exposures of each galaxy, (N, 2), by torch's random numbers."""
+        table = self.table[galaxies]
+        order = torch.rand(table.shape).numpy() + 2 * (table < 0)
+        return np.take_along_axis(table, np.argsort(order, axis=1)[:, :2], axis=1)
+
+
+class ExposureTask(ImageTask):
+    """Training across exposures on the `train` split of packed images, and on further galaxies."""
+
+    network: FramedVAE
+    loss: LossAcrossExposures
+
+    def __init__(
+        self, packed: Packed, data: str, settings: Settings, device: torch.device,
+        sample: Sample | None = None, further: Sequence[Exposures] = (),
+    ) -> None:  # fmt: skip
+        """Build network and loss, and prepare the second exposures.
+
+        further: galaxies that only training uses.
+        """
+        super().__init__(packed, data, settings, device, sample)
+        own = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
+        table = np.full((len(packed.index), 2), -1)
+        table[own] = np.stack([own, len(packed.index) + np.arange(len(own))], axis=1)
+        with distributed.rank_0_first():
+            files = (self.inputs.open(), self.inputs.open_degraded(own))
+        self.exposures = Exposures.joined([Exposures(files, table), *further])
+        more = np.arange(len(table), len(self.exposures.table))
+        self.train_rows = np.concatenate([self.train_rows, more])
+
+    def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
+        """Yield batches of two exposures of each galaxy with the random numbers of their views."""
+        size, width = self.settings.batch_size, self.settings.num_var
+        if (left := len(rows) % size) < distributed.world_size():  # each needs an image
+            rows = rows[: len(rows) - left]
+        pairs = PairRows(self.exposures.files, self.exposures.draw(rows))
+        numbers = np.arange(len(rows))
+        for first, (_, both) in zip(
+            range(0, len(rows), size),
+            batches(pairs, numbers, size, self.device, shared=True),
+            strict=True,
+        ):
+            count = min(size, len(rows) - first)
+            draws = (
+                torch.randn(count, 2, width, device=self.device),
+                torch.randn(count, 2, NORMAL, device=self.device),
+                torch.rand(count, 2, UNIFORM, device=self.device),
+            )
+            own = (of.tensor_split(distributed.world_size())[distributed.rank()] for of in draws)
+            share = len(both) / count
+            yield count, [(share, (torch.tensor(count), both, *own))]
+
+    def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, its terms and the posterior means of the first exposures."""
+        count, both, noise, normal, uniform = inputs
+        if not self.network.training:  # the exposures themselves
+            normal, uniform = torch.zeros_like(normal), torch.ones_like(uniform)
+        exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in both.unbind(1)]
+        views = [
+            view(self.network, self.stretch, exposures[i], exposures[1 - i],
+                 normal[:, i], uniform[:, i])
+            for i in (0, 1)
+        ]  # fmt: skip
+        parts = zip(*views, strict=True)
+        seen, with_structure, target, unchanged = (torch.cat(part) for part in parts)
+        with autocast(self.device, self.settings.precision, self.network):
+            reconstruction, mean, log_variance = self.forward(
+                seen, noise.transpose(0, 1).flatten(0, 1), with_structure
+            )
+        of_parts = self.loss.of_parts(reconstruction, target)
+        of_parts = of_parts * torch.stack([torch.ones_like(unchanged), unchanged], dim=1)
+        two, number = (2, -1), int(count)
+        mean, log_variance = mean.float().unflatten(0, two), log_variance.float().unflatten(0, two)
+        projected = self.loss.projection(mean)
+        every = torch.stack([distributed.gathered(of, number) for of in projected])
+        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every)
+        return loss, terms, mean[0]
+
+
+def task_of(
+    packed: Packed, data: str, settings: Settings, device: torch.device,
+    sample: Sample | None = None,
+) -> ImageTask:  # fmt: skip
+    """Return the task that trains the network of the settings on the `train` split."""
+    across = models.NETWORKS[settings.network].ACROSS_EXPOSURES
+    return (ExposureTask if across else ImageTask)(packed, data, settings, device, sample)
