@@ -54,6 +54,7 @@ class Run:
     catalogue = _File("catalogue.parquet")
     truth = _File("truth.parquet")  # of a simulated sky
     labels = _File("labels.parquet")  # of imported images: path, iauname, ra, dec, their columns
+    exposures = _File("exposures/simulated.float16")  # of simulated galaxies, prepared
     import_refused = _Files("images/{}.refused.csv")  # files that an import refused, and why
     download = _Files("download/{}")  # internal files of data/download.py
     manifest = _File("download/manifest.parquet")  # outcome of each cutout, one row each

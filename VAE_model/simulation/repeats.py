@@ -1,4 +1,4 @@
-"""Repeated DECaLS exposures of the simulated galaxies.
+"""Repeated exposures of the simulated galaxies.
 
 The light above the atmosphere is recomputed from the galaxy's own random numbers and is bitwise
 identical; the noise comes from a separate stream.
@@ -13,7 +13,7 @@ from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.sky import draw_light
-from VAE_model.surveys import DECALS
+from VAE_model.surveys import DECALS, SURVEYS
 
 
 class Views(NamedTuple):
@@ -35,6 +35,21 @@ def observe_again(seed: int, index: int, views: int) -> Views:
     noise = [observe(light, DECALS, conditions, rng) for _ in range(views)]
     night = [observe(light, DECALS, draw_conditions(DECALS, rng), rng) for _ in range(views)]
     return Views(np.stack(noise), np.stack(night))
+
+
+def nights(seed: int, index: int, number: int) -> dict[str, NDArray[np.float32]]:
+    """Return by survey `number` exposures of galaxy `index`, each of another night.
+
+    float32 (number, 3, 256, 256), nanomaggies.
+    """
+    *_, light = draw_light(seed, index)
+    found = {}
+    for name, survey in SURVEYS.items():
+        rng = random_stream(seed, index, survey.stream)
+        exposures = [observe(light, survey, draw_conditions(survey, rng), rng)
+                     for _ in range(number)]  # fmt: skip
+        found[name] = np.stack(exposures)
+    return found
 
 
 def as_observed(seed: int, index: int) -> NDArray[np.float32]:

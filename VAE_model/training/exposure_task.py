@@ -6,6 +6,7 @@ galaxy's exposures are drawn, and each must predict the other.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,9 @@ from VAE_model import models
 from VAE_model.data.packed import Packed
 from VAE_model.data.row_file import PairRows, RowFile
 from VAE_model.models import FramedVAE
+from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.provenance import whole_sidecar
+from VAE_model.pipeline.run import Run
 from VAE_model.preparation.pose import Pose
 from VAE_model.training import distributed
 from VAE_model.training.device import autocast
@@ -38,6 +42,19 @@ class Exposures(NamedTuple):
 
     files: tuple[RowFile, ...]
     table: NDArray[np.int64]
+
+    @classmethod
+    def simulated(cls, path: Path, length: int) -> "Exposures":
+        """Return those of data/simulate_exposures.py.
+
+        length: of the inputs. Raises Problem where the file has other inputs.
+        """
+        number = whole_sidecar(path)["exposures"]
+        galaxies, odd = divmod(path.stat().st_size, 2 * (length + _POSE) * number)
+        if odd:
+            raise Problem(f"{path} is of another version: run {Run().made_by(path)}")
+        rows = np.arange(galaxies * number)
+        return cls((RowFile(path, (length + _POSE,), rows, "float16"),), rows.reshape(-1, number))
 
     @classmethod
     def joined(cls, parts: Sequence["Exposures"]) -> "Exposures":

@@ -17,7 +17,7 @@ from VAE_model.data import splits
 from VAE_model.data.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.training import checkpoint, loop
+from VAE_model.training import checkpoint, image_task
 from VAE_model.training.exposure_task import task_of
 from VAE_model.training.loader import shuffled
 from VAE_model.training.loop import Files
@@ -309,8 +309,8 @@ def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, m
 def test_the_degraded_images_are_drawn_at_random_by_the_seed(copy_of_tiny_run: Run, monkeypatch):
     """Not the first of the list, which is sorted by position; they lead the sample."""
     seen = []
-    monkeypatch.setattr(loop, "_DEGRADED_IMAGES", 6)
-    monkeypatch.setattr(loop, "degrade", lambda flux, *_: seen.append(flux) or flux)
+    monkeypatch.setattr(image_task, "_DEGRADED_IMAGES", 6)
+    monkeypatch.setattr(image_task, "degrade", lambda flux, *_: seen.append(flux) or flux)
     packed = Packed.of(copy_of_tiny_run)
     train_rows = packed.rows("train")
     for seed in (0, 0, 1):
