@@ -1,8 +1,9 @@
 """Simulate galaxies in several exposures, for training across exposures (docs/WEIGHTS.md).
 
-No images are written: each galaxy is observed by every survey on several nights, and each exposure
-is prepared at once (contaminants masked, pose and structure vector measured). Galaxy_VAE_n.py
-trains on them beside the images of train.txt, or alone. Frames with defects are not drawn.
+No images are written: each galaxy is observed by every survey on several nights, and once much
+deeper and sharper than a survey does. Each exposure is prepared at once (contaminants masked, pose
+and structure vector measured). Galaxy_VAE_n.py trains on them beside the images of train.txt.
+There are no defects.
 
 Reads:  nothing
 Writes: exposures/simulated.float16 under the run: prepared inputs and poses, galaxy by galaxy
@@ -25,7 +26,7 @@ from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.simulation.repeats import nights
+from VAE_model.simulation.repeats import exposures
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def main(config: Config) -> None:
 
 def prepared(index: int, seed: int, number: int) -> NDArray[np.float16]:
     """Return inputs and poses of the exposures of one galaxy, (exposures, D + poses)."""
-    flux = torch.from_numpy(np.concatenate([*nights(seed, index, number).values()]))
+    flux = torch.from_numpy(exposures(seed, index, number))
     with torch.no_grad():
         inputs, where = models.build("residual", 1).prepare(Stretch()(flux))
     return torch.cat([inputs, torch.stack(where, dim=1)], dim=1).half().numpy()

@@ -4,6 +4,7 @@ The light above the atmosphere is recomputed from the galaxy's own random number
 identical; the noise comes from a separate stream.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.sky import draw_light
 from VAE_model.surveys import DECALS, SURVEYS
+
+
+DEEP = {"noise": 0.2, "fwhm": 0.5}  # of a deep exposure, over those of a usual one
 
 
 class Views(NamedTuple):
@@ -37,19 +41,26 @@ def observe_again(seed: int, index: int, views: int) -> Views:
     return Views(np.stack(noise), np.stack(night))
 
 
-def nights(seed: int, index: int, number: int) -> dict[str, NDArray[np.float32]]:
-    """Return by survey `number` exposures of galaxy `index`, each of another night.
+def exposures(seed: int, index: int, nights: int) -> NDArray[np.float32]:
+    """Return exposures of galaxy `index`, (exposures, 3, 256, 256), nanomaggies, without defects.
 
-    float32 (number, 3, 256, 256), nanomaggies.
+    `nights` of each survey, and at last one by DECaLS that is much deeper and sharper (DEEP).
     """
     *_, light = draw_light(seed, index)
-    found = {}
-    for name, survey in SURVEYS.items():
+    images = []
+    for survey in SURVEYS.values():
         rng = random_stream(seed, index, survey.stream)
-        exposures = [observe(light, survey, draw_conditions(survey, rng), rng)
-                     for _ in range(number)]  # fmt: skip
-        found[name] = np.stack(exposures)
-    return found
+        images += [observe(light, survey, draw_conditions(survey, rng), rng) for _ in range(nights)]
+    rng = random_stream(seed, index, Purpose.REPEATS)
+    usual = draw_conditions(DECALS, rng)
+    conditions = replace(
+        usual,
+        noise=tuple(DEEP["noise"] * sigma for sigma in usual.noise),
+        fwhm=tuple(DEEP["fwhm"] * width for width in usual.fwhm),
+        shift=((0.0, 0.0),) * 3,
+        edges=(None,) * 3,
+    )
+    return np.stack([*images, observe(light, DECALS, conditions, rng)])
 
 
 def as_observed(seed: int, index: int) -> NDArray[np.float32]:

@@ -1,0 +1,132 @@
+"""Claims about training across exposures: the pairs, the views, the loss."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from VAE_model import models
+from VAE_model.data.row_file import PairRows, RowFile
+from VAE_model.preparation import pose
+from VAE_model.preparation.pose import Pose
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.training import views
+from VAE_model.training.exposure_task import Exposures
+from VAE_model.training.losses import contrast, width
+
+
+def rows_of(path, values: np.ndarray, dtype: str = "float32") -> RowFile:
+    path.write_bytes(values.astype(dtype).tobytes())
+    return RowFile(path, values.shape[1:], np.arange(len(values)), dtype)
+
+
+def blob(angle: float, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
+    """A galaxy with a brighter spot on its major axis, (1, 3, 256, 256)."""
+    axis = (torch.arange(256) + 0.5) / 128 - 1
+    grid_y, grid_x = torch.meshgrid(axis, axis, indexing="ij")
+    along = (grid_x - x) * math.cos(angle) + (grid_y - y) * math.sin(angle)
+    across = (grid_y - y) * math.cos(angle) - (grid_x - x) * math.sin(angle)
+    light = 4 * torch.exp(-0.5 * ((along / 0.15) ** 2 + (across / 0.06) ** 2))
+    spot = 2 * torch.exp(-0.5 * (((along - 0.12) / 0.03) ** 2 + (across / 0.03) ** 2))
+    return (light + spot).expand(1, 3, 256, 256)
+
+
+def test_pairs_are_read_from_several_files_in_order(tmp_path):
+    one = rows_of(tmp_path / "one", np.arange(6.0).reshape(3, 2))
+    two = rows_of(tmp_path / "two", 10 + np.arange(8.0).reshape(4, 2), "float16")
+    pairs = PairRows((one, two), np.array([[0, 3], [6, 2], [1, 1]]))
+    into = np.empty((2, *pairs.row), np.float32)
+    pairs.read(np.array([1, 0]), into)
+    assert into.tolist() == [[[16, 17], [4, 5]], [[0, 1], [10, 11]]]
+
+
+def test_two_different_exposures_of_each_galaxy_are_drawn(tmp_path):
+    file = rows_of(tmp_path / "rows", np.zeros((9, 1)))
+    two = Exposures((file,), np.array([[0, 1], [2, 3]]))
+    three = Exposures((file,), np.array([[0, 1, 2], [6, 7, 8]]))
+    joined = Exposures.joined([two, three])
+    assert joined.table.tolist() == [[0, 1, -1], [2, 3, -1], [9, 10, 11], [15, 16, 17]]
+    torch.manual_seed(0)
+    drawn = np.stack([joined.draw(np.arange(4)) for _ in range(40)])
+    assert (drawn[..., 0] != drawn[..., 1]).all() and (drawn >= 0).all()
+    assert set(drawn[:, 0].ravel()) == {0, 1} and set(drawn[:, 3].ravel()) == {15, 16, 17}
+
+
+def test_a_frame_is_read_as_another_pose_has_it():
+    """Two images of one galaxy, turned and shifted: the second frame in the first one's pose."""
+    images = torch.cat([blob(0.3), blob(0.3)])
+    true = [torch.tensor([0.3, 0.5]), torch.tensor([0.0, 0.02]), torch.tensor([0.0, -0.03])]
+    rest = [torch.zeros(2)] * 3
+    both = Pose(*true, *rest)
+    frames = pose.to_frame(images, both, 0.5, 64)
+    first, second = (Pose(*(value[i : i + 1] for value in both)) for i in (0, 1))
+    moved = pose.warp(frames[1:], pose.between(first, second, 0.5))
+    inner = (slice(None), slice(None), slice(16, 48), slice(16, 48))
+    assert float((frames[1:] - frames[:1])[inner].abs().max()) > 0.5
+    assert float((moved - frames[:1])[inner].abs().max()) < 0.15
+
+
+@pytest.fixture
+def network() -> models.FramedVAE:
+    torch.manual_seed(0)
+    return models.build("residual", 4)
+
+
+def test_a_view_without_random_numbers_is_the_exposure_itself(network):
+    inputs, where = network.prepare(blob(0.3))
+    torch.manual_seed(1)
+    other, place = network.prepare(blob(0.3) + 0.3 * torch.randn(1, 3, 256, 256))
+    zeros, ones = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
+    seen = views.view(network, Stretch(), (inputs, where), (other, place), zeros, ones)
+    assert torch.allclose(seen.inputs, inputs, atol=1e-4)
+    assert (seen.with_structure.item(), seen.unchanged.item()) == (1, 1)
+    image, features = network.split(seen.target)
+    assert torch.allclose(features, network.split(network.target(other))[1])
+    away = image - network.split(network.target(inputs))[0]
+    assert 0.02 < float(away.std()) < 0.3
+
+
+def test_a_mirrored_view_predicts_the_mirrored_exposure_and_not_its_structure(network):
+    inputs, where = network.prepare(blob(0.3))
+    normal, uniform = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
+    uniform[0, [0, 1, 4]] = 0  # without structure, changed, mirrored
+    seen = views.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
+    frame = network.split(inputs)[0].unflatten(1, (3, 64, 64))
+    mirrored = network.split(seen.inputs)[0].unflatten(1, (3, 64, 64))
+    assert torch.allclose(mirrored, frame.flip(2), atol=1e-4)
+    predicted = network.split(seen.target + network.input_mean)[0].unflatten(1, (3, 64, 64))
+    assert torch.allclose(predicted, frame.flip(2), atol=1e-4)
+    assert (seen.with_structure.item(), seen.unchanged.item()) == (0, 0)
+
+
+def test_a_turned_view_predicts_the_exposure_that_is_not_turned(network):
+    inputs, where = network.prepare(blob(0.3))
+    normal, uniform = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
+    uniform[0, 2] = 0  # half a turn
+    seen = views.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
+    frame = network.split(inputs)[0].unflatten(1, (3, 64, 64))
+    turned = network.split(seen.inputs)[0].unflatten(1, (3, 64, 64))
+    assert torch.allclose(turned, frame.flip(2, 3), atol=1e-3)
+    assert torch.allclose(seen.target, network.target(inputs), atol=1e-3)
+
+
+def test_contrast_of_known_similarities():
+    """Two galaxies at right angles: each image has one like it and two unlike it."""
+    axes = torch.eye(2)
+    expected = math.log(1 + 2 * math.exp(-1 / 0.5))
+    assert float(contrast(axes, axes, 0.5)) == pytest.approx(expected)
+    assert float(contrast(axes, axes.flip(0), 0.5)) > expected
+
+
+def test_width_is_least_at_the_scatter_of_exposures():
+    torch.manual_seed(0)
+    first, second = 0.3 * torch.randn(2, 4000, 1)
+    log_variance = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.Adam([log_variance], 0.05)
+    for _ in range(300):
+        loss = width(first, second, log_variance.expand(4000, 1)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float((0.5 * log_variance.detach()).exp()) == pytest.approx(0.3, rel=0.05)
