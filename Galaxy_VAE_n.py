@@ -4,7 +4,8 @@ The same command resumes an interrupted run, which ends with the same weights as
 The best model is the best on validation images.
 
 Reads:  train.txt and the images it lists (packed once into packed/), labels.parquet if that gives
-        a split: images of its test split are never trained on
+        a split: images of its test split are never trained on; the exposures of
+        data/simulate_exposures.py, if there are some, for training only
 Writes: model/vae_40.safetensors (best on validation), vae_40_last.safetensors (to resume),
         vae_40_log.jsonl
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from VAE_model import models
+from VAE_model import models, pretrained
 from VAE_model.data.packed import Packed
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.run import Run
@@ -81,6 +82,8 @@ def settings_of(config: Config, num_var: int, stretch: Stretch) -> Settings:
     shared = {one.name for one in fields(Settings)} & {one.name for one in fields(Config)}
     constants = {name: getattr(config, name) for name in shared}
     chosen = {"num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening}
+    if config.network != pretrained.NETWORK:
+        chosen["start"] = "random"
     return Settings(**constants | chosen)
 
 
@@ -88,7 +91,8 @@ def main(config: Config) -> None:
     """Train a model for each number of latent variables."""
     run = Run(config.run)
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
-    inputs = [run.train_txt, *split_source(run)]
+    further = [run.exposures] if run.exposures.exists() else []
+    inputs = [run.train_txt, *split_source(run), *further]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if config.network not in models.NETWORKS:
         raise Problem(
@@ -112,11 +116,11 @@ def main(config: Config) -> None:
     best = {}
     for num_var in config.num_var:
         settings = settings_of(config, num_var, stretch)
-        data = f"{sha256(run.train_txt)} {stage.code}"
+        data = " ".join([*map(sha256, (run.train_txt, *further)), stage.code])
         files = Files.of(run.model(num_var))
         if stage.again:
             files.forget()
-        trainer = Trainer(task_of(packed, data, settings, device), files)
+        trainer = Trainer(task_of(packed, data, settings, device, further=further), files)
         best[num_var] = trainer.run(f"{num_var} latents on {device}")
         distributed.say(
             f"  {num_var} latents: best epoch {best[num_var]['epoch']}, "

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from VAE_model import pretrained
 from VAE_model.data.packed import Packed
 from VAE_model.extraction.extract import extract
 from VAE_model.extraction.repeatability import SCATTER, exposure_scatter
@@ -40,7 +41,8 @@ class Config:
     num_var: int = 40
     """Number of latent variables of the model."""
     model: Path | None = None
-    """A model of another run, or one that transfer/adapt.py adapted to a second survey; none:
+    """A model of another run, or one that transfer/adapt.py adapted to a second survey;
+    `pretrained`: the weights in VAE_model/weights, no training is needed; none:
     model/vae_<num_var>.safetensors of this run."""
     any_unit: bool = False
     """Encode 8-bit images with a model that was trained on flux, and the reverse."""
@@ -86,6 +88,8 @@ def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
     weights = ROOT / config.model if config.model else run.model(config.num_var)
+    if config.model == Path(pretrained.NAME):
+        weights = pretrained.WEIGHTS
     inputs, target = [run.train_txt, weights, *split_source(run)], run.latents(config.num_var)
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[target])
     if stage.is_up_to_date():

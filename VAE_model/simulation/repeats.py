@@ -16,7 +16,6 @@ from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.sky import draw_light
 from VAE_model.surveys import DECALS, SURVEYS
 
-
 DEEP = {"noise": 0.2, "fwhm": 0.5}  # of a deep exposure, over those of a usual one
 
 

@@ -19,7 +19,7 @@ from VAE_model.data.packed import Packed
 from VAE_model.data.row_file import PairRows, RowFile
 from VAE_model.models import FramedVAE
 from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.provenance import whole_sidecar
+from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation.pose import Pose
 from VAE_model.training import distributed
@@ -49,7 +49,7 @@ class Exposures(NamedTuple):
 
         length: of the inputs. Raises Problem where the file has other inputs.
         """
-        number = whole_sidecar(path)["exposures"]
+        number = read_sidecar(path)["numbers"]["exposures"]
         galaxies, odd = divmod(path.stat().st_size, 2 * (length + _POSE) * number)
         if odd:
             raise Problem(f"{path} is of another version: run {Run().made_by(path)}")
@@ -81,11 +81,11 @@ class ExposureTask(ImageTask):
 
     def __init__(
         self, packed: Packed, data: str, settings: Settings, device: torch.device,
-        sample: Sample | None = None, further: Sequence[Exposures] = (),
+        sample: Sample | None = None, further: Sequence[Path] = (),
     ) -> None:  # fmt: skip
         """Build network and loss, and prepare the second exposures.
 
-        further: galaxies that only training uses.
+        further: files of simulated exposures, which only training uses.
         """
         super().__init__(packed, data, settings, device, sample)
         own = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
@@ -93,9 +93,10 @@ class ExposureTask(ImageTask):
         table[own] = np.stack([own, len(packed.index) + np.arange(len(own))], axis=1)
         with distributed.rank_0_first():
             files = (self.inputs.open(), self.inputs.open_degraded(own))
-        self.exposures = Exposures.joined([Exposures(files, table), *further])
-        more = np.arange(len(table), len(self.exposures.table))
-        self.train_rows = np.concatenate([self.train_rows, more])
+        more = [Exposures.simulated(path, sum(self.network.parts)) for path in further]
+        self.exposures = Exposures.joined([Exposures(files, table), *more])
+        galaxies = np.arange(len(table), len(self.exposures.table))
+        self.train_rows = np.concatenate([self.train_rows, galaxies])
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of two exposures of each galaxy with the random numbers of their views."""
@@ -148,8 +149,13 @@ class ExposureTask(ImageTask):
 
 def task_of(
     packed: Packed, data: str, settings: Settings, device: torch.device,
-    sample: Sample | None = None,
+    sample: Sample | None = None, further: Sequence[Path] = (),
 ) -> ImageTask:  # fmt: skip
-    """Return the task that trains the network of the settings on the `train` split."""
-    across = models.NETWORKS[settings.network].ACROSS_EXPOSURES
-    return (ExposureTask if across else ImageTask)(packed, data, settings, device, sample)
+    """Return the task that trains the network of the settings on the `train` split.
+
+    further: files of data/simulate_exposures.py, for a network that is trained across exposures.
+    """
+    network = models.NETWORKS[settings.network]
+    if not network.ACROSS_EXPOSURES:
+        return ImageTask(packed, data, settings, device, sample)
+    return ExposureTask(packed, data, settings, device, sample, further)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model import models
+from VAE_model import models, pretrained
 from VAE_model.data.packed import Packed
 from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.prepared_inputs import PreparedInputs
@@ -19,6 +19,8 @@ from VAE_model.training.device import autocast, compiled, microbatch_size
 from VAE_model.training.loader import batches, shuffled
 from VAE_model.training.loop import LoopSettings, Microbatch, Task, plain
 from VAE_model.training.losses import LossKind, loss_of
+
+Start = Literal["pretrained", "random"]
 
 _INITIALISATION_IMAGES = 4096  # for the data-dependent initialisation
 _DEGRADED_IMAGES = 512  # of these, at lower signal-to-noise too
@@ -36,6 +38,7 @@ class Settings(LoopSettings):
     loss: LossKind
     kl_weight: float
     train_images: int = 0
+    start: Start = "random"
 
 
 class Sample(NamedTuple):
@@ -105,7 +108,10 @@ class ImageTask(Task):
         """Initialise network and loss from a sample of the training images."""
         self.sample = self.sample or self._draw_sample()
         inputs, degraded = self.sample
-        self.network.initialise(inputs, degraded)
+        if self.settings.start == pretrained.NAME:
+            pretrained.initialise(self.network)
+        else:
+            self.network.initialise(inputs, degraded)
         some = inputs[: self.settings.batch_size]
         parts = some.split(self.microbatch_size)
         reconstruction = [self.network.decode(self.network.encode(part)[0]) for part in parts]

@@ -1,0 +1,32 @@
+"""The weights that travel with the project (weights/README.md), in Python and in the stages.
+
+from VAE_model import load
+
+mean, log_variance = load().encode(flux)  # flux: (N, 3, 256, 256), nanomaggies
+"""
+
+from pathlib import Path
+
+from VAE_model.models import VAE
+from VAE_model.training import checkpoint
+from VAE_model.training.device import Precision
+from VAE_model.training.model_file import TrainedVAE
+
+NAME = "pretrained"  # in place of a path or as the start of a training
+NETWORK, NUM_VAR = "residual", 40
+WEIGHTS = Path(__file__).with_name("weights") / f"{NETWORK}_{NUM_VAR}.safetensors"
+
+
+def load(device: str = "auto", precision: Precision = "float32") -> TrainedVAE:
+    """Return the network with these weights; device: `auto`, CUDA if there is a GPU."""
+    return TrainedVAE.load(WEIGHTS, NUM_VAR, device, precision)
+
+
+def initialise(network: VAE) -> None:
+    """Set the weights of a network of any number of latents.
+
+    Layers whose shape depends on that number keep their own where it differs.
+    """
+    own, weights = network.state_dict(), checkpoint.load(WEIGHTS)["weights"]
+    fitting = {k: value for k, value in weights.items() if value.shape == own[k].shape}
+    network.load_state_dict(fitting, strict=False)
