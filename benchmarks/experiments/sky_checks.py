@@ -84,7 +84,7 @@ def structure(images: NDArray[np.float32]) -> NDArray[np.float32]:
     network = StructureBaseline(40)
     with torch.no_grad():
         prepared, _ = network.prepare(Stretch()(torch.from_numpy(images)))
-    return prepared[:, network.pixels :].numpy()
+    return prepared[:, network.PIXELS :].numpy()
 
 
 def separability(one: NDArray, other: NDArray, components: int = 30) -> float:

@@ -79,11 +79,11 @@ def pixels(task: Task, seed: int, _: int) -> Computed:
 
 def prepared(task: Task) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the default network's input: aligned images, (N, pixels), and structure numbers."""
-    network = models.build("residual", LATENTS)
+    network = models.build("structure", LATENTS)
     inputs = PreparedInputs(task.packed, network, task.stretch, torch.device("cpu"))
     parts = [part.numpy() for _, part, _ in inputs.batches(np.arange(len(task)), 256)]
     every = np.concatenate(parts)
-    return every[:, : network.pixels], every[:, network.pixels :]
+    return every[:, : network.PIXELS], every[:, network.PIXELS :]
 
 
 def aligned(task: Task, seed: int, _: int) -> Computed:

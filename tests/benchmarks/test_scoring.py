@@ -45,8 +45,8 @@ def task(make_tiny_run, tmp_path_factory, script) -> Task:
 def test_structure_numbers_and_aligned_images_are_the_two_parts_of_the_networks_input(task: Task):
     images, numbers = rivals.prepared(task)
     network = rivals.models.build("residual", 40)
-    assert images.shape == (len(task), network.pixels)
-    assert numbers.shape == (len(task), network.features)
+    assert images.shape == (len(task), network.PIXELS)
+    assert numbers.shape == (len(task), network.FEATURES)
     flux = task.stretch(torch.from_numpy(task.packed.images[[3]]))
     assert np.allclose(network.prepare(flux)[0][0], [*images[3], *numbers[3]], atol=1e-4)
 
