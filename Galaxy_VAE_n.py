@@ -81,9 +81,10 @@ def settings_of(config: Config, num_var: int, stretch: Stretch) -> Settings:
     """Return the constants of this script that determine the weights."""
     shared = {one.name for one in fields(Settings)} & {one.name for one in fields(Config)}
     constants = {name: getattr(config, name) for name in shared}
-    chosen = {"num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening}
-    if config.network != pretrained.NETWORK:
-        chosen["start"] = "random"
+    start = config.start if config.network == pretrained.NETWORK else "random"
+    chosen = {
+        "num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening, "start": start,
+    }  # fmt: skip
     return Settings(**constants | chosen)
 
 

@@ -7,11 +7,13 @@ and an entry of `NETWORKS`.
 
 import math
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
+from torch.nn import functional
 
 from VAE_model.layers import FusedUpsampling, Residual, double_resolution, zero_initialised
 from VAE_model.preparation import pose, structure_vector
@@ -39,8 +41,8 @@ class VAE(nn.Module, ABC):
     """Training reconstructs another exposure of the galaxy (training/exposure_task.py)."""
     masks_contaminants = False
     """`prepare` replaces the light of other sources in the image."""
-    parts: tuple[int, ...] | None = None
-    """Lengths of the parts of the target, each of which has its own sigma; None: it has one."""
+    parts: tuple[int, ...] = (BANDS * SIZE**2,)
+    """Numbers in each part of the target; a part has its own sigma in the loss."""
 
     def __init__(self, num_var: int) -> None:
         super().__init__()
@@ -63,6 +65,10 @@ class VAE(nn.Module, ABC):
     def target(self, inputs: Tensor) -> Tensor:
         """Return what the decoder must reconstruct, (N, D)."""
         return inputs.flatten(1)
+
+    def squares(self, error: Tensor) -> Tensor:
+        """Return the sum of squares in each part of an error of the target (N, D): (N, parts)."""
+        return error.square().sum(dim=1, keepdim=True)
 
     @abstractmethod
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,6 +161,10 @@ class FramedVAE(VAE):
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
     PIXELS = BANDS * SIDE**2
     FEATURES = structure_vector.length(SIDE)
+    # Numbers in each part of the target: the Haar coefficients of the image on the scales of 2, 4, 8,
+    # 16 pixels, what is left, and the structure vector.
+    parts = (3 * PIXELS // 4, 3 * PIXELS // 16, 3 * PIXELS // 64, 3 * PIXELS // 256, PIXELS // 256,
+             FEATURES)  # fmt: skip
     # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
     # by one survey (benchmarks/experiments/degradation.py)
     NOISE_LIMIT = 0.2
@@ -168,9 +178,8 @@ class FramedVAE(VAE):
 
     def __init__(self, num_var: int) -> None:
         super().__init__(num_var)
-        self.parts = (self.PIXELS, self.FEATURES)
         self.register_buffer("wavelets", structure_vector.wavelets(self.SIDE), persistent=False)
-        self.register_buffer("input_mean", torch.zeros(sum(self.parts)))
+        self.register_buffer("input_mean", torch.zeros(self.PIXELS + self.FEATURES))
         self.register_buffer("feature_std", torch.ones(self.FEATURES))
         self.register_buffer("compressed_mean", torch.zeros(self.FEATURES))
         self.register_buffer("reproducibility", torch.ones(self.FEATURES))
@@ -190,6 +199,22 @@ class FramedVAE(VAE):
         image = self.split(inputs - self.input_mean)[0]
         features = self.reproducibility * (self.compressed(inputs) - self.compressed_mean)
         return torch.cat([image, features], dim=1)
+
+    def squares(self, error: Tensor) -> Tensor:
+        """Return the sum of squares at each scale of the image, and in the structure vector.
+
+        The scales are those of a Haar transform, which keeps sums of squares: what averaging over
+        2x2 pixels takes away belongs to the finest, and so on. Errors of an image are large at
+        large scales; with a sigma for each scale these do not outweigh bars and arms.
+        """
+        image, features = self.split(error)
+        left, sums = image.unflatten(1, (BANDS, self.SIDE, self.SIDE)), []
+        for _ in self.parts[:-2]:
+            sums.append(left.square().sum(dim=(1, 2, 3)))
+            left = 2 * functional.avg_pool2d(left, 2)
+        sums.append(left.square().sum(dim=(1, 2, 3)))
+        each = [*(fine - coarse for fine, coarse in pairwise(sums)), sums[-1]]
+        return torch.stack([*each, features.square().sum(dim=1)], dim=1)
 
     def compressed(self, inputs: Tensor) -> Tensor:
         """Return the standardised and compressed structure vector, (N, features)."""
@@ -223,7 +248,7 @@ class FramedVAE(VAE):
 
     def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Split (..., D) into the parts of image and structure vector."""
-        image, features = values.split(self.parts, dim=-1)
+        image, features = values.split((self.PIXELS, self.FEATURES), dim=-1)
         return image, features
 
 
@@ -245,7 +270,7 @@ class StructureBaseline(FramedVAE):
 
     def __init__(self, num_var: int) -> None:
         super().__init__(num_var)
-        size = sum(self.parts)
+        size = self.PIXELS + self.FEATURES
         self.register_buffer("scale", torch.ones(2))
         self.linear_encoder = _fixed(nn.Linear(size, num_var, bias=False))
         self.linear_decoder = _fixed(nn.Linear(num_var, size, bias=False))

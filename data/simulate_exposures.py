@@ -69,7 +69,7 @@ def prepared(index: int, seed: int, number: int) -> NDArray[np.float16]:
     """Return inputs and poses of the exposures of one galaxy, (exposures, D + poses)."""
     flux = torch.from_numpy(exposures(seed, index, number))
     with torch.no_grad():
-        inputs, where = models.build("residual", 1).prepare(Stretch()(flux))
+        inputs, where = models.ResidualVAE(1).prepare(Stretch()(flux))
     return torch.cat([inputs, torch.stack(where, dim=1)], dim=1).half().numpy()
 
 

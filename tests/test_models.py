@@ -259,11 +259,14 @@ def test_kl_of_known_gaussians():
 
 def test_published_loss_is_the_sum_of_squares():
     x, y = torch.zeros(2, 10), torch.full((2, 10), 0.5)
-    assert torch.allclose(Loss("published").reconstruction(x, y), torch.tensor([2.5, 2.5]))
+    loss = Loss(models.build("published", 2), "published")
+    assert torch.allclose(loss.reconstruction(x, y), torch.tensor([2.5, 2.5]))
 
 
 def test_gaussian_likelihood_is_that_of_a_normal_distribution():
-    loss = Loss("gaussian")
+    network = models.build("published", 2)
+    network.parts = (50,)
+    loss = Loss(network, "gaussian")
     x, y = torch.randn(4, 50), torch.randn(4, 50)
     loss.initialise(x, y)
     normal = torch.distributions.Normal(x, loss.log_sigma.exp())

@@ -117,38 +117,38 @@ class RowFile:
 
 
 @dataclass(frozen=True)
-class PairRows:
-    """Pairs of rows of several files, read as rows of one file, (M, 2, *row).
+class GroupedRows:
+    """Groups of k rows of several files, read as rows of one file, (M, k, *row).
 
-    files: with rows of one shape, numbered one file after the other; pairs: (M, 2) such numbers.
+    files: with rows of one shape, numbered one file after the other; groups: (M, k) such numbers.
     """
 
     files: tuple[RowFile, ...]
-    pairs: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
     @property
     def row(self) -> tuple[int, ...]:
-        """Shape of a pair, (2, *row)."""
-        return (2, *self.files[0].row)
+        """Shape of a group, (k, *row)."""
+        return (self.groups.shape[1], *self.files[0].row)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.groups)
 
     def read(self, rows: NDArray[np.int64], into: NDArray[np.float32]) -> None:
-        """Read pairs into an array (len(rows), 2, *row)."""
+        """Read groups into an array (len(rows), k, *row)."""
         for file, own, places in self._in_files(rows):
             part = np.empty((len(own), *file.row), np.float32)
             file.read(own, part)
             into.reshape(-1, *file.row)[places] = part
 
     def prefetch(self, rows: NDArray[np.int64]) -> None:
-        """Advise the system to read these pairs ahead."""
+        """Advise the system to read these groups ahead."""
         for file, own, _ in self._in_files(rows):
             file.prefetch(own)
 
     def _in_files(self, rows: NDArray[np.int64]) -> Iterator[tuple[RowFile, NDArray, NDArray]]:
         """Yield each file with some of the rows, their numbers in it, and their places."""
-        numbers, first = self.pairs[rows].ravel(), 0
+        numbers, first = self.groups[rows].ravel(), 0
         for file in self.files:
             places = np.flatnonzero((numbers >= first) & (numbers < first + len(file)))
             if len(places):

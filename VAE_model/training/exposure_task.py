@@ -1,8 +1,9 @@
 """Training across exposures: from one exposure of a galaxy another must be predicted.
 
-The second exposure of an image is a degraded copy (preparation/degradation.py); simulated galaxies
-(data/simulate_exposures.py) come in several exposures of several surveys. In each epoch two of a
-galaxy's exposures are drawn, and each must predict the other.
+An image has two exposures, itself and a degraded copy (preparation/degradation.py), each of which
+must predict the other. A simulated galaxy (data/simulate_exposures.py) has several by several
+surveys; two of them are drawn in each epoch, and each must predict the last, which is deep and
+sharp: there the bars and arms are seen that the others only suggest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from VAE_model import models
 from VAE_model.data.packed import Packed
-from VAE_model.data.row_file import PairRows, RowFile
+from VAE_model.data.row_file import GroupedRows, RowFile
 from VAE_model.models import FramedVAE
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import read_sidecar
@@ -36,12 +37,14 @@ _POSE = len(Pose._fields)
 class Exposures(NamedTuple):
     """Prepared inputs and poses of galaxies in several exposures.
 
-    files: their rows, numbered one file after the other; table: (galaxies, exposures) such numbers,
-    -1 where a galaxy has fewer.
+    files: their rows, numbered one file after the other; table: (galaxies, exposures) such numbers
+    of those that the encoder sees, -1 where a galaxy has fewer; deep: (galaxies,) such numbers of
+    those that are to be predicted, -1: the other one of two.
     """
 
     files: tuple[RowFile, ...]
     table: NDArray[np.int64]
+    deep: NDArray[np.int64]
 
     @classmethod
     def simulated(cls, path: Path, length: int) -> "Exposures":
@@ -54,23 +57,33 @@ class Exposures(NamedTuple):
         if odd:
             raise Problem(f"{path} is of another version: run {Run().made_by(path)}")
         rows = np.arange(galaxies * number)
-        return cls((RowFile(path, (length + _POSE,), rows, "float16"),), rows.reshape(-1, number))
+        file, table = RowFile(path, (length + _POSE,), rows, "float16"), rows.reshape(-1, number)
+        return cls((file,), table[:, :-1], table[:, -1])
 
     @classmethod
     def joined(cls, parts: Sequence["Exposures"]) -> "Exposures":
         """Return the galaxies of several, one after the other."""
         most, first, tables = max(part.table.shape[1] for part in parts), 0, []
         for part in parts:
-            table = np.where(part.table < 0, -1, part.table + first)
-            tables.append(np.pad(table, ((0, 0), (0, most - table.shape[1])), constant_values=-1))
+            table = np.pad(
+                part.table, ((0, 0), (0, most - part.table.shape[1])), constant_values=-1
+            )
+            table = np.column_stack([table, part.deep])
+            tables.append(np.where(table < 0, -1, table + first))
             first += sum(len(file) for file in part.files)
-        return cls(tuple(f for part in parts for f in part.files), np.concatenate(tables))
+        table = np.concatenate(tables)
+        files = tuple(file for part in parts for file in part.files)
+        return cls(files, table[:, :-1], table[:, -1])
 
     def draw(self, galaxies: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return two exposures of each galaxy, (N, 2), by torch's random numbers."""
-        table = self.table[galaxies]
+        """Return two exposures of each galaxy, and what each is to predict, (N, 4).
+
+        By torch's random numbers.
+        """
+        table, deep = self.table[galaxies], self.deep[galaxies, None]
         order = torch.rand(table.shape).numpy() + 2 * (table < 0)
-        return np.take_along_axis(table, np.argsort(order, axis=1)[:, :2], axis=1)
+        two = np.take_along_axis(table, np.argsort(order, axis=1)[:, :2], axis=1)
+        return np.concatenate([two, np.where(deep < 0, two[:, ::-1], deep)], axis=1)
 
 
 class ExposureTask(ImageTask):
@@ -94,7 +107,8 @@ class ExposureTask(ImageTask):
         with distributed.rank_0_first():
             files = (self.inputs.open(), self.inputs.open_degraded(own))
         more = [Exposures.simulated(path, sum(self.network.parts)) for path in further]
-        self.exposures = Exposures.joined([Exposures(files, table), *more])
+        images = Exposures(files, table, np.full(len(table), -1))
+        self.exposures = Exposures.joined([images, *more])
         galaxies = np.arange(len(table), len(self.exposures.table))
         self.train_rows = np.concatenate([self.train_rows, galaxies])
 
@@ -103,11 +117,11 @@ class ExposureTask(ImageTask):
         size, width = self.settings.batch_size, self.settings.num_var
         if (left := len(rows) % size) < distributed.world_size():  # each needs an image
             rows = rows[: len(rows) - left]
-        pairs = PairRows(self.exposures.files, self.exposures.draw(rows))
+        groups = GroupedRows(self.exposures.files, self.exposures.draw(rows))
         numbers = np.arange(len(rows))
-        for first, (_, both) in zip(
+        for first, (_, four) in zip(
             range(0, len(rows), size),
-            batches(pairs, numbers, size, self.device, shared=True),
+            batches(groups, numbers, size, self.device, shared=True),
             strict=True,
         ):
             count = min(size, len(rows) - first)
@@ -117,17 +131,17 @@ class ExposureTask(ImageTask):
                 torch.rand(count, 2, UNIFORM, device=self.device),
             )
             own = (of.tensor_split(distributed.world_size())[distributed.rank()] for of in draws)
-            share = len(both) / count
-            yield count, [(share, (torch.tensor(count), both, *own))]
+            share = len(four) / count
+            yield count, [(share, (torch.tensor(count), four, *own))]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, its terms and the posterior means of the first exposures."""
-        count, both, noise, normal, uniform = inputs
+        count, four, noise, normal, uniform = inputs
         if not self.network.training:  # the exposures themselves
             normal, uniform = torch.zeros_like(normal), torch.ones_like(uniform)
-        exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in both.unbind(1)]
+        exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in four.unbind(1)]
         views = [
-            view(self.network, self.stretch, exposures[i], exposures[1 - i],
+            view(self.network, self.stretch, exposures[i], exposures[2 + i],
                  normal[:, i], uniform[:, i])
             for i in (0, 1)
         ]  # fmt: skip
@@ -138,7 +152,7 @@ class ExposureTask(ImageTask):
                 seen, noise.transpose(0, 1).flatten(0, 1), with_structure
             )
         of_parts = self.loss.of_parts(reconstruction, target)
-        of_parts = of_parts * torch.stack([torch.ones_like(unchanged), unchanged], dim=1)
+        of_parts[:, -1] = of_parts[:, -1] * unchanged
         two, number = (2, -1), int(count)
         mean, log_variance = mean.float().unflatten(0, two), log_variance.float().unflatten(0, two)
         projected = self.loss.projection(mean)

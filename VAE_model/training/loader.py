@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from VAE_model.data.row_file import PairRows, RowFile
+from VAE_model.data.row_file import GroupedRows, RowFile
 from VAE_model.pipeline.parallel import cores
 from VAE_model.training.distributed import rank, world_size
 
@@ -20,7 +20,7 @@ _SHUFFLED_BLOCKS = 16  # blocks that are shuffled together
 
 
 def batches(
-    images: RowFile | PairRows,
+    images: RowFile | GroupedRows,
     rows: NDArray[np.int64],
     batch_size: int,
     device: torch.device,

@@ -27,22 +27,28 @@ MMD_KERNELS, MMD_FACTOR = 5, 2.0  # bandwidths from a quarter to four times the 
 class Loss(nn.Module):
     """The loss of a VAE.
 
+    network: whose target is reconstructed.
     kind: `published`: the reconstruction term is the sum of squared errors, as Xu et al. 2023 (a
     Gaussian of fixed sigma 1/sqrt(2), without its constant); `gaussian`: minus the log-likelihood
     of a Gaussian whose sigma is learned (sigma-VAE, Rybkin et al. 2021), one for each part of the
     target, so that the balance with the KL term is learned.
-    kl_weight: factor of the KL term; parts: lengths of the parts of the target, None: it has one.
+    kl_weight: factor of the KL term.
     """
 
-    TERMS = ("reconstruction", "kl")
+    TERMS: tuple[str, ...] = ("reconstruction", "kl")
+    _GAIN = 10  # of the parameter: sigmas must follow errors that fall by orders of magnitude
 
-    def __init__(
-        self, kind: LossKind, kl_weight: float = 1.0, parts: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, network: VAE, kind: LossKind, kl_weight: float = 1.0) -> None:
         super().__init__()
-        self.kind, self.kl_weight, self.parts = kind, kl_weight, parts
+        self.kind, self.kl_weight = kind, kl_weight
+        self.squares, self.lengths = network.squares, network.parts
         if kind == "gaussian":
-            self.log_sigma = nn.Parameter(torch.zeros(len(parts or (1,))))
+            self.tenth = nn.Parameter(torch.zeros(len(self.lengths)))
+
+    @property
+    def log_sigma(self) -> Tensor:
+        """Logarithm of the sigma of each part of the target, (parts,)."""
+        return self._GAIN * self.tenth
 
     def forward(
         self, reconstruction: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor
@@ -63,30 +69,24 @@ class Loss(nn.Module):
 
     def of_parts(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Return -log p of each part of the target, (N, parts)."""
-        squares = self._squares(reconstruction, target)
+        squares = self.squares(reconstruction.float() - target.float())
         if self.kind == "published":
             return squares
-        lengths = squares.new_tensor(self.parts or (target.shape[1],))
         constant = self.log_sigma + 0.5 * math.log(2 * math.pi)
+        lengths = squares.new_tensor(self.lengths)
         return 0.5 * squares * torch.exp(-2 * self.log_sigma) + lengths * constant
 
     @torch.no_grad()
     def initialise(self, reconstruction: Tensor, target: Tensor) -> None:
         """Set learned sigmas to the root mean square errors."""
         if self.kind == "gaussian":
-            lengths = target.new_tensor(self.parts or (target.shape[1],))
-            error = self._squares(reconstruction, target).mean(dim=0) / lengths
-            self.log_sigma.copy_(0.5 * error.clamp_min(1e-12).log())
-
-    def _squares(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Return the sum of squared errors in each part, (N, parts)."""
-        error = (reconstruction.float() - target.float()).square()
-        parts = error.split(self.parts, dim=1) if self.parts else (error,)
-        return torch.stack([part.sum(dim=1) for part in parts], dim=1)
+            squares = self.squares(reconstruction.float() - target.float())
+            error = squares.mean(dim=0) / squares.new_tensor(self.lengths)
+            self.tenth.copy_(0.5 * error.clamp_min(1e-12).log() / self._GAIN)
 
 
 class LossAcrossExposures(Loss):
-    """The loss of two exposures of each galaxy, each of which must predict the other.
+    """The loss of two exposures of each galaxy, each of which must predict another.
 
     To reconstruction and KL divergence it adds, with weights: `contrast`, of a projection of the
     means, so that exposures of one galaxy come together and galaxies apart; and `width`, so that
@@ -94,28 +94,29 @@ class LossAcrossExposures(Loss):
     """
 
     TERMS = ("image", "structure", "kl", "contrast", "width")
-    WEIGHTS = (0.3, 1.0, 1.0, 100.0, 1.0)  # of the terms; that of kl times kl_weight
+    WEIGHTS = (0.5, 1.0, 1.0, 100.0, 1.0)  # of the terms; that of kl times kl_weight
     TEMPERATURE = 0.1  # of the contrast
 
-    def __init__(
-        self, kind: LossKind, kl_weight: float, parts: tuple[int, ...] | None, num_var: int
-    ) -> None:
-        super().__init__(kind, kl_weight, parts)
-        self.projection = nn.Sequential(nn.Linear(num_var, 256), nn.SiLU(), nn.Linear(256, 64))
+    def __init__(self, network: VAE, kind: LossKind, kl_weight: float = 1.0) -> None:
+        super().__init__(network, kind, kl_weight)
+        self.projection = nn.Sequential(
+            nn.Linear(network.num_var, 256), nn.SiLU(), nn.Linear(256, 64)
+        )
 
     def across(
         self, of_parts: Tensor, means: Tensor, log_variances: Tensor, projected: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the loss, a scalar, and its TERMS, each a mean over images.
 
-        of_parts: -log p of each part, (2, N, 2); means, log_variances: (2, N, num_var);
-        projected: the means of all images of the batch, (2, M, 64), M > N if other processes have
-        a share of it.
+        of_parts: -log p of each part, (2, N, parts), the structure vector last; means,
+        log_variances: (2, N, num_var); projected: the means of all images of the batch, (2, M, 64),
+        M > N if other processes have a share of it.
         """
         terms = torch.stack([
-            *of_parts.mean(dim=(0, 1)),
+            of_parts[..., :-1].sum(dim=2).mean(),
+            of_parts[..., -1].mean(),
             kl_divergence(means, log_variances).sum(dim=2).mean(),
-            contrast(*projected, self.TEMPERATURE),
+            contrast(projected[0], projected[1], self.TEMPERATURE),
             width(means, means.flip(0), log_variances).sum(dim=2).mean(),
         ])  # fmt: skip
         weights = terms.new_tensor(self.WEIGHTS)
@@ -126,9 +127,7 @@ class LossAcrossExposures(Loss):
 
 def loss_of(network: VAE, kind: LossKind, kl_weight: float) -> Loss:
     """Return the loss that suits a network."""
-    if network.ACROSS_EXPOSURES:
-        return LossAcrossExposures(kind, kl_weight, network.parts, network.num_var)
-    return Loss(kind, kl_weight, network.parts)
+    return (LossAcrossExposures if network.ACROSS_EXPOSURES else Loss)(network, kind, kl_weight)
 
 
 def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from VAE_model import models
-from VAE_model.data.row_file import PairRows, RowFile
+from VAE_model.data.row_file import GroupedRows, RowFile
 from VAE_model.preparation import pose
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
@@ -35,22 +35,24 @@ def blob(angle: float, x: float = 0.0, y: float = 0.0) -> torch.Tensor:
 def test_pairs_are_read_from_several_files_in_order(tmp_path):
     one = rows_of(tmp_path / "one", np.arange(6.0).reshape(3, 2))
     two = rows_of(tmp_path / "two", 10 + np.arange(8.0).reshape(4, 2), "float16")
-    pairs = PairRows((one, two), np.array([[0, 3], [6, 2], [1, 1]]))
-    into = np.empty((2, *pairs.row), np.float32)
-    pairs.read(np.array([1, 0]), into)
+    groups = GroupedRows((one, two), np.array([[0, 3], [6, 2], [1, 1]]))
+    into = np.empty((2, *groups.row), np.float32)
+    groups.read(np.array([1, 0]), into)
     assert into.tolist() == [[[16, 17], [4, 5]], [[0, 1], [10, 11]]]
 
 
-def test_two_different_exposures_of_each_galaxy_are_drawn(tmp_path):
+def test_two_different_exposures_are_drawn_and_predict_each_other_or_the_deep_one(tmp_path):
     file = rows_of(tmp_path / "rows", np.zeros((9, 1)))
-    two = Exposures((file,), np.array([[0, 1], [2, 3]]))
-    three = Exposures((file,), np.array([[0, 1, 2], [6, 7, 8]]))
+    two = Exposures((file,), np.array([[0, 1], [2, 3]]), np.array([-1, -1]))
+    three = Exposures((file,), np.array([[0, 1, 2], [6, 7, 8]]), np.array([3, 5]))
     joined = Exposures.joined([two, three])
     assert joined.table.tolist() == [[0, 1, -1], [2, 3, -1], [9, 10, 11], [15, 16, 17]]
+    assert joined.deep.tolist() == [-1, -1, 12, 14]
     torch.manual_seed(0)
     drawn = np.stack([joined.draw(np.arange(4)) for _ in range(40)])
     assert (drawn[..., 0] != drawn[..., 1]).all() and (drawn >= 0).all()
-    assert set(drawn[:, 0].ravel()) == {0, 1} and set(drawn[:, 3].ravel()) == {15, 16, 17}
+    assert set(drawn[:, 0].ravel()) == {0, 1} and set(drawn[:, 3, :2].ravel()) == {15, 16, 17}
+    assert (drawn[:, :2, 2:] == drawn[:, :2, 1::-1]).all() and (drawn[:, 3, 2:] == 14).all()
 
 
 def test_a_frame_is_read_as_another_pose_has_it():
@@ -109,6 +111,15 @@ def test_a_turned_view_predicts_the_exposure_that_is_not_turned(network):
     turned = network.split(seen.inputs)[0].unflatten(1, (3, 64, 64))
     assert torch.allclose(turned, frame.flip(2, 3), atol=1e-3)
     assert torch.allclose(seen.target, network.target(inputs), atol=1e-3)
+
+
+def test_squares_by_scale_add_up_and_a_smooth_error_is_large_scale(network):
+    error = torch.randn(3, sum(network.parts))
+    assert torch.allclose(network.squares(error).sum(dim=1), error.square().sum(dim=1), rtol=1e-4)
+    white = (network.squares(error).mean(dim=0) / torch.tensor(network.parts)).sqrt()
+    assert torch.allclose(white, torch.ones(6), atol=0.15)
+    smooth = torch.cat([torch.ones(1, network.PIXELS), torch.zeros(1, network.FEATURES)], dim=1)
+    assert network.squares(smooth)[0, 4] == pytest.approx(network.PIXELS)
 
 
 def test_contrast_of_known_similarities():
