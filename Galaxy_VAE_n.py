@@ -41,8 +41,11 @@ class Config:
     num_var: tuple[int, ...] = (40,)
     """Numbers of latent variables; a model is trained for each."""
     network: str = "residual"
-    """A name in VAE_model.models.NETWORKS. `structured`: encodes each galaxy in its own frame and
-    must reconstruct its structure; `published`: Xu et al. 2023."""
+    """A name in VAE_model.models.NETWORKS. `residual`: convolutions on each galaxy in its own
+    frame, and its structure vector; `structure`: averages of that vector, a baseline that does not
+    learn; `published`: Xu et al. 2023."""
+    start: Start = "pretrained"
+    """`pretrained`: the weights in VAE_model/weights, which exist for `residual`; `random`."""
     contaminants: models.Contaminants = "masked"
     """`masked`: the light of other sources is removed (VAE_model/preparation/segmentation.py), but
     not by the published network; `kept`: it stays."""

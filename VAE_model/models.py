@@ -161,8 +161,8 @@ class FramedVAE(VAE):
     HALF_WIDTH = 0.5  # of the frame, in half-widths of the image: the frame is 34 arcsec wide
     PIXELS = BANDS * SIDE**2
     FEATURES = structure_vector.length(SIDE)
-    # Numbers in each part of the target: the Haar coefficients of the image on the scales of 2, 4, 8,
-    # 16 pixels, what is left, and the structure vector.
+    # Numbers in each part of the target: the Haar coefficients of the image on the scales of 2, 4,
+    # 8, 16 pixels, what is left, and the structure vector.
     parts = (3 * PIXELS // 4, 3 * PIXELS // 16, 3 * PIXELS // 64, 3 * PIXELS // 256, PIXELS // 256,
              FEATURES)  # fmt: skip
     # std between two images of a galaxy over std of galaxies: weight 0.7; chosen on two exposures
