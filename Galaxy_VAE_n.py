@@ -27,7 +27,7 @@ from VAE_model.tables.labels import split_source
 from VAE_model.training import distributed
 from VAE_model.training.device import Precision, choose_device
 from VAE_model.training.exposure_task import task_of
-from VAE_model.training.image_task import Settings
+from VAE_model.training.image_task import Settings, Start
 from VAE_model.training.loop import Files, Trainer
 from VAE_model.training.losses import LossKind
 
