@@ -63,7 +63,7 @@ STAGES = (
     ),
     Entry(
         "2", "train", "Galaxy_VAE_n.py", "train the VAE",
-        reads=(run.train_txt,), optional=(run.labels,),
+        reads=(run.train_txt,), optional=(run.labels, run.exposures),
         writes=(run.model(40), run.model_last(40), run.model_log(40)),
     ),
     Entry(
