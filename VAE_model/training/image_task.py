@@ -83,7 +83,7 @@ class ImageTask(Task):
         self.stretch = Stretch(settings.stretch, settings.softening)
         self.inputs = PreparedInputs(packed, self.network, self.stretch, device)
         self.sources = [(self.inputs, np.arange(len(packed.index)))]
-        self.sample = sample
+        self.sample, self.image_rows = sample, self.train_rows
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of prepared images with the noise of their draws."""
@@ -122,7 +122,7 @@ class ImageTask(Task):
         """Return a few thousand prepared training images, or one batch of whole images."""
         packed, size, seed = self.inputs.packed, self.settings.batch_size, self.settings.seed
         count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
-        rows = shuffled(self.train_rows, seed, 0)[:count]
+        rows = shuffled(self.image_rows, seed, 0)[:count]
         inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
         if not torch.isfinite(inputs).all():
             self.check_inputs()

@@ -320,7 +320,7 @@ class Task(ABC):
         """Raise Problem naming the first image whose input is not finite, if there is one."""
         rows = np.concatenate([self.train_rows, self.validation_rows])
         for inputs, numbers in self.sources:
-            inputs.check_finite(numbers[rows])
+            inputs.check_finite(numbers[rows[rows < len(numbers)]])
 
 
 def plain(settings: LoopSettings) -> dict[str, Any]:

@@ -1,13 +1,17 @@
 """Claims about training across exposures: the pairs, the views, the loss."""
 
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from VAE_model import models
+from VAE_model.data.packed import Packed
 from VAE_model.data.row_file import GroupedRows, RowFile
+from VAE_model.pipeline.run import Run
 from VAE_model.preparation import pose
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
@@ -141,3 +145,40 @@ def test_width_is_least_at_the_scatter_of_exposures():
         loss.backward()
         optimizer.step()
     assert float((0.5 * log_variance.detach()).exp()) == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory, script) -> Run:
+    """Three galaxies in two exposures by each of two surveys, and a deep one."""
+    run = Run(tmp_path_factory.mktemp("exposures") / "run")
+    done = script("data/simulate_exposures.py", run, "--galaxies", "3", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+def test_simulated_exposures_are_prepared_galaxies_and_the_last_is_deep(simulated, network):
+    exposures = Exposures.simulated(simulated.exposures, sum(network.parts))
+    assert exposures.table.shape == (3, 4) and len(exposures.deep) == 3
+    numbers = np.column_stack([exposures.table, exposures.deep])
+    rows = torch.from_numpy(exposures.files[0][numbers.ravel()]).unflatten(0, numbers.shape)
+    frames = rows[..., : network.PIXELS].unflatten(2, (3, 64, 64))
+    edge = frames[..., 0].flatten(2)  # a side of the frame, where there is mostly sky
+    rough = (edge[..., 1:] - edge[..., :-1]).abs().median(dim=2).values
+    assert (rough[:, 4] < 0.5 * rough[:, :4].min(dim=1).values).all()
+    middle = frames[..., 24:40, 24:40].flatten(2)
+    alike = torch.stack([torch.corrcoef(of[[0, 4]])[0, 1] for of in middle])
+    assert (alike > 0.8).all()
+
+
+def test_training_joins_the_images_of_a_run_and_simulated_galaxies(
+    simulated, copy_of_tiny_run, script
+):
+    run = copy_of_tiny_run
+    shutil.copytree(simulated.exposures.parent, run.exposures.parent)
+    options = ("--num-var", "3", "--start", "random", "--epochs", "1", "--batch-size", "8")
+    done = script("Galaxy_VAE_n.py", run, *options)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(run.model_log(3).read_text())
+    split = Packed.of(run).index["split"]
+    assert record["steps"] == math.ceil(((split == "train").sum() + 3) / 8)
+    assert {"train_image", "train_contrast", "validation_width"} <= set(record)
