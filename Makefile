@@ -9,6 +9,8 @@ FOLDER ?=
 TABLE ?=
 NAME ?= mine
 SIMILAR ?=
+EXPOSURES ?=
+WEIGHTS ?=
 BENCH ?=
 SKIES ?=
 REAL_SETS ?=
@@ -71,6 +73,8 @@ published: setup  ## the published network with the published settings, on the s
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
+weights: setup  ## train the weights in VAE_model/weights again (minutes on a GPU, hours on two cores)
+	$(PY) benchmarks/train_weights.py $(WEIGHTS)
 skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
 	$(PY) benchmarks/protocol/skies.py $(SKIES)
@@ -109,5 +113,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published skies real_sets dimensions degradation notebooks bench \
+.PHONY: help setup run real paper mine published weights skies real_sets dimensions degradation notebooks bench \
   test faults coverage audit tables lint clean

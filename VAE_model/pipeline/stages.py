@@ -58,6 +58,11 @@ STAGES = (
         writes=(run.images("*"), run.import_refused("*"), run.labels), options="$(IMPORT)",
     ),
     Entry(
+        "0", "exposures", "data/simulate_exposures.py",
+        "simulated galaxies in several exposures, to train on (EXPOSURES=\"--galaxies 6000\")",
+        writes=(run.exposures,), options="$(EXPOSURES)",
+    ),
+    Entry(
         "1", "datatxt", "make_datatxt.py", "check the images, list the good in train.txt",
         reads=(run.images("*"),), writes=(run.train_txt, run.rejected, run.packed),
     ),

@@ -30,7 +30,7 @@ def test_make_runs_the_stages_of_the_list_in_order():
     assert scripts(make("real")) == ["data/download.py", *pipeline[1:]]
     assert "--run data/real " in make("real")[0] and "--run data/x " in make("run", "RUN=data/x")[0]
     assert {entry.script for entry in stages.STAGES} == {
-        *pipeline, "data/download.py", "data/import_images.py",
+        *pipeline, "data/download.py", "data/import_images.py", "data/simulate_exposures.py",
     }  # fmt: skip
 
 
