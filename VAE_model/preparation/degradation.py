@@ -59,29 +59,29 @@ def degrade(
     cos, sin = angle.cos(), angle.sin()
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1).to(flux), list(flux.shape), align_corners=False)
-    blurred = torch.fft.ifft2(torch.fft.fft2(flux) * blur).real
+    blurred = torch.fft.irfft2(torch.fft.rfft2(flux) * blur, s=flux.shape[2:])
     turned = F.grid_sample(blurred, grid, "bicubic", "reflection", align_corners=False)
     white = torch.randn(flux.shape, generator=generator).to(flux)
     amplitude = ((level - blur.square()) * spectrum).sqrt()
-    added = torch.fft.ifft2(torch.fft.fft2(white) * amplitude).real
+    added = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=flux.shape[2:])
     return turned + noise.to(flux)[:, :, None, None] * added
 
 
 def psf_transfer(side: int, seeing: float) -> Tensor:
-    """Return the Fourier transform of the PSF in each band, (3, side, side), in fft2 order.
+    """Return the Fourier transform of the PSF in each band, (3, side, side // 2 + 1), as by rfft2.
 
     It is that of a Moffat profile with beta = 2.5, (1 + a k) exp(-a k), with a the scale radius;
     seeing: its FWHM in units of the median of DECaLS.
     """
-    frequency = torch.fft.fftfreq(side) * 2 * math.pi / PIXEL_SCALE
-    wave = torch.hypot(frequency[:, None], frequency)
+    along_y, along_x = torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)
+    wave = torch.hypot(along_y, along_x) * 2 * math.pi / PIXEL_SCALE
     fwhm = torch.tensor(DECALS.fwhm)[:, None, None] * seeing
     scaled = wave * fwhm / (2 * (2**0.4 - 1) ** 0.5)
     return (1 + scaled) * torch.exp(-scaled)
 
 
 def noise_spectrum(flux: Tensor, noise: Tensor) -> Tensor:
-    """Return the power spectrum of the sky noise, (N, 3, y, x) in fft2 order, with a mean of one.
+    """Return the power spectrum of the sky noise, (N, 3, y, x // 2 + 1) as by rfft2, of mean one.
 
     flux: (N, 3, y, x); noise: sky sigma of each band, (N, 3). It is the transform of the
     autocorrelation between pixels without detected light, up to lags of _REACH pixels. What is
@@ -100,15 +100,17 @@ def noise_spectrum(flux: Tensor, noise: Tensor) -> Tensor:
     near = torch.hypot(lag[:, None], lag) <= _REACH
     correlation = torch.where(near, (correlation - far) / variance, 0)
     correlation[..., 0, 0] = 1
-    power = torch.fft.fft2(correlation).real.clamp_min(0)
-    return power / power.mean(dim=(2, 3), keepdim=True)
+    power = torch.fft.rfft2(correlation).real.clamp_min(0)
+    return power * flux[0, 0].numel() / _sum(power)
 
 
 def _autocorrelation(values: Tensor, use: Tensor) -> Tensor:
     """Return the mean product of pixels at each lag, (N, 3, y, x), over the pixels in `use`."""
 
     def products(images: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(images).abs().square(), s=images.shape[-2:])
+        transform = torch.fft.rfft2(images)
+        power = transform.real.square() + transform.imag.square()
+        return torch.fft.irfft2(power, s=images.shape[-2:])
 
     pixels = use.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     values = (values - (values * use).sum(dim=(2, 3), keepdim=True) / pixels) * use
@@ -120,7 +122,14 @@ def _noise_level(psf: Tensor, blur: Tensor, spectrum: Tensor, depth_loss: float)
 
     def variance(psf: Tensor) -> Tensor:
         power = psf.square()
-        sums = (power * spectrum).sum(dim=(2, 3), keepdim=True)
-        return sums / power.sum(dim=(1, 2), keepdim=True).square()
+        return _sum(power * spectrum) / _sum(power).square()
 
     return 10 ** (0.8 * depth_loss) * variance(psf) / variance(psf * blur)
+
+
+def _sum(half: Tensor) -> Tensor:
+    """Return the sum over all frequencies, (..., 1, 1), of an even function in the order of rfft2.
+
+    The frequencies along x that rfft2 leaves out are those below zero.
+    """
+    return half.sum(dim=(-2, -1), keepdim=True) + half[..., 1:-1].sum(dim=(-2, -1), keepdim=True)
