@@ -1,19 +1,80 @@
 """Layers of the networks in models.py."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Residual(nn.Module):
-    """x + two 3x3 convolutions, with group normalisation (no batch statistics)."""
+class Polar(nn.Module):
+    """Images about their middle on a grid of radius and azimuth; logarithmic spirals are straight.
 
-    def __init__(self, channels: int) -> None:
+    radii, azimuths: their numbers; the radii are a constant factor apart, from INNERMOST to 1, in
+    half-widths of the image.
+    """
+
+    INNERMOST = 0.03
+    points: Tensor  # (radii, azimuths, 2), x and y
+
+    def __init__(self, radii: int, azimuths: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(
-            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
-            nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1),
-        )  # fmt: skip
+        radius = torch.logspace(math.log10(self.INNERMOST), 0, radii)[:, None]
+        azimuth = torch.arange(azimuths) * (2 * math.pi / azimuths)
+        points = torch.stack([radius * azimuth.cos(), radius * azimuth.sin()], dim=-1)
+        self.register_buffer("points", points, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (N, bands, radii, azimuths), read bilinearly from (N, bands, y, x)."""
+        grid = self.points.expand(len(images), -1, -1, -1)
+        return functional.grid_sample(images, grid, align_corners=False)
+
+
+class PolarConvolution(nn.Conv2d):
+    """A 3x3 convolution of maps (N, channels, radius, azimuth): the azimuth is periodic."""
+
+    def __init__(self, channels: int, out: int, stride: int = 1) -> None:
+        super().__init__(channels, out, 3, stride, (1, 0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return (N, out, radius / stride, azimuth / stride)."""
+        around = torch.cat([inputs[..., -1:], inputs, inputs[..., :1]], dim=-1)
+        return super().forward(around.contiguous(memory_format=torch.channels_last))
+
+
+class PolarAmplitudes(nn.Module):
+    """Fourier amplitudes of maps around the azimuth, which a turn does not change.
+
+    Orders 0 (the mean, with its sign) to `orders` - 1.
+    """
+
+    def __init__(self, orders: int) -> None:
+        super().__init__()
+        self.orders = orders
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return (N, channels * radius * orders) of maps (N, channels, radius, azimuth)."""
+        modes = torch.fft.rfft(inputs.float(), dim=3, norm="forward")[..., : self.orders]
+        squares = modes.real.square() + modes.imag.square()
+        mean, others = modes.real[..., :1], (squares[..., 1:] + 1e-6).sqrt()
+        return torch.cat([mean, others], dim=3).flatten(1)
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions, with group normalisation (no batch statistics).
+
+    polar: of maps over radius and azimuth.
+    """
+
+    def __init__(self, channels: int, polar: bool = False) -> None:
+        super().__init__()
+        convolutions = [
+            PolarConvolution(channels, channels) if polar else nn.Conv2d(channels, channels, 3, 1, 1)
+            for _ in range(2)
+        ]
+        self.block = nn.Sequential()
+        for convolution in convolutions:
+            self.block.extend([nn.GroupNorm(8, channels), nn.SiLU(), convolution])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return features of the same shape, (N, channels, y, x)."""

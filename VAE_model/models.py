@@ -15,7 +15,15 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from VAE_model.layers import FusedUpsampling, Residual, double_resolution, zero_initialised
+from VAE_model.layers import (
+    FusedUpsampling,
+    Polar,
+    PolarAmplitudes,
+    PolarConvolution,
+    Residual,
+    double_resolution,
+    zero_initialised,
+)
 from VAE_model.preparation import pose, structure_vector
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.segmentation import mask_contaminants
@@ -362,18 +370,18 @@ class ResidualVAE(FramedVAE):
         super().__init__(num_var)
         self.image_encoder = nn.Sequential(
             nn.Unflatten(1, (BANDS, self.SIDE, self.SIDE)),
+            Polar(radii=32, azimuths=128),
             nn.PixelUnshuffle(2),
-            nn.Conv2d(4 * BANDS, width, 3, 1, 1),
-            Residual(width),
-            nn.Conv2d(width, 2 * width, 3, 2, 1),
-            Residual(2 * width),
-            nn.Conv2d(2 * width, 4 * width, 3, 2, 1),
-            Residual(4 * width),
-            Residual(4 * width),
-            nn.Conv2d(4 * width, 4 * width, 3, 2, 1),
+            PolarConvolution(4 * BANDS, width),
+            Residual(width, polar=True),
+            PolarConvolution(width, 2 * width, stride=2),
+            Residual(2 * width, polar=True),
+            PolarConvolution(2 * width, 4 * width, stride=2),
+            Residual(4 * width, polar=True),
+            Residual(4 * width, polar=True),
             nn.GroupNorm(8, 4 * width),
             nn.SiLU(),
-            nn.Flatten(),
+            PolarAmplitudes(orders=4),
             nn.Linear(4 * width * 4 * 4, hidden),
         )
         self.structure_encoder = nn.Sequential(
