@@ -1,4 +1,4 @@
-"""The weights that travel with the project (weights/README.md), in Python and in the stages.
+"""The weights that travel with the project (docs/WEIGHTS.md), in Python and in the stages.
 
 from VAE_model import load
 
@@ -6,6 +6,8 @@ mean, log_variance = load().encode(flux)  # flux: (N, 3, 256, 256), nanomaggies
 """
 
 from pathlib import Path
+
+import numpy as np
 
 from VAE_model.models import VAE
 from VAE_model.training import checkpoint
@@ -17,9 +19,16 @@ NETWORK, NUM_VAR = "residual", 40
 WEIGHTS = Path(__file__).with_name("weights") / f"{NETWORK}_{NUM_VAR}.safetensors"
 
 
-def load(device: str = "auto", precision: Precision = "float32") -> TrainedVAE:
-    """Return the network with these weights; device: `auto`, CUDA if there is a GPU."""
-    return TrainedVAE.load(WEIGHTS, NUM_VAR, device, precision)
+def load(
+    display: bool = False, device: str = "auto", precision: Precision = "float32"
+) -> TrainedVAE:
+    """Return the network with these weights.
+
+    display: for 8-bit images, in brightness from 0 to 1, in place of flux; device: `auto`, CUDA if
+    there is a GPU.
+    """
+    model = TrainedVAE.load(WEIGHTS, NUM_VAR, device, precision)
+    return model.for_images(np.array([display]))
 
 
 def initialise(network: VAE) -> None:

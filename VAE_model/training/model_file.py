@@ -73,15 +73,15 @@ class TrainedVAE:
         """Return the model with a stretch for these images.
 
         display: which of them are 8-bit images, (N,); any_unit: a model that was trained on flux
-        takes 8-bit images, and the reverse, by the stretch that suits the images. Raises Problem
-        without `any_unit`.
+        takes 8-bit images, and the reverse, by the stretch that suits the images, as the weights
+        that travel with the project always do. Raises Problem without `any_unit`.
         """
         names = {True: "8-bit images", False: "images of flux"}
         own = self.stretch.kind == "display"
         wrong = display != own
         if not wrong.any():
             return self
-        if not any_unit:
+        if not (any_unit or self.config.get("any_unit")):
             raise Problem(
                 f"the model was trained on {names[own]}, and {wrong.sum():,} of {len(wrong):,} "
                 f"images are {names[not own]}: train a model on them, or add --any-unit to encode "
