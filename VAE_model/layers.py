@@ -69,7 +69,9 @@ class Residual(nn.Module):
     def __init__(self, channels: int, polar: bool = False) -> None:
         super().__init__()
         convolutions = [
-            PolarConvolution(channels, channels) if polar else nn.Conv2d(channels, channels, 3, 1, 1)
+            PolarConvolution(channels, channels)
+            if polar
+            else nn.Conv2d(channels, channels, 3, 1, 1)
             for _ in range(2)
         ]
         self.block = nn.Sequential()

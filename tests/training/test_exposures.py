@@ -15,7 +15,7 @@ from VAE_model.pipeline.run import Run
 from VAE_model.preparation import pose
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
-from VAE_model.training import views
+from VAE_model.training import exposure_task
 from VAE_model.training.exposure_task import Exposures
 from VAE_model.training.losses import contrast, width
 
@@ -83,8 +83,8 @@ def test_a_view_without_random_numbers_is_the_exposure_itself(network):
     inputs, where = network.prepare(blob(0.3))
     torch.manual_seed(1)
     other, place = network.prepare(blob(0.3) + 0.3 * torch.randn(1, 3, 256, 256))
-    zeros, ones = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
-    seen = views.view(network, Stretch(), (inputs, where), (other, place), zeros, ones)
+    zeros, ones = torch.zeros(1, exposure_task.NORMAL), torch.ones(1, exposure_task.UNIFORM)
+    seen = exposure_task.view(network, Stretch(), (inputs, where), (other, place), zeros, ones)
     assert torch.allclose(seen.inputs, inputs, atol=1e-4)
     assert (seen.with_structure.item(), seen.unchanged.item()) == (1, 1)
     image, features = network.split(seen.target)
@@ -95,9 +95,9 @@ def test_a_view_without_random_numbers_is_the_exposure_itself(network):
 
 def test_a_mirrored_view_predicts_the_mirrored_exposure_and_not_its_structure(network):
     inputs, where = network.prepare(blob(0.3))
-    normal, uniform = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
+    normal, uniform = torch.zeros(1, exposure_task.NORMAL), torch.ones(1, exposure_task.UNIFORM)
     uniform[0, [0, 1, 4]] = 0  # without structure, changed, mirrored
-    seen = views.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
+    seen = exposure_task.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
     frame = network.split(inputs)[0].unflatten(1, (3, 64, 64))
     mirrored = network.split(seen.inputs)[0].unflatten(1, (3, 64, 64))
     assert torch.allclose(mirrored, frame.flip(2), atol=1e-4)
@@ -108,9 +108,9 @@ def test_a_mirrored_view_predicts_the_mirrored_exposure_and_not_its_structure(ne
 
 def test_a_turned_view_predicts_the_exposure_that_is_not_turned(network):
     inputs, where = network.prepare(blob(0.3))
-    normal, uniform = torch.zeros(1, views.NORMAL), torch.ones(1, views.UNIFORM)
+    normal, uniform = torch.zeros(1, exposure_task.NORMAL), torch.ones(1, exposure_task.UNIFORM)
     uniform[0, 2] = 0  # half a turn
-    seen = views.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
+    seen = exposure_task.view(network, Stretch(), (inputs, where), (inputs, where), normal, uniform)
     frame = network.split(inputs)[0].unflatten(1, (3, 64, 64))
     turned = network.split(seen.inputs)[0].unflatten(1, (3, 64, 64))
     assert torch.allclose(turned, frame.flip(2, 3), atol=1e-3)
