@@ -5,7 +5,7 @@ The best model is the best on validation images.
 
 Reads:  train.txt and the images it lists (packed once into packed/), labels.parquet if that gives
         a split: images of its test split are never trained on; the exposures of
-        data/simulate_exposures.py, if there are some, for training only
+        data/simulate_exposures.py, if there are some
 Writes: model/vae_40.safetensors (best on validation), vae_40_last.safetensors (to resume),
         vae_40_log.jsonl
 

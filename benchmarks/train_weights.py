@@ -73,9 +73,7 @@ def ship(config: Config, model: Path) -> None:
     }
     kept = {name: value.to(torch.device("cpu")) for name, value in kept.items()}
     WEIGHTS.parent.mkdir(exist_ok=True)
-    checkpoint.save(
-        WEIGHTS, {"config": {**content["config"], "any_unit": True}, "weights": kept}
-    )
+    checkpoint.save(WEIGHTS, {"config": {**content["config"], "any_unit": True}, "weights": kept})
     best = min(content["history"], key=lambda record: record["validation_loss"])
     card = {
         "file": WEIGHTS.name,

@@ -40,6 +40,7 @@ from VAE_model.training.loop import Microbatch
 from VAE_model.training.losses import LossAcrossExposures
 
 _POSE = len(Pose._fields)
+_HELD_OUT = 20  # one of so many simulated galaxies validates
 NORMAL, UNIFORM = 8, 5  # random numbers of a view
 WITHOUT_STRUCTURE = 0.5  # share of the views
 CHANGED = 0.5  # share of those without structure vector that are enlarged, mirrored, ...
@@ -113,7 +114,7 @@ class ExposureTask(ImageTask):
     ) -> None:  # fmt: skip
         """Build network and loss, and prepare the second exposures.
 
-        further: files of simulated exposures, which only training uses.
+        further: files of simulated exposures; a part of their galaxies validates.
         """
         super().__init__(packed, data, settings, device, sample)
         own = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
@@ -125,7 +126,9 @@ class ExposureTask(ImageTask):
         images = Exposures(files, table, np.full(len(table), -1))
         self.exposures = Exposures.joined([images, *more])
         galaxies = np.arange(len(table), len(self.exposures.table))
-        self.train_rows = np.concatenate([self.train_rows, galaxies])
+        held_out = np.arange(len(galaxies)) % _HELD_OUT == 0
+        self.train_rows = np.concatenate([self.train_rows, galaxies[~held_out]])
+        self.validation_rows = np.concatenate([self.validation_rows, galaxies[held_out]])
 
     def batches(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, list[Microbatch]]]:
         """Yield batches of two exposures of each galaxy with the random numbers of their views."""
@@ -134,7 +137,7 @@ class ExposureTask(ImageTask):
             rows = rows[: len(rows) - left]
         groups = GroupedRows(self.exposures.files, self.exposures.draw(rows))
         numbers = np.arange(len(rows))
-        for first, (_, four) in zip(
+        for first, (drawn, four) in zip(
             range(0, len(rows), size),
             batches(groups, numbers, size, self.device, shared=True),
             strict=True,
@@ -147,11 +150,12 @@ class ExposureTask(ImageTask):
             )
             own = (of.tensor_split(distributed.world_size())[distributed.rank()] for of in draws)
             share = len(four) / count
-            yield count, [(share, (torch.tensor(count), four, *own))]
+            is_deep = torch.from_numpy(self.exposures.deep[rows[drawn]] >= 0).to(self.device)
+            yield count, [(share, (torch.tensor(count), four, is_deep, *own))]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, its terms and the posterior means of the first exposures."""
-        count, four, noise, normal, uniform = inputs
+        count, four, is_deep, noise, normal, uniform = inputs
         if not self.network.training:  # the exposures themselves
             normal, uniform = torch.zeros_like(normal), torch.ones_like(uniform)
         exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in four.unbind(1)]
@@ -166,7 +170,7 @@ class ExposureTask(ImageTask):
             reconstruction, mean, log_variance = self.forward(
                 seen, noise.transpose(0, 1).flatten(0, 1), with_structure
             )
-        of_parts = self.loss.of_parts(reconstruction, target)
+        of_parts = self.loss.of_parts(reconstruction, target, is_deep.long().repeat(2))
         of_parts[:, -1] = of_parts[:, -1] * unchanged
         two, number = (2, -1), int(count)
         mean, log_variance = mean.float().unflatten(0, two), log_variance.float().unflatten(0, two)

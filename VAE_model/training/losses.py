@@ -36,6 +36,7 @@ class Loss(nn.Module):
     """
 
     TERMS: tuple[str, ...] = ("reconstruction", "kl")
+    KINDS = 1  # of targets, whose errors differ
     _GAIN = 10  # of the parameter: sigmas must follow errors that fall by orders of magnitude
 
     def __init__(self, network: VAE, kind: LossKind, kl_weight: float = 1.0) -> None:
@@ -43,11 +44,11 @@ class Loss(nn.Module):
         self.kind, self.kl_weight = kind, kl_weight
         self.squares, self.lengths = network.squares, network.parts
         if kind == "gaussian":
-            self.tenth = nn.Parameter(torch.zeros(len(self.lengths)))
+            self.tenth = nn.Parameter(torch.zeros(self.KINDS, len(self.lengths)))
 
     @property
     def log_sigma(self) -> Tensor:
-        """Logarithm of the sigma of each part of the target, (parts,)."""
+        """Logarithm of the sigma of each part of the target, (KINDS, parts)."""
         return self._GAIN * self.tenth
 
     def forward(
@@ -67,14 +68,20 @@ class Loss(nn.Module):
         """Return -log p(t | z) of each image, (N,), from two tensors (N, D)."""
         return self.of_parts(reconstruction, target).sum(dim=1)
 
-    def of_parts(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Return -log p of each part of the target, (N, parts)."""
+    def of_parts(
+        self, reconstruction: Tensor, target: Tensor, kind: Tensor | None = None
+    ) -> Tensor:
+        """Return -log p of each part of the target, (N, parts).
+
+        kind: of each target, (N,), from 0 to KINDS - 1; None: all 0.
+        """
         squares = self.squares(reconstruction.float() - target.float())
         if self.kind == "published":
             return squares
-        constant = self.log_sigma + 0.5 * math.log(2 * math.pi)
+        log_sigma = self.log_sigma[:1] if kind is None else self.log_sigma[kind]
+        constant = log_sigma + 0.5 * math.log(2 * math.pi)
         lengths = squares.new_tensor(self.lengths)
-        return 0.5 * squares * torch.exp(-2 * self.log_sigma) + lengths * constant
+        return 0.5 * squares * torch.exp(-2 * log_sigma) + lengths * constant
 
     @torch.no_grad()
     def initialise(self, reconstruction: Tensor, target: Tensor) -> None:
@@ -90,9 +97,11 @@ class LossAcrossExposures(Loss):
 
     To reconstruction and KL divergence it adds, with weights: `contrast`, of a projection of the
     means, so that exposures of one galaxy come together and galaxies apart; and `width`, so that
-    the posterior is as wide as the scatter of exposures.
+    the posterior is as wide as the scatter of exposures. A target is a usual exposure (kind 0) or a
+    deep one (1), which has less noise.
     """
 
+    KINDS = 2
     TERMS = ("image", "structure", "kl", "contrast", "width")
     WEIGHTS = (0.5, 1.0, 1.0, 100.0, 1.0)  # of the terms; that of kl times kl_weight
     TEMPERATURE = 0.1  # of the contrast
