@@ -80,13 +80,18 @@ class Config:
     """Processes that pack the images; 0: one per core."""
 
 
+def start_of(config: Config) -> Start:
+    """Return where the training starts: weights exist for one network only."""
+    return config.start if config.network == pretrained.NETWORK else "random"
+
+
 def settings_of(config: Config, num_var: int, stretch: Stretch) -> Settings:
     """Return the constants of this script that determine the weights."""
     shared = {one.name for one in fields(Settings)} & {one.name for one in fields(Config)}
     constants = {name: getattr(config, name) for name in shared}
-    start = config.start if config.network == pretrained.NETWORK else "random"
     chosen = {
-        "num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening, "start": start,
+        "num_var": num_var, "stretch": stretch.kind, "softening": stretch.softening,
+        "start": start_of(config),
     }  # fmt: skip
     return Settings(**constants | chosen)
 
@@ -96,7 +101,8 @@ def main(config: Config) -> None:
     run = Run(config.run)
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
     further = [run.exposures] if run.exposures.exists() else []
-    inputs = [run.train_txt, *split_source(run), *further]
+    weights = [pretrained.WEIGHTS] if start_of(config) == pretrained.NAME else []
+    inputs = [run.train_txt, *split_source(run), *further, *weights]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if config.network not in models.NETWORKS:
         raise Problem(
@@ -120,7 +126,7 @@ def main(config: Config) -> None:
     best = {}
     for num_var in config.num_var:
         settings = settings_of(config, num_var, stretch)
-        data = " ".join([*map(sha256, (run.train_txt, *further)), stage.code])
+        data = " ".join([*map(sha256, (run.train_txt, *further, *weights)), stage.code])
         files = Files.of(run.model(num_var))
         if stage.again:
             files.forget()

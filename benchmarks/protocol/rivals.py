@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from VAE_model import models
+from VAE_model import models, pretrained
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.extraction.extract import extract_means
 from VAE_model.pipeline.code_version import code_version
@@ -186,16 +186,24 @@ def supervised(task: Task, seed: int, epochs: int) -> Computed:
     return Computed(features, {q.name: found[q.name][q.test].argmax(axis=1) for q in questions})
 
 
-UNTRAINED = {"epochs": 1, "learning_rate": 0.0}
+def weights(task: Task, _seed: int, _epochs: int) -> Computed:
+    """Return the posterior means of the weights that travel with the project, as they are."""
+    model = pretrained.load(precision="auto")
+    return means(task, model.for_images(task.packed.index["display"].to_numpy(bool)))
+
+
+UNTRAINED = {"start": "random", "epochs": 1, "learning_rate": 0.0}
+BASELINE = {"network": "structure", "epochs": 1}
 RIVALS = {
     "pixels": Rival("PCA-40 of the pixels", pixels),
     "aligned": Rival("PCA-40 of the aligned images", aligned),
     "random": Rival("40 random projections of the aligned images", random),
     "structure": Rival("all structure numbers", structure),
-    "untrained": Rival(
-        "default network, untrained",
-        partial(network, constants=UNTRAINED),
+    "baseline": Rival(
+        "baseline `structure`, which does not learn", partial(network, constants=BASELINE)
     ),
+    "untrained": Rival("default network, untrained", partial(network, constants=UNTRAINED)),
+    "weights": Rival("its weights as they travel with the project", weights),
     "unmasked": Rival(
         "default network, contaminants not masked",
         partial(network, constants={"contaminants": "kept"}),

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import RidgeCV
 
+from VAE_model import pretrained
 from VAE_model.evaluation.agreement import agreement
 from VAE_model.evaluation.classification import (
     METRICS,
@@ -35,7 +36,7 @@ from VAE_model.evaluation.probe import exposures
 from VAE_model.evaluation.probe.encoded import Encoded, Encoder
 from VAE_model.pipeline import stages
 from VAE_model.pipeline.code_version import code_version
-from VAE_model.pipeline.files import read_json, write_json
+from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.provenance import versions
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
@@ -50,7 +51,8 @@ from benchmarks.protocol.tasks import LATENTS
 
 TRANSFER = "transfer"
 TIERS = {
-    1: ("pixels", "aligned", "random", "structure", "untrained", "default", TRANSFER),
+    1: ("pixels", "aligned", "random", "structure", "baseline", "untrained", "weights", "default",
+        TRANSFER),
     2: ("published_1e-3_10", "published_1e-3_20", "published_3e-4_10", "published_3e-4_20",
         "statmorph", "resnet"),
 }  # fmt: skip
@@ -94,7 +96,7 @@ def frozen_code() -> str:
     scripts = [ROOT / entry.script for entry in (*DRAWN, *PAIRED)]
     own = ("tasks", "rivals", "scoring", "resnet", "morphology", "sky")
     beside = [Path(__file__).with_name(f"{name}.py") for name in own]
-    return code_version(*scripts, *beside, frozen=True)
+    return f"{code_version(*scripts, *beside, frozen=True)} {sha256(pretrained.WEIGHTS)[:8]}"
 
 
 def constants_of(config: Config) -> Content:
