@@ -175,6 +175,7 @@ def test_page_has_paired_differences_gaps_and_every_sky(three_skies: Path, tmp_p
         in page
     )
     assert "untrained (forest) is" not in page, "it is worse on every sky"
+    assert "| default network, untrained | forest | 3 | 0.780 [0.705, 0.855] | +0.020 [" in page
     assert "| 102 | 0.780 | 0.800 | +0.020 | +0.000 |" in page
 
 
