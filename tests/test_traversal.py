@@ -21,13 +21,11 @@ traversal = load_script(STAGE)
 
 
 def write_run(folder, network: str, scales=(0.1, 2.0, 0.5, 1.0)) -> Run:
-    """An untrained model whose decoder is linear, and latents of 40 galaxies, of which one is
+    """An untrained model, and latents of 40 galaxies, of which one is
     flagged and far away and ten are no training galaxies."""
     run, rng = Run(folder), np.random.default_rng(0)
     torch.manual_seed(0)
     made = models.build(network, NUM_VAR)
-    if network == "residual":
-        torch.nn.init.normal_(made.linear_decoder.weight, 0, 0.2)
     config = {"network": network, "num_var": NUM_VAR, "stretch": "asinh",
               "softening": list(SOFTENING)}  # fmt: skip
     checkpoint.save(run.model(NUM_VAR), {"config": config, "weights": made.state_dict()})
