@@ -82,7 +82,7 @@ def training(outputs: RunOutputs) -> list[Block]:
     for log in (path for path in outputs.records if path.name.endswith("_log.jsonl")):
         epochs = outputs.history(log)
         best = min(epochs, key=lambda line: line["validation_loss"])
-        terms = [best[f"validation_{term}"] for term in ("loss", "reconstruction", "kl")]
+        terms = [best[f"validation_{term}"] for term in ("loss", "kl")]
         seconds = sum(line["seconds"] for line in epochs)
         rows.append((log.name.removesuffix("_log.jsonl"), f"{best['epoch']} of {len(epochs)}",
                      *terms, best["active"], seconds))  # fmt: skip
@@ -93,19 +93,15 @@ def training(outputs: RunOutputs) -> list[Block]:
     headings = {name: name.replace("_", " ") for name, value in history[0].items()
                 if not isinstance(value, list)}  # fmt: skip
     every = Details("Every epoch", [Table.of(history, headings)])
-    record = outputs.records.get(outputs.run.model_log(outputs.num_var), {})
-    weight = float(record.get("config", {}).get("kl_weight", 1.0))
-    return [*parts, learning_curve(history, weight), every]
+    return [*parts, learning_curve(history), every]
 
 
-def learning_curve(history: list[dict[str, Any]], kl_weight: float) -> Picture:
+def learning_curve(history: list[dict[str, Any]]) -> Picture:
     """Return the loss against the epoch, on training and on validation images."""
     figure = new_figure(8, 3.2)
     axes = figure.subplots()
     epochs = [line["epoch"] for line in history]
-    training_loss = [
-        line["train_reconstruction"] + kl_weight * line["train_kl"] for line in history
-    ]
+    training_loss = [line["train_loss"] for line in history]
     validation_loss = [line["validation_loss"] for line in history]
     axes.plot(epochs, training_loss, "o-", markersize=3, label="training images")
     axes.plot(epochs, validation_loss, "o-", markersize=3, label="validation images")

@@ -126,37 +126,38 @@ class Trainer:
         task, settings = self.task, self.settings
         torch.manual_seed(_seed(settings.seed, epoch))
         task.network.train()
-        totals = torch.zeros(len(task.terms), dtype=torch.float64, device=task.device)
+        totals = torch.zeros(1 + len(task.terms), dtype=torch.float64, device=task.device)
         skipped: list[Tensor] = []
         order = shuffled(task.train_rows, settings.seed, epoch, settings.block)
         for count, microbatches in task.batches(order):
             self.optimizer.zero_grad(set_to_none=False)
-            terms = torch.zeros(len(task.terms), device=task.device)
+            values = torch.zeros(len(totals), device=task.device)
             for share, inputs in microbatches:
-                loss, some_terms, _ = task.compute_loss(*inputs)
+                loss, terms, _ = task.compute_loss(*inputs)
                 (share * loss).backward()
-                terms += share * some_terms.detach()
-            finite = self._combine_gradients(terms)
+                values += share * torch.cat([loss[None], terms]).detach()
+            finite = self._combine_gradients(values)
             self.optimizer.step()
             self.schedule.step()
             skipped.append(~finite)
-            totals += torch.where(finite, count * terms, 0.0)
+            totals += torch.where(finite, count * values, 0.0)
         means = (totals / len(order)).tolist()
+        names = [f"train_{name}" for name in ("loss", *task.terms)]
         return {
-            **{f"train_{name}": value for name, value in zip(task.terms, means, strict=True)},
+            **dict(zip(names, means, strict=True)),
             "skipped_steps": torch.stack(skipped).nonzero().flatten().tolist(),
             "steps": len(skipped),
             "learning_rate": self.schedule.get_last_lr()[0],
         }
 
-    def _combine_gradients(self, terms: Tensor) -> Tensor:
-        """Sum gradients and terms over the processes and clip the gradients.
+    def _combine_gradients(self, values: Tensor) -> Tensor:
+        """Sum gradients, and loss and terms, over the processes and clip the gradients.
 
         Returns True, a tensor on the device, if they are finite. If not they become zero, so that
         the step is skipped without waiting for the device.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        distributed.all_sum([*gradients, terms])
+        distributed.all_sum([*gradients, values])
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         finite = torch.isfinite(norm)
         for gradient in gradients:

@@ -122,8 +122,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     pd.DataFrame(refused).to_csv(run.rejected, index=False)
     wrote(run, run.rejected, "make_datatxt.py", good=2, refused=2, surveys={"decals": 2})
     line = {
-        "epoch": 1, "train_reconstruction": 9.0, "train_kl": 1.0, "skipped_steps": [], "steps": 3,
-        "learning_rate": 0.001, "validation_reconstruction": 11220.0, "validation_kl": 1.5,
+        "epoch": 1, "train_loss": 10.0, "train_kl": 1.0, "skipped_steps": [], "steps": 3,
+        "learning_rate": 0.001, "validation_kl": 1.5,
         "validation_loss": 11221.5, "active": 7, "seconds": 2.5,
     }  # fmt: skip
     later = line | {"epoch": 2, "validation_loss": 12000.0}
