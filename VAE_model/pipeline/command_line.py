@@ -70,7 +70,7 @@ def start(
     except RuntimeError as error:
         if distributed.world_size() == 1 or not distributed.is_loss_of_process(error):
             raise
-        sys.exit(f"error: {distributed.LOST}")
+        distributed.end()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more at its end
         print(f"error: {_CLOSED}", file=sys.stderr)

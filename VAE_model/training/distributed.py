@@ -19,14 +19,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:  # a script that needs no torch does not wait for its import
     from torch import Tensor
 
 _TIMEOUT = timedelta(hours=24)  # rank 0 may pack images for hours while the others wait
 _VARIABLES = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")  # which torchrun sets
-LOST = (
+_LOST = (
     "the job was stopped, or another of its processes has ended: the same command resumes after "
     "the last complete epoch"
 )
@@ -75,12 +75,17 @@ def start() -> None:
         torch.cuda.set_device(_whole("LOCAL_RANK", 0))
         backend = "cpu:gloo,cuda:nccl"
     distributed.init_process_group(backend, timeout=_TIMEOUT)
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, end)
 
 
-def _end(*_: object) -> None:
-    """End at once with one line: torchrun sends SIGTERM to the others when a process has ended."""
-    sys.stderr.write(f"error: {LOST}\n")
+def end(*_: object) -> NoReturn:
+    """End at once with one line: another process has ended.
+
+    That is seen in a message that fails, or by the SIGTERM that torchrun then sends to the others.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # else the line could come twice
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {_LOST}\n")
     sys.stderr.flush()
     os._exit(1)
 
