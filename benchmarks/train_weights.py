@@ -13,8 +13,10 @@ Example: python benchmarks/train_weights.py --galaxies 24000 --epochs 40
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,8 +50,14 @@ class Config:
 
 def main(config: Config) -> None:
     """Run the stages, and write weights and card."""
-    run = Run(config.run)
-    for script, options in {
+    for script, options in stages(config).items():
+        run_stage(script, config.run, options)
+    ship(config, Run(config.run).model(NUM_VAR))
+
+
+def stages(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the options of each stage, in order."""
+    return {
         "data/simulate.py": {"galaxies": config.images, "overlap": 0, "seed": config.seed + 1},
         "make_datatxt.py": {},
         "data/simulate_exposures.py": {"galaxies": config.galaxies, "seed": config.seed},
@@ -57,11 +65,13 @@ def main(config: Config) -> None:
             "network": NETWORK, "num-var": NUM_VAR, "start": "random", "epochs": config.epochs,
             "batch-size": config.batch_size, "learning-rate": config.learning_rate,
         },
-    }.items():  # fmt: skip
-        given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        command = [sys.executable, script, "--run", str(run.folder), *given]
-        subprocess.run(command, cwd=ROOT, check=True)
-    ship(config, run.model(NUM_VAR))
+    }  # fmt: skip
+
+
+def run_stage(script: str, folder: Path, options: Mapping[str, Any]) -> None:
+    """Run a stage on a run."""
+    given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    subprocess.run([sys.executable, script, "--run", str(folder), *given], cwd=ROOT, check=True)
 
 
 def ship(config: Config, model: Path) -> None:

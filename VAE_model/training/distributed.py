@@ -7,8 +7,8 @@ through NCCL between GPUs and through gloo between CPUs. Only rank 0 writes and 
 Gradients are summed by `all_sum` and not by DistributedDataParallel: the batch, its order and its
 random draws must be those of one process, so that a run may resume with another number of them.
 So the shares of a batch may differ in size and may be empty, but DistributedDataParallel averages
-over equal shares and hangs if a process has none. The networks have fewer than 10^6 parameters, so
-one message per step costs little.
+over equal shares and hangs if a process has none. The networks have at most 2.6 million parameters,
+so one message per step costs little.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class LossAcrossExposures(Loss):
 
     KINDS = 2
     TERMS = ("image", "structure", "kl", "contrast", "width")
-    WEIGHTS = (0.5, 1.0, 1.0, 100.0, 1.0)  # of the terms; that of kl times kl_weight
+    WEIGHTS: tuple[float, ...] = (0.5, 1.0, 1.0, 100.0, 1.0)  # of the terms; kl times kl_weight
     TEMPERATURE = 0.1  # of the contrast
 
     def __init__(self, network: VAE, kind: LossKind, kl_weight: float = 1.0) -> None:

@@ -154,15 +154,20 @@ def largest_gap(values: NDArray[np.float64]) -> float:
     return float(np.diff(ordered).max() / (ordered[-1] - ordered[0]))
 
 
-def counts(seed: int, galaxies: int = 2000) -> dict[str, dict[str, int]]:
-    """Return the number of galaxies with each answer to the seven questions."""
-    votes = []
+def votes(seed: int, galaxies: int) -> pd.DataFrame:
+    """Return the vote fractions of the galaxies of a sky, one row each, without defects."""
+    rows = []
     for index in range(galaxies):
         galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
         conditions = draw_conditions(DECALS, random_stream(seed, index, DECALS.stream))
         voters = random_stream(seed, index, Purpose.VOTES)
-        votes.append(vote_fractions(galaxy, conditions, "", voters))
-    table = pd.DataFrame(votes)
+        rows.append(vote_fractions(galaxy, conditions, "", voters))
+    return pd.DataFrame(rows)
+
+
+def counts(seed: int, galaxies: int = 2000) -> dict[str, dict[str, int]]:
+    """Return the number of galaxies with each answer to the seven questions."""
+    table = votes(seed, galaxies)
     return {
         question: {answer: int(cut.select(table).sum()) for answer, cut in cuts.items()}
         for question, cuts in questions().items()

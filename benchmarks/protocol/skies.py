@@ -32,7 +32,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_M
 class Config:
     """Constants of the protocol; see docs/PROTOCOL.md and sky.py."""
 
-    seeds: tuple[int, ...] = tuple(range(101, 111))
+    seeds: tuple[int, ...] = tuple(range(201, 211))
     """Seeds of the skies."""
     long: int = 3
     """Skies, the first of them, on which the rivals that take long are measured too."""
