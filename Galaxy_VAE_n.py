@@ -45,7 +45,8 @@ class Config:
     frame, and its structure vector; `structure`: averages of that vector, a baseline that does not
     learn; `published`: Xu et al. 2023."""
     start: Start = "pretrained"
-    """`pretrained`: the weights in VAE_model/weights, which exist for `residual`; `random`."""
+    """`pretrained`: the weights in VAE_model/weights, which exist for `residual`; `trunk`: the
+    same, but the layers next to the latents are random; `random`: all are."""
     contaminants: models.Contaminants = "masked"
     """`masked`: the light of other sources is removed (VAE_model/preparation/segmentation.py), but
     not by the published network; `kept`: it stays."""
@@ -101,7 +102,7 @@ def main(config: Config) -> None:
     run = Run(config.run)
     outputs = [path for n in config.num_var for path in (run.model(n), run.model_log(n))]
     further = [run.exposures] if run.exposures.exists() else []
-    weights = [pretrained.WEIGHTS] if start_of(config) == pretrained.NAME else []
+    weights = [pretrained.WEIGHTS] if start_of(config) != "random" else []
     inputs = [run.train_txt, *split_source(run), *further, *weights]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if config.network not in models.NETWORKS:

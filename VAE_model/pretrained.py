@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from VAE_model.models import VAE
+from VAE_model.models import VAE, build
 from VAE_model.training import checkpoint
 from VAE_model.training.device import Precision
 from VAE_model.training.model_file import TrainedVAE
@@ -31,11 +31,14 @@ def load(
     return model.for_images(np.array([display]))
 
 
-def initialise(network: VAE) -> None:
+def initialise(network: VAE, ends: bool = True) -> None:
     """Set the weights of a network of any number of latents.
 
-    Layers whose shape depends on that number keep their own where it differs.
+    Layers whose shape depends on that number keep their own weights where it differs; with ends
+    False they keep them in any case, so that numbers of latents can be compared.
     """
-    own, weights = network.state_dict(), checkpoint.load(WEIGHTS)["weights"]
-    fitting = {k: value for k, value in weights.items() if value.shape == own[k].shape}
+    weights = checkpoint.load(WEIGHTS)["weights"]
+    like = network if ends else build(NETWORK, NUM_VAR + 1)
+    shapes = {name: value.shape for name, value in like.state_dict().items()}
+    fitting = {name: value for name, value in weights.items() if value.shape == shapes[name]}
     network.load_state_dict(fitting, strict=False)

@@ -1,10 +1,12 @@
 """Choose the number of latent variables: train several models of each and compare them.
 
 All are trained with the constants of the model in model/, from the same data-dependent
-initialisation. The seeds differ in the initial weights of the networks, the order of the images,
-the draws from the posterior, and the choice of the training images if these are a part. Everything
-is measured on validation images, and the random forest is trained on training galaxies and scored
-on validation ones, so that the test galaxies have no part in the choice.
+initialisation. Where that model started from the weights that travel with the project, these do
+without the layers next to the latents, whose weights exist for one number only. The seeds differ in
+the initial weights of the networks, the order of the images, the draws from the posterior, and the
+choice of the training images if these are a part. Everything is measured on validation images, and
+the random forest is trained on training galaxies and scored on validation ones, so that the test
+galaxies have no part in the choice.
 
 The rule: the smallest dimension whose mean validation loss lies within one standard error of the
 best (the one-standard-error rule of Breiman et al. 1984). It may name the smallest or the largest
@@ -31,6 +33,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from VAE_model import pretrained
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification as scores
@@ -213,7 +216,7 @@ def main(config: Config) -> None:
     dimensions, seeds = sorted(set(config.num_var)), sorted(set(config.seeds))
     outputs = [run.dimensions(), run.dimensions("csv"), run.figure("dimensions.png")]
     outputs += [run.dimension_model(number, seed) for seed in seeds for number in dimensions]
-    inputs = [run.train_txt, run.model(config.like), *tables]
+    inputs = [run.train_txt, run.model(config.like), *tables, pretrained.WEIGHTS]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
@@ -232,6 +235,7 @@ def main(config: Config) -> None:
     like = dataclasses.replace(
         like, epochs=config.epochs or like.epochs, train_images=config.train_images,
         batch_size=config.batch_size or like.batch_size,
+        start="trunk" if like.start == pretrained.NAME else like.start,
     )  # fmt: skip
     packed = Packed.of(run, config.workers)
     labels, device = read_labels(run, packed), choose_device(config.device)

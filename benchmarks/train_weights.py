@@ -7,7 +7,7 @@ same command resumes. On a GPU with 16 cores it takes about ten minutes, on two 
 Reads:  nothing
 Writes: <run>/ (a run), VAE_model/weights/residual_40.safetensors and residual_40.json (the card)
 
-Example: python benchmarks/train_weights.py --galaxies 24000 --epochs 40
+Example: python benchmarks/train_weights.py --galaxies 24000 --epochs 12
 """
 
 import json
@@ -38,7 +38,7 @@ class Config:
     """Galaxies in several exposures, for training."""
     images: int = 600
     """Galaxies of the sky whose images validate, and join the training."""
-    epochs: int = 40
+    epochs: int = 12
     """Passes over the galaxies."""
     batch_size: int = 128
     """Galaxies per step."""

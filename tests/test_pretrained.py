@@ -66,13 +66,14 @@ def test_training_starts_from_the_weights_or_anew(tmp_path: Path):
     assert moved["pretrained"] < 1e-3 < moved["random"]
 
 
-@pytest.mark.parametrize("num_var", [8, 40])
-def test_another_number_of_latents_keeps_the_layers_that_fit(num_var: int):
+@pytest.mark.parametrize(("num_var", "ends"), [(8, True), (40, True), (40, False), (8, False)])
+def test_another_number_of_latents_keeps_the_layers_that_fit(num_var: int, ends: bool):
     network = models.build(pretrained.NETWORK, num_var)
     own = {name: value.clone() for name, value in network.state_dict().items()}
-    pretrained.initialise(network)
+    pretrained.initialise(network, ends)
     weights, found = checkpoint.load(pretrained.WEIGHTS)["weights"], network.state_dict()
-    fitting = [name for name, value in weights.items() if value.shape == own[name].shape]
+    others = models.build(pretrained.NETWORK, num_var if ends else 41).state_dict()
+    fitting = [name for name, value in weights.items() if value.shape == others[name].shape]
     assert all(torch.equal(found[name], weights[name].float()) for name in fitting)
-    assert (len(fitting) == len(own)) == (num_var == 40)
+    assert (len(fitting) == len(own)) == (num_var == 40 and ends)
     assert all(torch.equal(found[name], own[name]) for name in own.keys() - set(fitting))

@@ -117,7 +117,7 @@ class ExposureTask(ImageTask):
         further: files of simulated exposures; a part of their galaxies validates.
         """
         super().__init__(packed, data, settings, device, sample)
-        own = np.sort(np.concatenate([self.train_rows, self.validation_rows]))
+        own = np.sort(np.concatenate([packed.rows("train"), packed.rows("validation")]))
         table = np.full((len(packed.index), 2), -1)
         table[own] = np.stack([own, len(packed.index) + np.arange(len(own))], axis=1)
         with distributed.rank_0_first():

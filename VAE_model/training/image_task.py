@@ -20,7 +20,7 @@ from VAE_model.training.loader import batches, shuffled
 from VAE_model.training.loop import LoopSettings, Microbatch, Task, plain
 from VAE_model.training.losses import LossKind, loss_of
 
-Start = Literal["pretrained", "random"]
+Start = Literal["pretrained", "trunk", "random"]
 
 _INITIALISATION_IMAGES = 4096  # for the data-dependent initialisation
 _DEGRADED_IMAGES = 512  # of these, at lower signal-to-noise too
@@ -108,8 +108,8 @@ class ImageTask(Task):
         """Initialise network and loss from a sample of the training images."""
         self.sample = self.sample or self._draw_sample()
         inputs, degraded = self.sample
-        if self.settings.start == pretrained.NAME:
-            pretrained.initialise(self.network)
+        if self.settings.start != "random":
+            pretrained.initialise(self.network, ends=self.settings.start == pretrained.NAME)
         else:
             self.network.initialise(inputs, degraded)
         some = inputs[: self.settings.batch_size]
