@@ -57,11 +57,11 @@ class Config:
     """`published`: sum of squares + KL; `gaussian`: its sigma is learned."""
     kl_weight: float = 1.0
     """Weight of the KL term beside the reconstruction term."""
-    epochs: int = 15
+    epochs: int = 5
     """Passes over the training images."""
     batch_size: int = 64
     """Images per step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     """Largest learning rate of Adam."""
     schedule: Literal["one-cycle", "constant"] = "one-cycle"
     """Learning rate as a function of the step; the published one is constant."""

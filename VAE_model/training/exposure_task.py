@@ -30,6 +30,7 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation import pose
+from VAE_model.preparation.degradation import DEPTH_LOSS
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed
@@ -47,6 +48,7 @@ CHANGED = 0.5  # share of those without structure vector that are enlarged, mirr
 HALF_TURN, ANY_TURN = 0.25, 0.15  # shares that are turned
 _TURN = 0.12  # radians, standard deviation of the others
 _SHIFT = 0.02  # of the half-width of the frame, standard deviation
+NOISE = 10 ** (0.8 * DEPTH_LOSS)  # power of a degraded copy's noise, that of the image being one
 _ZOOM, _BRIGHTNESS, _COLOUR = 0.12, 0.15, 0.05  # standard deviations of logarithms
 
 
@@ -125,6 +127,7 @@ class ExposureTask(ImageTask):
         more = [Exposures.simulated(path, sum(self.network.parts)) for path in further]
         images = Exposures(files, table, np.full(len(table), -1))
         self.exposures = Exposures.joined([images, *more])
+        self.degraded = len(files[0]) + np.arange(len(files[1]))
         galaxies = np.arange(len(table), len(self.exposures.table))
         held_out = np.arange(len(galaxies)) % _HELD_OUT == 0
         self.train_rows = np.concatenate([self.train_rows, galaxies[~held_out]])
@@ -135,8 +138,10 @@ class ExposureTask(ImageTask):
         size, width = self.settings.batch_size, self.settings.num_var
         if (left := len(rows) % size) < distributed.world_size():  # each needs an image
             rows = rows[: len(rows) - left]
-        groups = GroupedRows(self.exposures.files, self.exposures.draw(rows))
-        numbers = np.arange(len(rows))
+        chosen = self.exposures.draw(rows)
+        groups, numbers = GroupedRows(self.exposures.files, chosen), np.arange(len(rows))
+        degraded = np.isin(chosen[:, :2], self.degraded)
+        noise = torch.from_numpy(np.where(degraded, NOISE, 1.0)).float()
         for first, (drawn, four) in zip(
             range(0, len(rows), size),
             batches(groups, numbers, size, self.device, shared=True),
@@ -151,11 +156,12 @@ class ExposureTask(ImageTask):
             own = (of.tensor_split(distributed.world_size())[distributed.rank()] for of in draws)
             share = len(four) / count
             is_deep = torch.from_numpy(self.exposures.deep[rows[drawn]] >= 0).to(self.device)
-            yield count, [(share, (torch.tensor(count), four, is_deep, *own))]
+            power = noise[drawn].T.to(self.device)
+            yield count, [(share, (torch.tensor(count), four, is_deep, power, *own))]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, its terms and the posterior means of the first exposures."""
-        count, four, is_deep, noise, normal, uniform = inputs
+        count, four, is_deep, power, noise, normal, uniform = inputs
         if not self.network.training:  # the exposures themselves
             normal, uniform = torch.zeros_like(normal), torch.ones_like(uniform)
         exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in four.unbind(1)]
@@ -176,7 +182,7 @@ class ExposureTask(ImageTask):
         mean, log_variance = mean.float().unflatten(0, two), log_variance.float().unflatten(0, two)
         projected = self.loss.projection(mean)
         every = torch.stack([distributed.gathered(of, number) for of in projected])
-        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every)
+        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every, power)
         return loss, terms, mean[0]
 
 

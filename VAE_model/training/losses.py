@@ -113,20 +113,22 @@ class LossAcrossExposures(Loss):
         )
 
     def across(
-        self, of_parts: Tensor, means: Tensor, log_variances: Tensor, projected: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, of_parts: Tensor, means: Tensor, log_variances: Tensor, projected: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return the loss, a scalar, and its TERMS, each a mean over images.
 
         of_parts: -log p of each part, (2, N, parts), the structure vector last; means,
         log_variances: (2, N, num_var); projected: the means of all images of the batch, (2, M, 64),
-        M > N if other processes have a share of it.
+        M > N if other processes have a share of it; noise: power of each exposure's noise relative
+        to the other's, (2, N).
         """
         terms = torch.stack([
             of_parts[..., :-1].sum(dim=2).mean(),
             of_parts[..., -1].mean(),
             kl_divergence(means, log_variances).sum(dim=2).mean(),
             contrast(projected[0], projected[1], self.TEMPERATURE),
-            width(means, means.flip(0), log_variances).sum(dim=2).mean(),
+            width(means, means.flip(0), log_variances, noise / noise.sum(dim=0)).sum(dim=2).mean(),
         ])  # fmt: skip
         weights = terms.new_tensor(self.WEIGHTS)
         weights[2] *= self.kl_weight
@@ -153,14 +155,14 @@ def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return functional.cross_entropy(similarity, torch.arange(2 * count).roll(count).to(rows.device))
 
 
-def width(first: Tensor, second: Tensor, log_variance: Tensor) -> Tensor:
-    """Return -log N(mean of one exposure; mean of the other, posterior) up to a constant, (N, d).
+def width(first: Tensor, second: Tensor, log_variance: Tensor, share: Tensor) -> Tensor:
+    """Return -log N(mean of one exposure; mean of the other, posterior) up to a constant.
 
-    first, second: means of two exposures, whose difference has twice the variance of one; they get
-    no gradient; log_variance: of the first one's posterior. Its minimum is where the width of the
-    posterior is the scatter of repeated exposures.
+    first, second: means of two exposures, (..., N, d), which get no gradient; log_variance: of the
+    first one's posterior; share: that the first one's noise has of the variance of the difference,
+    (..., N). The minimum is where the width of the posterior is the scatter of repeated exposures.
     """
-    square = (first - second).detach().square() / 2
+    square = share[..., None] * (first - second).detach().square()
     return 0.5 * (log_variance + square * torch.exp(-log_variance))
 
 

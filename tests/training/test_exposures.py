@@ -134,13 +134,16 @@ def test_contrast_of_known_similarities():
     assert float(contrast(axes, axes.flip(0), 0.5)) > expected
 
 
-def test_width_is_least_at_the_scatter_of_exposures():
+@pytest.mark.parametrize("noise", [1.0, 2.0])
+def test_width_is_least_at_the_scatter_of_exposures(noise: float):
     torch.manual_seed(0)
     first, second = 0.3 * torch.randn(2, 4000, 1)
+    second = noise**0.5 * second
+    share = torch.full((4000,), 1 / (1 + noise))
     log_variance = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([log_variance], 0.05)
     for _ in range(300):
-        loss = width(first, second, log_variance.expand(4000, 1)).mean()
+        loss = width(first, second, log_variance.expand(4000, 1), share).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
