@@ -34,11 +34,14 @@ def load(
 def initialise(network: VAE, ends: bool = True) -> None:
     """Set the weights of a network of any number of latents.
 
-    Layers whose shape depends on that number keep their own weights where it differs; with ends
-    False they keep them in any case, so that numbers of latents can be compared.
+    Layers whose shape depends on that number keep their own weights where it differs. With ends
+    False they are drawn again in any case, so that numbers of latents can be compared: those of the
+    network could be the very draw from which the weights were trained.
     """
-    weights = checkpoint.load(WEIGHTS)["weights"]
-    like = network if ends else build(NETWORK, NUM_VAR + 1)
+    weights, like = checkpoint.load(WEIGHTS)["weights"], network
+    if not ends:
+        network.load_state_dict(build(NETWORK, network.num_var).state_dict())
+        like = build(NETWORK, NUM_VAR + 1)
     shapes = {name: value.shape for name, value in like.state_dict().items()}
     fitting = {name: value for name, value in weights.items() if value.shape == shapes[name]}
     network.load_state_dict(fitting, strict=False)

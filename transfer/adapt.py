@@ -38,7 +38,7 @@ class Config:
     paired."""
     num_var: int = 40
     """Number of latent variables of the model."""
-    epochs: int = 10
+    epochs: int = 5
     """Passes over the training pairs."""
     batch_size: int = 64
     """Pairs per step."""

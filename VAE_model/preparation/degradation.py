@@ -41,30 +41,39 @@ def degrade(
     generator: torch.Generator,
     depth_loss: float = DEPTH_LOSS,
     seeing: float = SEEING,
+    moved: bool = True,
 ) -> Tensor:
     """Return degraded images (N, 3, y, x).
 
-    noise: sky sigma of each band, (N, 3), in the unit of `flux`; generator: on the CPU. Raises
-    ValueError where the blur alone costs more than `depth_loss`.
+    noise: sky sigma of each band, (N, 3), in the unit of `flux`; generator: on the CPU; moved: the
+    images are rotated and shifted. Raises ValueError where the blur alone costs more than
+    `depth_loss`.
     """
-    count, _, side, _ = flux.shape
+    side = flux.shape[-1]
     before = psf_transfer(side, 1.0).to(flux)
     blur = psf_transfer(side, seeing).to(flux) / before
     spectrum = noise_spectrum(flux, noise)
     level = _noise_level(before, blur, spectrum, depth_loss)
     if float(level.min()) < 1:
         raise ValueError(f"seeing {seeing:g} costs more than {depth_loss:g} magnitudes of depth")
+    blurred = torch.fft.irfft2(torch.fft.rfft2(flux) * blur, s=flux.shape[2:])
+    if moved:
+        blurred = _moved(blurred, generator)
+    white = torch.randn(flux.shape, generator=generator).to(flux)
+    amplitude = ((level - blur.square()) * spectrum).sqrt()
+    added = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=flux.shape[2:])
+    return blurred + noise.to(flux)[:, :, None, None] * added
+
+
+def _moved(flux: Tensor, generator: torch.Generator) -> Tensor:
+    """Return images rotated by any angle and shifted by up to _SHIFT pixels."""
+    count, side = len(flux), flux.shape[-1]
     angle = 2 * math.pi * torch.rand(count, generator=generator)
     shift = (2 * torch.rand(count, 2, generator=generator) - 1) * _SHIFT * 2 / side
     cos, sin = angle.cos(), angle.sin()
     rows = [torch.stack([cos, -sin, shift[:, 0]], 1), torch.stack([sin, cos, shift[:, 1]], 1)]
     grid = F.affine_grid(torch.stack(rows, 1).to(flux), list(flux.shape), align_corners=False)
-    blurred = torch.fft.irfft2(torch.fft.rfft2(flux) * blur, s=flux.shape[2:])
-    turned = F.grid_sample(blurred, grid, "bicubic", "reflection", align_corners=False)
-    white = torch.randn(flux.shape, generator=generator).to(flux)
-    amplitude = ((level - blur.square()) * spectrum).sqrt()
-    added = torch.fft.irfft2(torch.fft.rfft2(white) * amplitude, s=flux.shape[2:])
-    return turned + noise.to(flux)[:, :, None, None] * added
+    return F.grid_sample(flux, grid, "bicubic", "reflection", align_corners=False)
 
 
 def psf_transfer(side: int, seeing: float) -> Tensor:

@@ -117,7 +117,8 @@ class PreparedInputs:
         ):
             for part, flux in batches(self.packed.images, rows, _BATCH_SIZE, self.device):
                 if degraded:
-                    flux = degrade(flux, torch.from_numpy(noise[part]), generator)
+                    # not moved: both exposures are of one place on the sky
+                    flux = degrade(flux, torch.from_numpy(noise[part]), generator, moved=False)
                 inputs, where = self.network.prepare(self.stretch(flux))
                 if where is None:
                     raise TypeError(f"{type(self.network).__name__} is prepared once, without pose")

@@ -198,6 +198,7 @@ def train(config: Config, variant: Variant, sky: Sky, path: Path) -> list[dict[s
     )
     images = len(task.inputs.packed.index)
     task.train_rows = task.train_rows[task.train_rows >= images][: variant.galaxies]
+    task.validation_rows = task.validation_rows[-BATCH:]  # a variant ends with its last step
     if not variant.other:
         task.exposures = OneExposure(*task.exposures)._replace(
             deep=np.full(len(task.exposures.table), -1)

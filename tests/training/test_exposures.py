@@ -14,6 +14,7 @@ from VAE_model.data.row_file import GroupedRows, RowFile
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation import pose
 from VAE_model.preparation.pose import Pose
+from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import exposure_task
 from VAE_model.training.exposure_task import Exposures
@@ -171,6 +172,24 @@ def test_simulated_exposures_are_prepared_galaxies_and_the_last_is_deep(simulate
     middle = frames[..., 24:40, 24:40].flatten(2)
     alike = torch.stack([torch.corrcoef(of[[0, 4]])[0, 1] for of in middle])
     assert (alike > 0.8).all()
+
+
+def test_a_degraded_copy_predicts_the_galaxy_where_its_image_has_it(copy_of_tiny_run, network):
+    packed, rows = Packed.of(copy_of_tiny_run), np.arange(24)
+    prepared = PreparedInputs(packed, network, Stretch(), torch.device("cpu"))
+    own, copy = (
+        torch.from_numpy(file[rows]) for file in (prepared.open(), prepared.open_degraded(rows))
+    )
+    number = sum(network.parts)
+    (inputs, where), (other, place) = (
+        (block[:, :number], Pose(*block[:, number:].T)) for block in (own, copy)
+    )
+    normal = torch.zeros(24, exposure_task.NORMAL)
+    uniform = torch.ones(24, exposure_task.UNIFORM)
+    seen = exposure_task.view(network, Stretch(), (inputs, where), (other, place), normal, uniform)
+    images = (network.split(of)[0] for of in (network.target(inputs), seen.target))
+    alike = [float(torch.corrcoef(torch.stack(two))[0, 1]) for two in zip(*images, strict=True)]
+    assert min(alike) > 0.9, alike
 
 
 def test_training_joins_the_images_of_a_run_and_simulated_galaxies(
