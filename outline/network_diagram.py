@@ -139,6 +139,15 @@ def lines_of(block: Block) -> list[str]:
     return [*lines, f"{block.parameters:,}"] if block.parameters else lines
 
 
+def shape_of(block: Block) -> str:
+    """Return channels and pixels in words, 24×16×64, or 128×4² of a square."""
+    channels, *pixels = block.shape
+    words = [f"{side}" for side in pixels]
+    if len(set(pixels)) == 1:
+        words = [f"{pixels[0]}²"]
+    return "×".join([f"{channels:,}", *words])
+
+
 def size_of(block: Block) -> tuple[float, float]:
     """Return width and height in inches: the roots of the channels and of the image's side."""
     if len(block.shape) < 3:
@@ -192,7 +201,7 @@ def draw_row(
             axes.annotate("", (x - wide / 2 - 0.04, middle), (before + 0.04, middle),
                           arrowprops={"arrowstyle": "->", "color": "#888888"})  # fmt: skip
         before = x + wide / 2
-        shape = f"{block.shape[0]:,}" + (f"×{block.shape[1]}²" if len(block.shape) == 3 else "")
+        shape = shape_of(block)
         axes.text(x, top - 0.1, shape, fontsize=13, fontweight="bold", ha="center", va="bottom")
         axes.text(x, top + tallest + 0.1, "\n".join(lines_of(block)), fontsize=9.5,
                   color="#444444", ha="center", va="top")  # fmt: skip
