@@ -31,7 +31,8 @@ def test_blocks_of_every_network_hold_all_its_parameters(name):
     network = models.build(name, 7)
     found = diagram.branches(network)
     total = sum(block.parameters for blocks in found.values() for block in blocks)
-    assert total == parameters(network)
+    own = sum(parameter.numel() for parameter in network.parameters(recurse=False))
+    assert total + own == parameters(network)
     words = [text.get_text() for text in diagram.draw(network, name).axes[0].texts]
     assert f"{name}: {parameters(network):,} parameters at 7 latent variables" in words
     for (part, child), blocks in found.items():
@@ -55,12 +56,14 @@ def test_published_network_goes_through_the_shapes_of_the_paper():
 
 def test_every_branch_of_encoder_and_decoder_is_a_row():
     found = diagram.branches(models.build("residual", 5))
-    names = ("image", "structure", "linear")
     assert set(found) == {
-        *(("encode", f"{name}_encoder") for name in names),
-        *(("decode", f"{name}_decoder") for name in names),
-    }
-    assert [block.shape for block in found["encode", "linear_encoder"]] == [(5,)]
+        ("encode", "image_encoder"), ("encode", "structure_encoder"), ("encode", "posterior"),
+        ("decode", "image_decoder"), ("decode", "structure_decoder"),
+    }  # fmt: skip
+    posterior = found["encode", "posterior"]
+    assert posterior[-1].shape == (10,), "mean and log-variance"
+    assert diagram.shape_of(found["encode", "image_encoder"][0]) == "24×16×64"
+    assert diagram.shape_of(found["decode", "image_decoder"][-1]) == "3×64²"
 
 
 def test_tracing_leaves_no_hook_and_no_gradient_behind():

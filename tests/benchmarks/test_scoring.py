@@ -77,10 +77,10 @@ def test_supervised_network_answers_itself_and_others_by_forest_and_regression(
     assert random["numbers"] == 40
     assert len(random["answers"]["forest"]["long"]) == len(task.questions[0].test)
     path = tmp_path / "tiny" / "random_0.json"
-    path.write_text(path.read_text().replace('"chance": ', '"chance": 7'))
-    assert scoring.measure(task, "random", 0, tmp_path, effort)["chance"] >= 7, "kept"
+    path.write_text(path.read_text().replace('"numbers": ', '"numbers": 7'))
+    assert scoring.measure(task, "random", 0, tmp_path, effort)["numbers"] == 740, "kept"
     again = scoring.measure(task, "random", 0, tmp_path, scoring.Effort(6, 1, 1))
-    assert again["chance"] < 1, "other constants: measured again"
+    assert again["numbers"] == 40, "other constants: measured again"
 
 
 def test_statmorph_tells_a_round_galaxy_from_a_long_one(make_tiny_run, tmp_path):

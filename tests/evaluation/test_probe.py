@@ -155,7 +155,7 @@ def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
     assert set(content["left_out"]) >= {"PSF width", "companion", "further exposures"}
     assert content["calibration"] == {}
     assert {"flux", "size", "axis ratio"} <= set(content["quantities"])
-    assert content["quantities"]["axis ratio"]["latents"]["value"] > 0.5
+    assert content["quantities"]["axis ratio"]["latents"]["value"] > 0.3
     assert content["moves"]["rotated by quarter turns"]["value"] < 0.01
     assert content["moves"]["rotated by any angle"]["high"] < 0.7
     table = pd.read_parquet(encoded_run.probe(NUM_VAR, "parquet"))
@@ -174,7 +174,9 @@ def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
 
 def test_a_model_that_the_latents_are_not_of_is_one_clear_line(encoded_run: Run, tmp_path):
     content = checkpoint.load(encoded_run.model(NUM_VAR))
-    content["weights"]["linear_encoder.weight"].neg_()
+    for name, value in content["weights"].items():
+        if name.startswith("posterior"):
+            value.neg_()
     other = tmp_path / "other.safetensors"
     checkpoint.save(other, content)
     done = run_script(STAGE, encoded_run, "--num-var", str(NUM_VAR), "--model", str(other))

@@ -49,7 +49,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
     run = copy_of_tiny_run
     command = [
         sys.executable, str(ROOT / "Galaxy_VAE_n.py"), "--run", str(run.folder), "--num-var", "3",
-        "--network", "published", "--epochs", "6", "--batch-size", "16",
+        "--network", "published", "--epochs", "6", "--batch-size", "16", "--learning-rate", "1e-3",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
