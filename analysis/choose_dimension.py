@@ -65,6 +65,9 @@ class Config:
     """The constants are those of the model in model/ with this number of latent variables."""
     epochs: int = 2
     """Passes over the training images; 0: as the model in model/."""
+    learning_rate: float = 3e-3
+    """Largest learning rate of Adam; 0: as the model in model/, whose layers next to the latents
+    may not have started at random."""
     train_images: int = 600
     """Training images, for each seed the same; 0: all."""
     batch_size: int = 64
@@ -235,6 +238,7 @@ def main(config: Config) -> None:
     like = dataclasses.replace(
         like, epochs=config.epochs or like.epochs, train_images=config.train_images,
         batch_size=config.batch_size or like.batch_size,
+        learning_rate=config.learning_rate or like.learning_rate,
         start="trunk" if like.start == pretrained.NAME else like.start,
     )  # fmt: skip
     packed = Packed.of(run, config.workers)
