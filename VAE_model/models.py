@@ -359,7 +359,7 @@ class ResidualVAE(FramedVAE):
 
     Both branches of the encoder end in the same 256 numbers, of which the posterior is a function.
     The decoder has a branch for the image and one for the structure vector. It is trained across
-    exposures (training/exposures.py): from one exposure it must predict another, whose noise is
+    exposures (training/exposure_task.py): from one exposure it must predict another, whose noise is
     independent, so that noise cannot be copied. In training the structure vector is left out for
     some images, or the encoder would not look at the pixels.
     """
