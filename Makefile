@@ -73,7 +73,7 @@ published: setup  ## the published network with the published settings, on the s
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \
 	  --loss published --epochs 50 --batch-size 512 --learning-rate 1e-5 --schedule constant
-weights: setup  ## train the weights in VAE_model/weights again (minutes on a GPU, hours on two cores)
+weights: setup  ## train the weights in VAE_model/weights again (over an hour on two cores)
 	$(PY) benchmarks/train_weights.py $(WEIGHTS)
 skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'

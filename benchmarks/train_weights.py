@@ -2,7 +2,8 @@
 
 The stages run as a user runs them: a sky of 600 galaxies, whose images validate, simulated galaxies
 in several exposures, and Galaxy_VAE_n.py from random weights on them. Nothing is downloaded. The
-same command resumes. On a GPU with 16 cores it takes about ten minutes, on two cores hours.
+same command resumes. On two cores drawing the galaxies takes about 45 minutes and training 25. It
+has not been timed on a GPU.
 
 Reads:  nothing
 Writes: <run>/ (a run), VAE_model/weights/residual_40.safetensors and residual_40.json (the card)
