@@ -1,8 +1,8 @@
 """Train the weights that travel with the project (VAE_model/weights), on a sky drawn on the spot.
 
-The stages run as a user runs them: a sky of 600 galaxies, whose images validate, simulated galaxies
-in several exposures, and Galaxy_VAE_n.py from random weights on them. Nothing is downloaded. The
-same command resumes. On two cores drawing the galaxies takes about 45 minutes and training 25. It
+The stages run as a user runs them: the images of a sky of 600 galaxies, simulated galaxies in
+several exposures, and Galaxy_VAE_n.py from random weights on both. Nothing is downloaded. The same
+command resumes. On two cores drawing the galaxies takes about 45 minutes and training 25. It
 has not been timed on a GPU.
 
 Reads:  nothing
@@ -38,7 +38,7 @@ class Config:
     galaxies: int = 24000
     """Galaxies in several exposures, for training."""
     images: int = 600
-    """Galaxies of the sky whose images validate, and join the training."""
+    """Galaxies of the sky whose images join."""
     epochs: int = 12
     """Passes over the galaxies."""
     batch_size: int = 128
