@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +27,7 @@ from VAE_model.data.cutouts import SIZE
 from VAE_model.data.sky import iauname
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import ROOT, Run
+from warm import Warm
 
 NOISE = (0.0031, 0.0044, 0.0117)  # nanomaggies a pixel in g, r, z, as of DECaLS
 COLOUR = (0.5, 1.0, 1.4)  # flux in g, r, z relative to r
@@ -41,6 +43,13 @@ SMALL = {  # constants that make a stage small
     "transfer/adapt.py": ("--epochs", "1"),
     "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
 }
+
+
+ENVIRONMENT = {
+    **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
+    "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)]),
+}  # fmt: skip
+WARM = Warm(ENVIRONMENT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -126,16 +135,16 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """`python <script> --run <run> <arguments>` as a user types it, output captured as text.
 
+    By a process that has the libraries loaded (warm.py), or by a new one with the `environment`.
     Where it asks the network for anything beyond this machine, it ends with exit code 97.
     """
+    command = [str(ROOT / script), "--run", str(run.folder), *arguments]
+    if not environment:
+        with tempfile.TemporaryDirectory() as folder:
+            return WARM.run(command, Path(folder))
     return subprocess.run(
-        [sys.executable, str(ROOT / script), "--run", str(run.folder), *arguments],
-        capture_output=True, text=True, timeout=600, check=False,
-        env={
-            **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)]),
-            **environment,
-        },
+        [sys.executable, *command], capture_output=True, text=True, timeout=600, check=False,
+        env=ENVIRONMENT | environment,
     )  # fmt: skip
 
 
@@ -156,6 +165,13 @@ def says_one_line(done: subprocess.CompletedProcess[str]) -> str:
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: "), done.stderr
     return last
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[None]:
+    """Ends the process that runs scripts."""
+    yield
+    WARM.stop()
 
 
 @pytest.fixture(scope="session")

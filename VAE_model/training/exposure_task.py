@@ -30,7 +30,6 @@ from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import read_sidecar
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation import pose
-from VAE_model.preparation.degradation import DEPTH_LOSS
 from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed
@@ -48,7 +47,10 @@ CHANGED = 0.5  # share of those without structure vector that are enlarged, mirr
 HALF_TURN, ANY_TURN = 0.25, 0.15  # shares that are turned
 _TURN = 0.12  # radians, standard deviation of the others
 _SHIFT = 0.02  # of the half-width of the frame, standard deviation
-NOISE = 10 ** (0.8 * DEPTH_LOSS)  # power of a degraded copy's noise, that of the image being one
+DEGRADED = -1  # in Exposures.survey
+# Share that the variance of an image has of the squared difference to its degraded copy, between
+# posterior means: median of the latents of 240 simulated galaxies, whose repeats are known
+IMAGE_SHARE = 0.42
 _ZOOM, _BRIGHTNESS, _COLOUR = 0.12, 0.15, 0.05  # standard deviations of logarithms
 
 
@@ -57,12 +59,14 @@ class Exposures(NamedTuple):
 
     files: their rows, numbered one file after the other; table: (galaxies, exposures) such numbers
     of those that the encoder sees, -1 where a galaxy has fewer; deep: (galaxies,) such numbers of
-    those that are to be predicted, -1: the other one of two.
+    those that are to be predicted, -1: the other one of two; survey: (rows,) the number of the
+    survey of each exposure, DEGRADED for a degraded copy.
     """
 
     files: tuple[RowFile, ...]
     table: NDArray[np.int64]
     deep: NDArray[np.int64]
+    survey: NDArray[np.int64]
 
     @classmethod
     def simulated(cls, path: Path, length: int) -> "Exposures":
@@ -70,13 +74,14 @@ class Exposures(NamedTuple):
 
         length: of the inputs. Raises Problem where the file has other inputs.
         """
-        number = read_sidecar(path)["numbers"]["exposures"]
+        made = read_sidecar(path)
+        number, nights = made["numbers"]["exposures"], made["config"]["nights"]
         galaxies, odd = divmod(path.stat().st_size, 2 * (length + _POSE) * number)
         if odd:
             raise Problem(f"{path} is of another version: run {Run().made_by(path)}")
         rows = np.arange(galaxies * number)
         file, table = RowFile(path, (length + _POSE,), rows, "float16"), rows.reshape(-1, number)
-        return cls((file,), table[:, :-1], table[:, -1])
+        return cls((file,), table[:, :-1], table[:, -1], rows % number // nights)
 
     @classmethod
     def joined(cls, parts: Sequence["Exposures"]) -> "Exposures":
@@ -91,7 +96,8 @@ class Exposures(NamedTuple):
             first += sum(len(file) for file in part.files)
         table = np.concatenate(tables)
         files = tuple(file for part in parts for file in part.files)
-        return cls(files, table[:, :-1], table[:, -1])
+        survey = np.concatenate([part.survey for part in parts])
+        return cls(files, table[:, :-1], table[:, -1], survey)
 
     def draw(self, galaxies: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return two exposures of each galaxy, and what each is to predict, (N, 4).
@@ -102,6 +108,18 @@ class Exposures(NamedTuple):
         order = torch.rand(table.shape).numpy() + 2 * (table < 0)
         two = np.take_along_axis(table, np.argsort(order, axis=1)[:, :2], axis=1)
         return np.concatenate([two, np.where(deep < 0, two[:, ::-1], deep)], axis=1)
+
+    def shares(self, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the share that the variance of each exposure has of the squared difference.
+
+        Of the posterior means of two exposures; pairs: their numbers, (N, 2). It is half for two by
+        one survey, and 0, which is unknown, for two surveys, which differ by more than the noise,
+        and for a degraded copy.
+        """
+        own = self.survey[pairs]
+        other = own[:, ::-1]
+        shares = np.select([own == DEGRADED, other == DEGRADED, own == other], [0, IMAGE_SHARE, 0.5])
+        return shares.astype(np.float32)
 
 
 class ExposureTask(ImageTask):
@@ -125,9 +143,9 @@ class ExposureTask(ImageTask):
         with distributed.rank_0_first():
             files = (self.inputs.open(), self.inputs.open_degraded(own))
         more = [Exposures.simulated(path, sum(self.network.parts)) for path in further]
-        images = Exposures(files, table, np.full(len(table), -1))
+        survey = np.repeat([0, DEGRADED], [len(file) for file in files])
+        images = Exposures(files, table, np.full(len(table), -1), survey)
         self.exposures = Exposures.joined([images, *more])
-        self.degraded = len(files[0]) + np.arange(len(files[1]))
         galaxies = np.arange(len(table), len(self.exposures.table))
         held_out = np.arange(len(galaxies)) % _HELD_OUT == 0
         self.train_rows = np.concatenate([self.train_rows, galaxies[~held_out]])
@@ -140,8 +158,7 @@ class ExposureTask(ImageTask):
             rows = rows[: len(rows) - left]
         chosen = self.exposures.draw(rows)
         groups, numbers = GroupedRows(self.exposures.files, chosen), np.arange(len(rows))
-        degraded = np.isin(chosen[:, :2], self.degraded)
-        noise = torch.from_numpy(np.where(degraded, NOISE, 1.0)).float()
+        shares = torch.from_numpy(self.exposures.shares(chosen[:, :2]))
         for first, (drawn, four) in zip(
             range(0, len(rows), size),
             batches(groups, numbers, size, self.device, shared=True),
@@ -156,12 +173,12 @@ class ExposureTask(ImageTask):
             own = (of.tensor_split(distributed.world_size())[distributed.rank()] for of in draws)
             share = len(four) / count
             is_deep = torch.from_numpy(self.exposures.deep[rows[drawn]] >= 0).to(self.device)
-            power = noise[drawn].T.to(self.device)
-            yield count, [(share, (torch.tensor(count), four, is_deep, power, *own))]
+            known = shares[drawn].T.to(self.device)
+            yield count, [(share, (torch.tensor(count), four, is_deep, known, *own))]
 
     def compute_loss(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss, its terms and the posterior means of the first exposures."""
-        count, four, is_deep, power, noise, normal, uniform = inputs
+        count, four, is_deep, shares, noise, normal, uniform = inputs
         if not self.network.training:  # the exposures themselves
             normal, uniform = torch.zeros_like(normal), torch.ones_like(uniform)
         exposures = [(block[:, :-_POSE], Pose(*block[:, -_POSE:].T)) for block in four.unbind(1)]
@@ -180,9 +197,10 @@ class ExposureTask(ImageTask):
         of_parts[:, -1] = of_parts[:, -1] * unchanged
         two, number = (2, -1), int(count)
         mean, log_variance = mean.float().unflatten(0, two), log_variance.float().unflatten(0, two)
+        shares = shares * with_structure.unflatten(0, two).prod(dim=0)  # of whole views only
         projected = self.loss.projection(mean)
         every = torch.stack([distributed.gathered(of, number) for of in projected])
-        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every, power)
+        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every, shares)
         return loss, terms, mean[0]
 
 

@@ -103,7 +103,7 @@ class LossAcrossExposures(Loss):
 
     KINDS = 2
     TERMS = ("image", "structure", "kl", "contrast", "width")
-    WEIGHTS: tuple[float, ...] = (0.5, 1.0, 1.0, 100.0, 1.0)  # of the terms; kl times kl_weight
+    WEIGHTS: tuple[float, ...] = (0.5, 1.0, 1.0, 100.0, 10.0)  # of the terms; kl times kl_weight
     TEMPERATURE = 0.1  # of the contrast
 
     def __init__(self, network: VAE, kind: LossKind, kl_weight: float = 1.0) -> None:
@@ -114,21 +114,20 @@ class LossAcrossExposures(Loss):
 
     def across(
         self, of_parts: Tensor, means: Tensor, log_variances: Tensor, projected: Tensor,
-        noise: Tensor,
+        shares: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return the loss, a scalar, and its TERMS, each a mean over images.
 
         of_parts: -log p of each part, (2, N, parts), the structure vector last; means,
         log_variances: (2, N, num_var); projected: the means of all images of the batch, (2, M, 64),
-        M > N if other processes have a share of it; noise: power of each exposure's noise relative
-        to the other's, (2, N).
+        M > N if other processes have a share of it; shares: as in `width`, (2, N).
         """
         terms = torch.stack([
             of_parts[..., :-1].sum(dim=2).mean(),
             of_parts[..., -1].mean(),
             kl_divergence(means, log_variances).sum(dim=2).mean(),
             contrast(projected[0], projected[1], self.TEMPERATURE),
-            width(means, means.flip(0), log_variances, noise / noise.sum(dim=0)).sum(dim=2).mean(),
+            width(means, means.flip(0), log_variances, shares).sum(dim=2).mean(),
         ])  # fmt: skip
         weights = terms.new_tensor(self.WEIGHTS)
         weights[2] *= self.kl_weight
@@ -159,11 +158,13 @@ def width(first: Tensor, second: Tensor, log_variance: Tensor, share: Tensor) ->
     """Return -log N(mean of one exposure; mean of the other, posterior) up to a constant.
 
     first, second: means of two exposures, (..., N, d), which get no gradient; log_variance: of the
-    first one's posterior; share: that the first one's noise has of the variance of the difference,
-    (..., N). The minimum is where the width of the posterior is the scatter of repeated exposures.
+    first one's posterior; share: that the variance of the first one has of the squared difference,
+    (..., N); where it is 0, so is the result. The minimum is where the width of the posterior is
+    the scatter of repeated exposures.
     """
-    square = share[..., None] * (first - second).detach().square()
-    return 0.5 * (log_variance + square * torch.exp(-log_variance))
+    share = share[..., None]
+    square = share * (first - second).detach().square()
+    return 0.5 * (share > 0) * (log_variance + square * torch.exp(-log_variance))
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -123,6 +123,10 @@ class OneExposure(Exposures):
         """Return one exposure of each galaxy four times, (N, 4)."""
         return super().draw(galaxies)[:, [0, 0, 0, 0]]
 
+    def shares(self, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return zeros: one exposure has no scatter."""
+        return np.zeros(pairs.shape, np.float32)
+
 
 class Variant(NamedTuple):
     """A variant of the training.

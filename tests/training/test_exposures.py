@@ -17,7 +17,7 @@ from VAE_model.preparation.pose import Pose
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import exposure_task
-from VAE_model.training.exposure_task import Exposures
+from VAE_model.training.exposure_task import DEGRADED, Exposures
 from VAE_model.training.losses import contrast, width
 
 
@@ -48,8 +48,10 @@ def test_pairs_are_read_from_several_files_in_order(tmp_path):
 
 def test_two_different_exposures_are_drawn_and_predict_each_other_or_the_deep_one(tmp_path):
     file = rows_of(tmp_path / "rows", np.zeros((9, 1)))
-    two = Exposures((file,), np.array([[0, 1], [2, 3]]), np.array([-1, -1]))
-    three = Exposures((file,), np.array([[0, 1, 2], [6, 7, 8]]), np.array([3, 5]))
+    none, copied = np.array([-1, -1]), np.array([0, DEGRADED] * 4 + [0])
+    two = Exposures((file,), np.array([[0, 1], [2, 3]]), none, copied)
+    surveys = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1])
+    three = Exposures((file,), np.array([[0, 1, 2], [6, 7, 8]]), np.array([3, 5]), surveys)
     joined = Exposures.joined([two, three])
     assert joined.table.tolist() == [[0, 1, -1], [2, 3, -1], [9, 10, 11], [15, 16, 17]]
     assert joined.deep.tolist() == [-1, -1, 12, 14]
@@ -58,6 +60,9 @@ def test_two_different_exposures_are_drawn_and_predict_each_other_or_the_deep_on
     assert (drawn[..., 0] != drawn[..., 1]).all() and (drawn >= 0).all()
     assert set(drawn[:, 0].ravel()) == {0, 1} and set(drawn[:, 3, :2].ravel()) == {15, 16, 17}
     assert (drawn[:, :2, 2:] == drawn[:, :2, 1::-1]).all() and (drawn[:, 3, 2:] == 14).all()
+    shares = joined.shares(np.array([[0, 1], [1, 0], [9, 10], [11, 9]]))
+    of_image = np.float32(exposure_task.IMAGE_SHARE)
+    assert shares.tolist() == [[of_image, 0], [0, of_image], [0.5, 0.5], [0, 0]]
 
 
 def test_a_frame_is_read_as_another_pose_has_it():
@@ -141,6 +146,8 @@ def test_width_is_least_at_the_scatter_of_exposures(noise: float):
     first, second = 0.3 * torch.randn(2, 4000, 1)
     second = noise**0.5 * second
     share = torch.full((4000,), 1 / (1 + noise))
+    first[:400] *= 10
+    share[:400] = 0  # unknown
     log_variance = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.Adam([log_variance], 0.05)
     for _ in range(300):
