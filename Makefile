@@ -41,19 +41,18 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 setup: $(VENV)/installed  ## create .venv and install requirements.txt
 
-# ---- the pipeline: a target for each stage, and after_simulate, after_download, after_import,
-# the stages that can follow, from the list in VAE_model/pipeline/stages.py
+# ---- the pipeline: a target for each stage, from the list in VAE_model/pipeline/stages.py
 .stages.mk: $(wildcard VAE_model/pipeline/*.py)
 	$(recent)
 	@$(PYTHON) -m VAE_model.pipeline rules > $@.new && mv $@.new $@
 include .stages.mk
 
 run: simulate  ## the whole pipeline on the simulated sky, ending in a report (RUN=data/demo N=2000)
-	$(after_simulate)
+	$(PY) -m VAE_model.pipeline after simulate $(RUN)
 real: RUN = data/real
 real: setup  ## the pipeline on real galaxies: the first N in both surveys (N=500 DOWNLOAD="--contact you@example.org")
 	$(PY) data/download.py --run $(RUN) --survey both --first $(N) $(DOWNLOAD)
-	$(after_download)
+	$(PY) -m VAE_model.pipeline after download $(RUN)
 paper: RUN = data/paper
 paper: setup  ## the full size: 313,789 galaxies, about 255 GB to fetch and as much again to pack
 	@echo '$(RUN): the Galaxy Zoo DECaLS catalogue (1.6 GB), 313,789 DECaLS cutouts (249 GB),'
@@ -62,13 +61,13 @@ paper: setup  ## the full size: 313,789 galaxies, about 255 GB to fetch and as m
 	@echo 'on the same images: make published RUN=$(RUN)'
 	$(PY) data/download.py --run $(RUN) --survey decals $(DOWNLOAD)
 	$(PY) data/download.py --run $(RUN) --survey bassmzls $(DOWNLOAD)
-	$(after_download)
+	$(PY) -m VAE_model.pipeline after download $(RUN)
 mine: RUN = data/$(NAME)
 mine: setup  ## your own images, from a folder to a page (FOLDER=path/to/images TABLE=labels.csv NAME=mine)
 	@test -n "$(FOLDER)" || { echo 'say where the images are: make mine FOLDER=path/to/images'; exit 1; }
 	$(PY) data/import_images.py --run $(RUN) --folder "$(FOLDER)" --name $(NAME) \
 	  $(if $(TABLE),--table "$(TABLE)") $(IMPORT)
-	$(after_import)
+	$(PY) -m VAE_model.pipeline after import $(RUN)
 published: setup  ## the published network with the published settings, on the same images
 	$(PY) make_datatxt.py --run data/published --folders $(RUN)/images/decals
 	$(PY) Galaxy_VAE_n.py --run data/published --network published --stretch linear \

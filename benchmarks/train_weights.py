@@ -64,7 +64,8 @@ def stages(config: Config) -> dict[str, dict[str, Any]]:
         "data/simulate_exposures.py": {"galaxies": config.galaxies, "seed": config.seed},
         "Galaxy_VAE_n.py": {
             "network": NETWORK, "num-var": NUM_VAR, "start": "random", "epochs": config.epochs,
-            "batch-size": config.batch_size, "learning-rate": config.learning_rate, "seed": config.seed,
+            "batch-size": config.batch_size, "learning-rate": config.learning_rate,
+            "seed": config.seed,
         },
     }  # fmt: skip
 

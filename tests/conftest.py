@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -27,7 +27,7 @@ from VAE_model.data.cutouts import SIZE
 from VAE_model.data.sky import iauname
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import ROOT, Run
-from warm import Warm
+from VAE_model.pipeline.script_server import ScriptServer
 
 NOISE = (0.0031, 0.0044, 0.0117)  # nanomaggies a pixel in g, r, z, as of DECaLS
 COLOUR = (0.5, 1.0, 1.4)  # flux in g, r, z relative to r
@@ -49,7 +49,7 @@ ENVIRONMENT = {
     **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
     "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)]),
 }  # fmt: skip
-WARM = Warm(ENVIRONMENT)
+SERVER = ScriptServer(ENVIRONMENT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -135,17 +135,24 @@ def run_script(
 ) -> subprocess.CompletedProcess[str]:
     """`python <script> --run <run> <arguments>` as a user types it, output captured as text.
 
-    By a process that has the libraries loaded (warm.py), or by a new one with the `environment`.
-    Where it asks the network for anything beyond this machine, it ends with exit code 97.
+    As `make run` does it, by a process that has the package loaded; with an `environment` by a new
+    one. Where it asks the network for anything beyond this machine, it ends with exit code 97.
     """
     command = [str(ROOT / script), "--run", str(run.folder), *arguments]
-    if not environment:
-        with tempfile.TemporaryDirectory() as folder:
-            return WARM.run(command, Path(folder))
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=600, check=False,
-        env=ENVIRONMENT | environment,
-    )  # fmt: skip
+    if environment:
+        return subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, timeout=600, check=False,
+            env=ENVIRONMENT | environment,
+        )  # fmt: skip
+    return run_command(command)
+
+
+def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """`python <command>` in the folder of the project, output captured as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        code = SERVER.run(command, out, err, timeout=600)
+        return subprocess.CompletedProcess(command, code, out.read_text(), err.read_text())
 
 
 def load_script(script: str) -> ModuleType:
@@ -168,10 +175,10 @@ def says_one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm() -> Iterator[None]:
-    """Ends the process that runs scripts."""
-    yield
-    WARM.stop()
+def server() -> Iterator[None]:
+    """Ends the process that runs scripts when the tests are over."""
+    with SERVER:
+        yield
 
 
 @pytest.fixture(scope="session")

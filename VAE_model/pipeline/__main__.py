@@ -1,7 +1,10 @@
-"""Write what is derived from the list of stages: the tables of the READMEs, or rules for `make`.
+"""Run the stages in order, or write what is derived from their list.
 
-python -m VAE_model.pipeline           the stage tables and command lists of both READMEs
-python -m VAE_model.pipeline rules     rules for make, on stdout (needs no package)
+python -m VAE_model.pipeline                            the stage tables and command lists of both
+                                                        READMEs
+python -m VAE_model.pipeline rules                      rules for make, on stdout (needs no package)
+python -m VAE_model.pipeline after simulate data/demo   the stages that can follow the simulation
+                                                        (or download, import), on a run
 """
 
 from __future__ import annotations
@@ -18,16 +21,12 @@ READMES = ("README.md", "README_zh.md")
 
 
 def rules() -> str:
-    """Return a target for each stage, and the stages that can follow each beginning of a run."""
+    """Return a target for each stage."""
     lines = [f".PHONY: {' '.join(entry.target for entry in STAGES)}"]
     for entry in STAGES:
         does = f"{entry.number} {entry.does}".strip()
         lines.append(f"{entry.target}: setup  ## {does}")
         lines.append(f"\t$(PY) {entry.script} --run $(RUN) {entry.options}".rstrip())
-    chains = {first: after(first) for first in ("simulate", "download")}
-    for first, chain in (chains | {"import": for_own_images()}).items():
-        commands = (f"\t$(PY) {entry.script} --run $(RUN)" for entry in chain)
-        lines += [f"define after_{first}", *commands, "endef"]
     return "\n".join(lines) + "\n"
 
 
@@ -75,11 +74,29 @@ def _between(text: str, name: str) -> tuple[str, str, str]:
     return head + begin, body, end + tail
 
 
+def run_after(first: str, folder: str) -> int:
+    """Run the stages that can follow the one that added the images; return their exit code."""
+    from VAE_model.pipeline.script_server import ScriptServer  # needs all packages
+
+    with ScriptServer() as server:
+        for entry in for_own_images() if first == "import" else after(first):
+            command = [entry.script, "--run", folder]
+            print("python", *command, flush=True)
+            if code := server.run(command):
+                return code
+    return 0
+
+
 def main() -> None:
-    """Print the rules, or update the READMEs."""
+    """Run stages, print the rules, or update the READMEs."""
     if sys.argv[1:] == ["rules"]:
         print(rules(), end="")
         return
+    if sys.argv[1:2] == ["after"]:
+        try:
+            sys.exit(run_after(*sys.argv[2:]))
+        except KeyboardInterrupt:  # the stage has said what to do
+            sys.exit(130)
     for name in READMES:
         readme = ROOT / name
         readme.write_text(write_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -118,7 +118,9 @@ class Exposures(NamedTuple):
         """
         own = self.survey[pairs]
         other = own[:, ::-1]
-        shares = np.select([own == DEGRADED, other == DEGRADED, own == other], [0, IMAGE_SHARE, 0.5])
+        shares = np.select(
+            [own == DEGRADED, other == DEGRADED, own == other], [0, IMAGE_SHARE, 0.5]
+        )
         return shares.astype(np.float32)
 
 
@@ -200,7 +202,9 @@ class ExposureTask(ImageTask):
         shares = shares * with_structure.unflatten(0, two).prod(dim=0)  # of whole views only
         projected = self.loss.projection(mean)
         every = torch.stack([distributed.gathered(of, number) for of in projected])
-        loss, terms = self.loss.across(of_parts.unflatten(0, two), mean, log_variance, every, shares)
+        loss, terms = self.loss.across(
+            of_parts.unflatten(0, two), mean, log_variance, every, shares
+        )
         return loss, terms, mean[0]
 
 

@@ -39,6 +39,7 @@ from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.provenance import versions
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.script_server import ScriptServer
 from VAE_model.pipeline.stage import Problem, start
 from VAE_model.transfer.adaptation import BEFORE, METHODS
 from VAE_model.transfer.comparison import FIRST, SECOND, predict
@@ -142,11 +143,13 @@ def do(config: Config, run: Run, entries: list[stages.Entry]) -> None:
     options = {
         "data/simulate.py": sizes, "Galaxy_VAE_n.py": epochs, "transfer/adapt.py": epochs,
     }  # fmt: skip
-    for entry in entries:
-        given = map(str, options.get(entry.script, ()))
-        command = [sys.executable, entry.script, "--run", str(run.folder), *given]
-        print(*command[1:], flush=True)
-        subprocess.run(command, cwd=ROOT, check=True)
+    with ScriptServer() as server:
+        for entry in entries:
+            given = map(str, options.get(entry.script, ()))
+            command = [entry.script, "--run", str(run.folder), *given]
+            print(*command, flush=True)
+            if code := server.run(command):
+                raise subprocess.CalledProcessError(code, command)
 
 
 # ---- the seven questions

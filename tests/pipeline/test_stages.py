@@ -10,6 +10,7 @@ from VAE_model.pipeline import stages
 from VAE_model.pipeline.files import write_json
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.script_server import ScriptServer
 from VAE_model.report.chapters import CHAPTERS
 
 
@@ -24,23 +25,42 @@ def scripts(lines: list[str]) -> list[str]:
     return [found for line in lines for found in re.findall(r"python (\S+\.py)", line)]
 
 
-def test_make_runs_the_stages_of_the_list_in_order():
+def ran(command: str, monkeypatch: pytest.MonkeyPatch, fails: str = "") -> tuple[int, list[str]]:
+    """The exit code of `python -m VAE_model.pipeline after ...` and the scripts that it ran."""
+    seen = []
+
+    def run(self: ScriptServer, command: list[str]) -> int:
+        seen.append(command[0])
+        return 3 * (command[0] == fails)
+
+    monkeypatch.setattr(ScriptServer, "run", run)
+    words = command.split(" -m VAE_model.pipeline ")[1].split()
+    assert words[0] == "after"
+    return generated.run_after(*words[1:]), seen
+
+
+def test_make_runs_the_stages_of_the_list_in_order(monkeypatch):
     pipeline = [entry.script for entry in stages.pipeline()]
-    assert scripts(make("run")) == pipeline
-    assert scripts(make("real")) == ["data/download.py", *pipeline[1:]]
-    assert "--run data/real " in make("real")[0] and "--run data/x " in make("run", "RUN=data/x")[0]
+    simulate, following = make("run", "RUN=data/x")
+    assert scripts([simulate]) == pipeline[:1] and "--run data/x " in simulate
+    assert following.endswith(" data/x") and ran(following, monkeypatch) == (0, pipeline[1:])
+    download, following = make("real")
+    assert scripts([download]) == ["data/download.py"] and "--run data/real " in download
+    assert ran(following, monkeypatch) == (0, pipeline[1:])
+    assert ran(following, monkeypatch, fails=pipeline[2]) == (3, pipeline[1:3])
     assert {entry.script for entry in stages.STAGES} == {
         *pipeline, "data/download.py", "data/import_images.py", "data/simulate_exposures.py",
     }  # fmt: skip
 
 
-def test_images_of_ones_own_go_through_the_stages_that_need_no_catalogue():
+def test_images_of_ones_own_go_through_the_stages_that_need_no_catalogue(monkeypatch):
     expected = ["datatxt", "train", "latents", "project", "map", "outliers", "classify",
                 "dimension", "similar", "traversal", "probe", "diagram", "report"]  # fmt: skip
     assert [entry.target for entry in stages.after("import")] == expected
     commands = make("mine", "FOLDER=pictures")[1:]  # the first says where FOLDER is missing
     assert 'data/import_images.py --run data/mine --folder "pictures" --name mine' in commands[0]
-    assert scripts(commands)[1:] == [entry.script for entry in stages.for_own_images()]
+    expected = [entry.script for entry in stages.for_own_images()]
+    assert ran(commands[1], monkeypatch) == (0, expected)
 
 
 @pytest.mark.parametrize("entry", stages.STAGES, ids=lambda entry: entry.target)

@@ -1,17 +1,15 @@
 """Each error names a command that can be pasted, and following them ends with the report."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_script
+from conftest import run_command, run_script
 from own_images import NUM_VAR as NUMBER
 from own_images import encoded_run
 
@@ -96,11 +94,7 @@ def paste(command: str) -> subprocess.CompletedProcess[str]:
     """Run a suggested command as it stands."""
     words = shlex.split(command)
     assert words[0] == "python"
-    return subprocess.run(
-        [sys.executable, *words[1:]],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    return run_command(words[1:])
 
 
 def follow(first: list[str]) -> list[str]:

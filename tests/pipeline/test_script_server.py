@@ -1,0 +1,58 @@
+"""Claims about scripts that run in processes forked from one that has the package loaded."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from VAE_model.pipeline import script_server
+from VAE_model.pipeline.script_server import ScriptServer
+
+
+@pytest.fixture(scope="module", params=["forked", "new interpreter"])
+def server(request):
+    """On Linux scripts are forked; elsewhere each has a new interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script_server, "_CAN_FORK", request.param == "forked")
+        with ScriptServer({**os.environ, "SAID": "so"}) as server:
+            yield server
+
+
+def result(server: ScriptServer, tmp_path: Path, text: str, *words: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a script."""
+    script, out, err = (tmp_path / name for name in ("script.py", "out", "err"))
+    script.write_text(text)
+    code = server.run([str(script), *words], out, err, timeout=60)
+    return code, out.read_text(), err.read_text()
+
+
+def test_a_script_has_its_arguments_folder_and_environment(server, tmp_path):
+    (tmp_path / "beside.py").write_text("word = 'beside'")
+    text = """
+import atexit, os, sys
+import beside
+atexit.register(print, "the end")
+print(__name__, sys.argv[1:], beside.word, os.environ["SAID"], repr(sys.stdin.read()))
+os.environ["SAID"] = "otherwise"
+"""
+    for _ in range(2):  # one script leaves nothing for the next
+        code, out, err = result(server, tmp_path, text, "--run", "a run")
+        assert (code, err) == (0, "")
+        assert out == "__main__ ['--run', 'a run'] beside so ''\nthe end\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "says"),
+    [
+        ("raise SystemExit", 0, ""),
+        ("raise SystemExit(7)", 7, ""),
+        ("raise SystemExit('error: no such file')", 1, "error: no such file"),
+        ("raise ValueError('wrong')", 1, "ValueError: wrong"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
+    ],
+)
+def test_exit_codes_are_those_of_python(server, tmp_path, end, code, says):
+    found, _, err = result(server, tmp_path, end)
+    assert found == code and says in err
+    assert result(server, tmp_path, "print(1)") == (0, "1\n", "")
