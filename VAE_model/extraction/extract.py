@@ -16,6 +16,7 @@ from VAE_model.training import distributed
 from VAE_model.training.loader import batches
 from VAE_model.training.model_file import TrainedVAE
 
+_AT_ONCE = 16  # whole images: blocks above 32 MB come from the system page by page
 _HALF_WIDTH = SIZE / 2 * PIXEL_SCALE  # of an image, arcsec
 
 
@@ -55,8 +56,7 @@ def extract(
         ):
             mean, log_variance = model.encode_inputs(inputs, surveys[part])
             decoded = model.decode_target(mean)
-            sky = model.restore(decoded, where)
-            reduced_chi2, ssim = quality(sky, flux, torch.from_numpy(noise[part]))
+            reduced_chi2, ssim = _quality(model, decoded, where, flux, noise[part])
             columns = {
                 **{f"mu_{i:02d}": latent for i, latent in enumerate(mean.T)},
                 **{f"logvar_{i:02d}": latent for i, latent in enumerate(log_variance.T)},
@@ -77,6 +77,19 @@ def extract_means(
     prepared = PreparedInputs(packed, model.network, model.stretch, model.device)
     parts = prepared.batches(rows, batch_size)
     return np.concatenate([model.encode_inputs(inputs)[0].cpu().numpy() for _, inputs, _ in parts])
+
+
+def _quality(
+    model: TrainedVAE, decoded: Tensor, where: Pose | None, flux: Tensor, noise: NDArray[np.float32]
+) -> Tensor:
+    """Return reduced chi-squared and SSIM of the reconstructions, (2, N), a few at a time."""
+    found = []
+    for first in range(0, len(flux), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        pose = None if where is None else Pose(*(value[some] for value in where))
+        sky = model.restore(decoded[some], pose)
+        found.append(torch.stack(quality(sky, flux[some], torch.from_numpy(noise[some]))))
+    return torch.cat(found, dim=1)
 
 
 def _pose_columns(where: Pose | None) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed
 from VAE_model.training.loader import batches
 
-_BATCH_SIZE = 64
+_BATCH_SIZE = 16  # whole images: blocks above 32 MB come from the system page by page
 _POSE = len(Pose._fields)
 
 
@@ -63,9 +63,19 @@ class PreparedInputs:
                 yield part, block[:, :-_POSE], Pose(*block[:, -_POSE:].T)
             return
         for part, flux in batches(self.packed.images, rows, batch_size, self.device, shared):
-            with torch.no_grad():
-                inputs, where = self.network.prepare(self.stretch(flux))
-            yield part, inputs, where
+            yield part, *self._prepare(flux)
+
+    def degraded(
+        self, rows: NDArray[np.int64], generator: torch.Generator, moved: bool
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, Pose | None]]:
+        """Yield rows, inputs and poses of degraded copies of images; moved: as in degradation.py.
+
+        generator: on the CPU.
+        """
+        noise = self.packed.noise
+        for part, flux in batches(self.packed.images, rows, _BATCH_SIZE, self.device):
+            copies = degrade(flux, torch.from_numpy(noise[part]), generator, moved=moved)
+            yield part, *self._prepare(copies)
 
     def check_finite(self, rows: NDArray[np.int64]) -> None:
         """Raise Problem naming the first of the images whose input is not finite."""
@@ -107,19 +117,21 @@ class PreparedInputs:
         return hashlib.sha256(text).hexdigest()[:12]
 
     @torch.no_grad()
+    def _prepare(self, flux: Tensor) -> tuple[Tensor, Pose | None]:
+        return self.network.prepare(self.stretch(flux))
+
     def _write(self, path: Path, rows: NDArray[np.int64], degraded: bool) -> None:
-        generator, noise = torch.Generator().manual_seed(0), self.packed.noise
         label = "preparing second exposures" if degraded else "preparing inputs"
+        if degraded:  # not moved: both exposures are of one place on the sky
+            prepared = self.degraded(rows, torch.Generator().manual_seed(0), moved=False)
+        else:
+            prepared = self.batches(rows, _BATCH_SIZE)
         with (
             atomic(path) as temporary,
             open(temporary, "wb") as file,
             tqdm(total=len(rows), desc=label, unit="image") as bar,
         ):
-            for part, flux in batches(self.packed.images, rows, _BATCH_SIZE, self.device):
-                if degraded:
-                    # not moved: both exposures are of one place on the sky
-                    flux = degrade(flux, torch.from_numpy(noise[part]), generator, moved=False)
-                inputs, where = self.network.prepare(self.stretch(flux))
+            for part, inputs, where in prepared:
                 if where is None:
                     raise TypeError(f"{type(self.network).__name__} is prepared once, without pose")
                 block = torch.cat([inputs, torch.stack(where, dim=1)], dim=1).cpu().numpy()

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from VAE_model import models, pretrained
 from VAE_model.data.packed import Packed
-from VAE_model.preparation.degradation import degrade
 from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import SOFTENING, Kind, Stretch
 from VAE_model.training import distributed
 from VAE_model.training.device import autocast, compiled, microbatch_size
-from VAE_model.training.loader import batches, shuffled
+from VAE_model.training.loader import shuffled
 from VAE_model.training.loop import LoopSettings, Microbatch, Task, plain
 from VAE_model.training.losses import LossKind, loss_of
 
@@ -44,11 +43,12 @@ class Settings(LoopSettings):
 class Sample(NamedTuple):
     """Training images, drawn at random, that initialise a network.
 
-    inputs: prepared, (N, ...); degraded: the first M of them at lower signal-to-noise, (M, ...).
+    inputs: prepared, (N, ...); degraded: the first M of them at lower signal-to-noise, (M, ...), if
+    the network is initialised from them.
     """
 
     inputs: Tensor
-    degraded: Tensor
+    degraded: Tensor | None
 
 
 class ImageTask(Task):
@@ -120,15 +120,14 @@ class ImageTask(Task):
     @torch.no_grad()
     def _draw_sample(self) -> Sample:
         """Return a few thousand prepared training images, or one batch of whole images."""
-        packed, size, seed = self.inputs.packed, self.settings.batch_size, self.settings.seed
+        size, seed = self.settings.batch_size, self.settings.seed
         count = _INITIALISATION_IMAGES if self.network.PREPARED_ONCE else size
         rows = shuffled(self.image_rows, seed, 0)[:count]
         inputs = torch.cat([part for _, part, _ in self.inputs.batches(rows, size)])
         if not torch.isfinite(inputs).all():
             self.check_inputs()
-        generator, noise = torch.Generator().manual_seed(seed), packed.noise
-        degraded = []
-        for part, flux in batches(packed.images, rows[:_DEGRADED_IMAGES], size, self.device):
-            again = degrade(flux, torch.from_numpy(noise[part]), generator)
-            degraded.append(self.network.prepare(self.inputs.stretch(again))[0])
-        return Sample(inputs, torch.cat(degraded))
+        if self.settings.start != "random" or not self.network.PREPARED_ONCE:
+            return Sample(inputs, None)
+        generator = torch.Generator().manual_seed(seed)
+        copies = self.inputs.degraded(rows[:_DEGRADED_IMAGES], generator, moved=True)
+        return Sample(inputs, torch.cat([part for _, part, _ in copies]))
