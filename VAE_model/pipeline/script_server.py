@@ -13,13 +13,13 @@ import importlib
 import json
 import os
 import pkgutil
-import runpy
 import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 import VAE_model
@@ -125,8 +125,12 @@ def _run_here(command: list[str], files: list[str | None], timeout: int) -> int:
 
 
 def _code_of(script: str) -> int:
+    module = ModuleType("__main__")
+    module.__file__ = script
+    # the second name is that of multiprocessing for what its processes know as __main__
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     try:
-        runpy.run_path(script, run_name="__main__")
+        exec(compile(Path(script).read_bytes(), script, "exec"), module.__dict__)
     except SystemExit as ended:
         code: Any = ended.code
         if isinstance(code, str):

@@ -56,3 +56,22 @@ def test_exit_codes_are_those_of_python(server, tmp_path, end, code, says):
     found, _, err = result(server, tmp_path, end)
     assert found == code and says in err
     assert result(server, tmp_path, "print(1)") == (0, "1\n", "")
+
+
+def test_a_script_gets_objects_of_its_own_from_its_processes(server, tmp_path):
+    text = """
+from dataclasses import dataclass
+from VAE_model.pipeline.parallel import each
+
+@dataclass
+class Found:
+    number: int
+
+def find(number):
+    return Found(number)
+
+if __name__ == "__main__":
+    print(sum(one.number for one in each(find, range(100), 2)))
+"""
+    code, out, err = result(server, tmp_path, text)
+    assert (code, out) == (0, "4950\n"), err
