@@ -130,12 +130,13 @@ def _code_of(script: str) -> int:
     # the second name is that of multiprocessing for what its processes know as __main__
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     try:
-        exec(compile(Path(script).read_bytes(), script, "exec"), module.__dict__)
+        code = compile(Path(script).read_bytes(), script, "exec")
+        exec(code, module.__dict__)  # noqa: S102 - as the interpreter runs a script
     except SystemExit as ended:
-        code: Any = ended.code
-        if isinstance(code, str):
-            print(code, file=sys.stderr)
-        return code if isinstance(code, int) else int(code is not None)
+        end: Any = ended.code
+        if isinstance(end, str):
+            print(end, file=sys.stderr)
+        return end if isinstance(end, int) else int(end is not None)
     except BaseException:
         traceback.print_exc()
         return 1
