@@ -36,7 +36,7 @@ from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import draw_galaxy
-from VAE_model.surveys import SURVEYS
+from VAE_model.surveys import BASSMZLS, DECALS
 
 Flux = NDArray[np.float32]
 Sizes = tuple[float, float]
@@ -87,7 +87,7 @@ def clean_frame(seed: int, index: int) -> Flux:
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
     for _ in range(1 if rng.random() > 0.12 else int(rng.integers(3, 6))):
         add_field(scene, galaxy, rng, False)
-    survey = list(SURVEYS.values())[int(rng.random() < 0.4)]
+    survey = BASSMZLS if rng.random() < 0.4 else DECALS
     return observe(scene.fourier(), survey, draw_conditions(survey, rng), rng)
 
 

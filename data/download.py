@@ -59,7 +59,7 @@ class Config:
     """auto_posteriors: 313,789 galaxies, a network's predictions of the votes (1.6 GB);
     volunteers_5: the galaxies with votes (40 MB)."""
     survey: str = "decals"
-    """A survey of VAE_model/surveys. decals: every galaxy; bassmzls: every galaxy of a table, of
+    """A survey of the Legacy Surveys. decals: every galaxy; bassmzls: every galaxy of a table, of
     the catalogue those in the strip. both: the galaxies in the strip, in both, for pairs."""
     strip: tuple[float, float] = (31.5, 33.5)
     """Dec (degrees) of the strip that both surveys cover, around 32.375."""
@@ -117,8 +117,14 @@ def check_config(config: Config, run: Run) -> None:
         if not low <= getattr(config, name) <= high:
             raise Problem(f"{name} = {getattr(config, name)}: from {low} to {high:,} is allowed")
     if config.survey not in (BOTH, *SURVEYS):
-        known = ", ".join([*SURVEYS, BOTH])
+        known = ", ".join([*(name for name, one in SURVEYS.items() if one.release), BOTH])
         raise Problem(f"there is no survey {config.survey!r}: choose {known}")
+    if config.survey != BOTH and not SURVEYS[config.survey].release:
+        raise Problem(
+            f"no layer of a release of the Legacy Surveys is of {SURVEYS[config.survey].label} "
+            "alone, so that VERSION does not identify its cutouts: fetch them yourself and run "
+            "python data/import_images.py"
+        )
     if config.release not in RELEASES:
         raise Problem(f"there is no release {config.release!r}: choose {', '.join(RELEASES)}")
     for name in ("service", "zenodo"):

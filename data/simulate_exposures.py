@@ -1,9 +1,9 @@
 """Simulate galaxies in several exposures, for training across exposures (docs/WEIGHTS.md).
 
-No images are written: each galaxy is observed by every survey on several nights, and once much
-deeper and sharper than a survey does. Each exposure is prepared at once (contaminants masked, pose
-and structure vector measured). Galaxy_VAE_n.py trains on them beside the images of train.txt.
-There are no defects.
+No images are written: each galaxy is observed by the surveys of the demo on several nights, and
+once much deeper and sharper than a survey does. Each exposure is prepared at once (contaminants
+masked, pose and structure vector measured). Galaxy_VAE_n.py trains on them beside the images of
+train.txt. There are no defects.
 
 Reads:  nothing
 Writes: exposures/simulated.float16 under the run: prepared inputs and poses, galaxy by galaxy

@@ -1,4 +1,4 @@
-"""A simulated sky with known truth: galaxies, field objects, the optics of two surveys, and votes.
+"""A simulated sky with known truth: galaxies, field objects, the optics of the surveys, and votes.
 
 population.py draws the parameters of a galaxy, drawing.py renders its light above the atmosphere
 (discs.py draws the maps of a disc, projection.py projects them), camera.py simulates the

@@ -2,7 +2,8 @@
 
 The light is sampled by the pixels of the camera and resampled to those of the coadd with a
 Lanczos-3 kernel, as the Legacy Surveys do (https://www.legacysurvey.org/dr9/description), signal
-and noise alike, which correlates the noise of neighbouring pixels.
+and noise alike, which correlates the noise of neighbouring pixels. Where the survey's own images
+have the pixels of the camera, they are resampled as data/import_images.py resamples a user's.
 """
 
 from functools import lru_cache
@@ -15,12 +16,12 @@ from scipy import fft, sparse
 from scipy.ndimage import gaussian_filter
 
 from VAE_model.data.cutouts import BANDS, PIXEL_SCALE, SIZE
+from VAE_model.imports.resample import Window, regrid
 from VAE_model.pipeline.files import atomic
 from VAE_model.simulation.conditions import Conditions, Pair
 from VAE_model.simulation.psf import HALF, psf_of
 from VAE_model.simulation.scene import COARSE, FAR, GRID, MARGIN, Light
-from VAE_model.surveys import Survey
-from VAE_model.surveys.survey import LANCZOS
+from VAE_model.surveys import DECALS, Survey
 
 _MASKED = 2.0  # sigmas of a pixel above which the sky estimate masks light
 _MESH = 60.0  # arcsec, FWHM of the smoothing of the sky estimate
@@ -51,18 +52,18 @@ def observe(
         dither = rng.uniform(-0.5, 0.5, 2)
         waves = _on_camera(light.waves[band], conditions.shift[band], dither, grid)
         psf = psf_of(survey, conditions, band, conditions.fwhm[band])
-        plane[:] = _resample(_sampled(waves * psf.core(), grid), dither, grid, centre)
+        plane[:] = _resample(survey, _sampled(waves * psf.core(), grid), dither, grid, centre)
         sigma, edge = np.float32(conditions.noise[band]), conditions.edges[band]
         if edge:
             beyond = edge.beyond()
             other = psf_of(survey, conditions, band, conditions.fwhm[band] * edge.fwhm)
-            there = _resample(_sampled(waves * other.core(), grid), dither, grid, centre)
+            there = _resample(survey, _sampled(waves * other.core(), grid), dither, grid, centre)
             np.copyto(plane, there, where=beyond)
             sigma = np.where(beyond, sigma * np.float32(edge.noise), sigma)
         plane += _enlarged(psf.wings(light.coarse[band]), centre)
         excess = conditions.oversubtraction * _sky_excess(plane, conditions.noise[band])
         plane += sigma * np.sqrt(1 + np.maximum(plane, 0) / _sky_light(survey, band)) * _noise(
-            rng, survey.native_pixel_scale[band], conditions.exposures[band])  # fmt: skip
+            rng, survey, band, conditions.exposures[band])  # fmt: skip
         right, up = conditions.gradient[band]
         level = conditions.sky[band] + right * axis + up * axis[:, None]
         plane += level.astype(np.float32) - excess
@@ -71,17 +72,17 @@ def observe(
 
 def _sky_light(survey: Survey, band: int) -> float:
     """Return the light of the sky in a pixel, nanomaggies, whose Poisson noise is the usual one."""
-    spread = PIXEL_SCALE / survey.native_pixel_scale[band] * LANCZOS
+    spread = PIXEL_SCALE / survey.native_pixel_scale[band] * survey.noise_kept
     return survey.gain[band] * survey.noise[band] ** 2 / spread**2
 
 
-# ---- the camera's pixels, and those of the coadd
+# ---- the camera's pixels, and those of the cutout
 
 
 def _grid(native: float) -> int:
     """Return the number of pixels of a camera across the grid, even.
 
-    native: pixel scale, arcsec, from that of the coadd to twice as much.
+    native: pixel scale, arcsec, up to twice that of the cutout.
     """
     return 2 * round(GRID * PIXEL_SCALE / native / 2)
 
@@ -114,10 +115,15 @@ def _taper(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _sampled(waves: NDArray[np.complex64], grid: int) -> Image:
-    """Return light (grid, grid) from its Fourier transform; what is not resolved is aliased."""
-    if grid == GRID:
-        return fft.irfft2(waves, s=(GRID, GRID))
+    """Return light (grid, grid) from its Fourier transform; what is not resolved is aliased.
+
+    Whatever the size of the camera's pixels, the light is in nanomaggies per pixel of the cutout.
+    """
     half, last = GRID // 2, grid // 2
+    if grid >= GRID:  # the highest frequency of the light is zero (_taper)
+        finer = np.zeros((grid, last + 1), np.complex64)
+        finer[:half, : half + 1], finer[-half:, : half + 1] = waves[:half], waves[half:]
+        return fft.irfft2(finer, s=(grid, grid))
     rows = np.zeros((grid, half + 1), np.complex64)
     rows[:half] += waves[:half]
     rows[-half:] += waves[half:]
@@ -128,8 +134,17 @@ def _sampled(waves: NDArray[np.complex64], grid: int) -> Image:
     return fft.irfft(columns, grid, axis=1)
 
 
-def _resample(image: Image, dither: NDArray, grid: int, centre: tuple[int, int]) -> Image:
-    """Return the pixels of the coadd from those of a camera across the grid."""
+def _resample(
+    survey: Survey, image: Image, dither: NDArray, grid: int, centre: tuple[int, int]
+) -> Image:
+    """Return the pixels of the cutout from those of a camera across the grid."""
+    if survey.pixel_scale != PIXEL_SCALE:
+        step = grid / GRID
+        x, y = (
+            (MARGIN + offset - 0.5) * step + 0.5 - own
+            for offset, own in zip(centre, dither, strict=True)
+        )
+        return regrid(image[None], Window(x, y, step), mean=True)[0]
     columns, rows = (
         _lanczos((MARGIN + offset + np.arange(SIZE)) * grid / GRID - own, grid)
         for offset, own in zip(centre, dither, strict=True)
@@ -137,21 +152,29 @@ def _resample(image: Image, dither: NDArray, grid: int, centre: tuple[int, int])
     return _both_axes(rows, image, columns)
 
 
-def _noise(rng: np.random.Generator, native: float, exposures: int) -> Image:
+def _noise(rng: np.random.Generator, survey: Survey, band: int, exposures: int) -> Image:
     """Return noise of unit variance, which is white in the pixels of the camera.
 
     The phase between the pixels of an exposure and those of the coadd drifts, as the distortion of
     a camera makes it. Two exposures average it as well as more do.
     """
-    total = np.zeros((SIZE, SIZE), np.float32)
+    native = survey.native_pixel_scale[band]
+    own = SIZE if survey.pixel_scale == PIXEL_SCALE else int(SIZE * PIXEL_SCALE / native) + 8
+    total = np.zeros((own, own), np.float32)
     for _ in range(number := min(exposures, 2)):
-        step = PIXEL_SCALE / native * (1 + rng.normal(0, 0.005))
-        size = int(SIZE * step) + 8
-        rows, columns = (
-            _lanczos(np.arange(SIZE) * step + 2 + start, size) for start in rng.random(2)
-        )
-        total += _both_axes(rows, rng.standard_normal((size, size), np.float32), columns)
-    return total / np.float32(LANCZOS * number**0.5)
+        if survey.coadded:
+            step = survey.pixel_scale / native * (1 + rng.normal(0, 0.005))
+            size = int(own * step) + 8
+            rows, columns = (
+                _lanczos(np.arange(own) * step + 2 + start, size) for start in rng.random(2)
+            )
+            total += _both_axes(rows, rng.standard_normal((size, size), np.float32), columns)
+        else:
+            total += rng.standard_normal((own, own), np.float32)
+    if survey.pixel_scale != PIXEL_SCALE:
+        x, y = 2 + rng.random(2)
+        total = regrid(total[None], Window(x, y, PIXEL_SCALE / native), mean=True)[0]
+    return total / np.float32(survey.noise_kept * number**0.5)
 
 
 def _lanczos(positions: NDArray[np.float64], size: int) -> sparse.csr_array:
@@ -221,10 +244,10 @@ def _header(survey: Survey) -> fits.Header:
 def cutout_header(survey: Survey, ra: float, dec: float) -> fits.Header:
     """Return the header that the service writes.
 
-    SURVEY is DECaLS in the north too; only VERSION differs.
+    SURVEY is DECaLS in the north too, where only VERSION differs.
     """
     cards = [
-        ("SURVEY", "DECaLS", ""),
+        ("SURVEY", DECALS.label if survey.release else survey.label, ""),
         ("VERSION", survey.version, ""),
         ("IMAGETYP", "image", ""),
         ("BANDS", BANDS, ""),

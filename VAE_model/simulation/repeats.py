@@ -14,7 +14,7 @@ from VAE_model.simulation import Purpose, random_stream
 from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.sky import draw_light
-from VAE_model.surveys import DECALS, SURVEYS
+from VAE_model.surveys import DECALS, DEMO, SURVEYS
 
 DEEP = {"noise": 0.2, "fwhm": 0.5}  # of a deep exposure, over those of a usual one
 
@@ -43,11 +43,12 @@ def observe_again(seed: int, index: int, views: int) -> Views:
 def exposures(seed: int, index: int, nights: int) -> NDArray[np.float32]:
     """Return exposures of galaxy `index`, (exposures, 3, 256, 256), nanomaggies, without defects.
 
-    `nights` of each survey, and at last one by DECaLS that is much deeper and sharper (DEEP).
+    `nights` of each survey of DEMO, and at last one by DECaLS that is much deeper and sharper
+    (DEEP).
     """
     *_, light = draw_light(seed, index)
     images = []
-    for survey in SURVEYS.values():
+    for survey in map(SURVEYS.__getitem__, DEMO):
         rng = random_stream(seed, index, survey.stream)
         images += [observe(light, survey, draw_conditions(survey, rng), rng) for _ in range(nights)]
     rng = random_stream(seed, index, Purpose.REPEATS)

@@ -1,5 +1,6 @@
 """One galaxy of the simulated sky, from its random numbers to its files and table rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from VAE_model.simulation.drawing import add_field, draw_scene
 from VAE_model.simulation.population import Galaxy, draw_galaxy
 from VAE_model.simulation.scene import Light
 from VAE_model.simulation.votes import measured, vote_fractions
-from VAE_model.surveys import DECALS, SURVEYS
+from VAE_model.surveys import DECALS, DEMO, SURVEYS
 
 Row = dict[str, object]
 
@@ -33,19 +34,21 @@ def file_name(ra: float, dec: float) -> str:
 
 
 def simulate_galaxy(
-    item: tuple[int, float, float], seed: int, overlap: int, run: Run
-) -> tuple[Row, Row]:
+    item: tuple[int, float, float], seed: int, overlap: int, run: Run,
+    surveys: Sequence[str] = DEMO,
+) -> tuple[Row, Row]:  # fmt: skip
     """Draw galaxy `item` = (index, ra, dec), write its cutouts, and return its table rows.
 
-    The rows are those of the catalogue and of the truth. DECaLS observes every galaxy, the other
-    surveys the first `overlap`.
+    The rows are those of the catalogue and of the truth. surveys: names, DECaLS among them; it
+    observes every galaxy, the others the first `overlap`.
     """
     index, ra, dec = item
     galaxy, field, defects, light = draw_light(seed, index)
     star = (field["brightest_star_x"], field["brightest_star_y"])
     identity = {"iauname": iauname(ra, dec), "ra": ra, "dec": dec}
     truth = identity | {"index": index, "overlap": index < overlap} | galaxy.row() | field
-    for survey, defect in zip(SURVEYS.values(), defects, strict=True):
+    for survey in map(SURVEYS.__getitem__, surveys):
+        defect = defects[survey.name]
         rng = random_stream(seed, index, survey.stream)
         conditions = draw_conditions(survey, rng)
         seen = survey is DECALS or index < overlap
@@ -69,17 +72,18 @@ def simulate_galaxy(
     return catalogue, truth
 
 
-def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, list[str], Light]:
+def draw_light(seed: int, index: int) -> tuple[Galaxy, Row, dict[str, str], Light]:
     """Return the sky around galaxy `index`.
 
-    That is the galaxy, the truth of its field, the defect of each survey's frame, and the light
-    above the atmosphere (scene.py).
+    That is the galaxy, the truth of its field, the defect of each survey's frame by the survey's
+    name, and the light above the atmosphere (scene.py).
     """
     galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
-    defects = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
+    drawn = draw_defects(random_stream(seed, index, Purpose.DEFECTS), len(SURVEYS))
+    defects = dict(zip(SURVEYS, drawn, strict=True))
     scene = draw_scene(galaxy, random_stream(seed, index, Purpose.DRAWING))
     alone = scene.flux_r(NEAR)
-    saturated = "saturated_star" in defects
+    saturated = "saturated_star" in drawn
     field = add_field(scene, galaxy, random_stream(seed, index, Purpose.FIELD), saturated)
     field["field_flux_r"] = scene.flux_r(NEAR) - alone
     return galaxy, field, defects, scene.fourier()

@@ -1,7 +1,8 @@
 """The surveys that the project knows, one module each; a new survey is a module and an entry here.
 
 A run may hold images of any other survey too. The listed surveys are recognised by VERSION in the
-header, simulated by data/simulate.py and downloaded by data/download.py.
+header, and data/simulate.py --surveys draws them; it draws those of DEMO by default.
+data/download.py downloads those that have a layer of a release of the Legacy Surveys.
 """
 
 import math
@@ -9,17 +10,25 @@ import re
 
 from VAE_model.surveys.bassmzls import BASSMZLS
 from VAE_model.surveys.decals import DECALS
+from VAE_model.surveys.des import DES
+from VAE_model.surveys.hsc import HSC
+from VAE_model.surveys.sdss import SDSS
 from VAE_model.surveys.survey import RELEASE, RELEASES, Survey
 
 __all__ = [
-    "BASSMZLS", "DECALS", "RELEASE", "RELEASES", "SURVEYS", "UNKNOWN", "Survey", "label_of",
-    "survey_of",
+    "BASSMZLS", "DECALS", "DEMO", "DES", "HSC", "RELEASE", "RELEASES", "SDSS", "SURVEYS", "UNKNOWN",
+    "Survey", "label_of", "survey_of",
 ]  # fmt: skip
 
-SURVEYS = {
+SURVEYS = {  # a new survey comes last: the defects of the simulated frames follow this order
     "decals": DECALS,  # the survey of the catalogue, whose images the volunteers classified
     "bassmzls": BASSMZLS,
+    "des": DES,
+    "sdss": SDSS,
+    "hsc": HSC,
 }
+# The surveys of the demo, and of the exposures on which the shipped weights are trained.
+DEMO = (DECALS.name, BASSMZLS.name)
 UNKNOWN = "unknown"
 
 # VERSION of layers that merge south and north (ls-dr9, ls-dr10) names neither. They show the

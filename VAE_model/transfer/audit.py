@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from VAE_model.data.cutouts import PIXEL_SCALE, BadCutout, read_cutout
 from VAE_model.data.sky import cross_match
 from VAE_model.preparation.pixel_noise import sky_noise
-from VAE_model.surveys import SURVEYS
+from VAE_model.surveys import SURVEYS, UNKNOWN
 from VAE_model.transfer.measurements import light_centres
 from VAE_model.transfer.pairs import SurveyImages
 
@@ -35,12 +35,20 @@ def check(job: tuple[Path, str]) -> tuple[float, float, str, str]:
     reason = ""
     if not np.isfinite(cutout.ra):
         reason = "no position: the header has no WCS and the name no coordinates"
-    elif other in SURVEYS and cutout.survey != other:
+    elif other in SURVEYS and cutout.survey not in _accepted(other):
         reason = f"wrong survey: VERSION {cutout.release!r} is {cutout.survey}, not {other}"
         if cutout.survey == SURVEYS[other].mistaken_for:
             wrong, right = SURVEYS[cutout.survey].layer, SURVEYS[other].layer
             reason += f", cut from {wrong}: fetch it from {right}"
     return cutout.ra, cutout.dec, cutout.release, reason
+
+
+def _accepted(other: str) -> set[str]:
+    """Return what read_cutout may say of an image of a survey of SURVEYS.
+
+    Of the real images, VERSION identifies only those of a release of the Legacy Surveys.
+    """
+    return {other} if SURVEYS[other].release else {other, UNKNOWN}
 
 
 def match(

@@ -35,7 +35,7 @@ from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import Conditions, draw_conditions
 from VAE_model.simulation.scene import MIDDLE, Scene
 from VAE_model.simulation.sky import draw_light
-from VAE_model.surveys import SURVEYS, Survey, label_of
+from VAE_model.surveys import DEMO, SURVEYS, Survey, label_of
 
 REAL = {  # file: survey, pixel scale in arcsec
     "decals_small_native.fits": ("decals", 0.262),
@@ -154,10 +154,10 @@ def central(flux: NDArray[np.float32], scale: float) -> tuple[float, float, tupl
 
 
 def simulated(index: int, seed: int) -> list[Measured]:
-    """Measure one galaxy of the simulated sky in each survey."""
+    """Measure one galaxy of the simulated sky in each survey of the demo."""
     *_, light = draw_light(seed, index)
     found = []
-    for survey in SURVEYS.values():
+    for survey in map(SURVEYS.__getitem__, DEMO):
         rng = random_stream(seed, index, survey.stream)
         conditions = draw_conditions(survey, rng)
         image = observe(light, survey, conditions, rng)
@@ -178,7 +178,7 @@ def draw(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64], pa
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     axes = figure.subplots(2, 3)
     colours = {"g": "tab:green", "r": "tab:red", "z": "tab:purple"}
-    for axis, name in zip(axes[0, :2], SURVEYS, strict=True):
+    for axis, name in zip(axes[0, :2], DEMO, strict=True):
         for number, (band, colour) in enumerate(colours.items()):
             drawn = np.array([one.correlation[number] for one in sky if one.survey == name])
             low, middle, high = np.percentile(drawn, [16, 50, 84], axis=0)
@@ -203,7 +203,7 @@ def draw(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64], pa
              ylabel="fraction of light beyond", ylim=(2e-4, 1))  # fmt: skip
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend()
-    for offset, (name, colour) in enumerate(zip(SURVEYS, ("tab:blue", "tab:orange"), strict=True)):
+    for offset, (name, colour) in enumerate(zip(DEMO, ("tab:blue", "tab:orange"), strict=True)):
         there = [one for one in sky if one.survey == name]
         seen = [one for one in real if one.survey == name]
         at = np.arange(3) + 0.3 * (offset - 0.5)
@@ -244,7 +244,7 @@ def table(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64]) -
         spread = f"{middle:.3g} ({low:.3g} to {high:.3g})"
         rows.append((label_of(name), band, what, spread, count, ", ".join(known), len(known)))
 
-    for name in SURVEYS:
+    for name in DEMO:
         there = [one for one in sky if one.survey == name]
         seen = [one for one in real if one.survey == name]
         for number, band in enumerate(BANDS):

@@ -51,7 +51,7 @@ from VAE_model.pipeline.lock import LOCK
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.provenance import sidecar
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.surveys import RELEASE, RELEASES, SURVEYS, survey_of
+from VAE_model.surveys import DEMO, RELEASE, RELEASES, SURVEYS, survey_of
 
 CATALOGUE = "gz_decals_auto_posteriors.parquet"
 QUICK = ("--backoff", "0.05", "--time-limit", "1", "--connections", "3")
@@ -390,7 +390,7 @@ def test_redirects_are_followed_and_what_comes_is_checked(run, tmp_path):
 
 # ---- releases
 def test_a_release_names_layers_and_versions():
-    layers = {r: [one.at(r).layer for one in SURVEYS.values()] for r in RELEASES}
+    layers = {r: [SURVEYS[name].at(r).layer for name in DEMO] for r in RELEASES}
     assert layers == {
         "dr9": ["ls-dr9-south", "ls-dr9-north"],
         "dr10": ["ls-dr10-south", "ls-dr9-north"],  # DR10 has the south only
@@ -399,8 +399,14 @@ def test_a_release_names_layers_and_versions():
     versions = {one.at(r).version: name for r in RELEASES for name, one in SURVEYS.items()}
     assert all(survey_of(version) == name for version, name in versions.items())
     assert viewer_of("decals").endswith(f"layer=ls-{RELEASE}-south&zoom=16")
-    hazy = dataclasses.replace(SURVEYS["decals"], layer="hazy", version="HZ1")
-    assert hazy.at("dr10") is hazy
+    for name in SURVEYS.keys() - DEMO:
+        assert SURVEYS[name].at("dr10") is SURVEYS[name] and not SURVEYS[name].release
+
+
+@pytest.mark.parametrize("name", sorted(SURVEYS.keys() - DEMO))
+def test_a_survey_of_no_release_is_refused_in_one_line(run, name):
+    line = says_one_line(run_script("data/download.py", run, "--survey", name))
+    assert "VERSION does not identify its cutouts" in line and "data/import_images.py" in line
 
 
 @pytest.mark.parametrize(

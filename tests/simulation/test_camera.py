@@ -5,18 +5,30 @@ from dataclasses import replace
 import galsim
 import numpy as np
 import pytest
+from astropy.io import fits
 from scipy.optimize import curve_fit
 
+from VAE_model.data.cutout_writer import tangent_plane
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
+from VAE_model.imports.resample import regrid, window
 from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import Edge, draw_conditions
 from VAE_model.simulation.projection import sersic
 from VAE_model.simulation.scene import GRID, MARGIN, MIDDLE, Scene
-from VAE_model.surveys import BASSMZLS, DECALS
-from VAE_model.surveys.survey import LANCZOS
+from VAE_model.surveys import BASSMZLS, DECALS, DES, HSC, SDSS
+from VAE_model.surveys.survey import LANCZOS, colour_terms, noise_kept
 
 Y, X = np.mgrid[:SIZE, :SIZE]
-each_survey = pytest.mark.parametrize("survey", [DECALS, BASSMZLS], ids=lambda one: one.name)
+
+
+def of(*surveys):
+    return pytest.mark.parametrize("survey", surveys, ids=lambda one: one.name)
+
+
+each_survey = of(DECALS, BASSMZLS, DES, SDSS, HSC)
+each_camera = of(DECALS, BASSMZLS, SDSS, HSC)  # that of DES is DECaLS's
+# FWHM of stars after resampling, arcsec: as the docstrings of the surveys state them
+FWHM = {"sdss": (1.54, 1.43, 1.37), "hsc": (0.82, 0.81, 0.74)}
 
 
 def conditions_of(survey, seed, **changes):
@@ -65,7 +77,7 @@ def fitted_fwhm(plane):
     return 2 * abs(width) * np.sqrt(2 ** (1 / beta) - 1) * PIXEL_SCALE
 
 
-@each_survey
+@of(DECALS, BASSMZLS)
 def test_medians_measured_on_images_are_those_of_the_survey(survey):
     fwhm, noise = [], []
     for seed in range(60):
@@ -83,18 +95,19 @@ def test_medians_measured_on_images_are_those_of_the_survey(survey):
     assert (np.abs(between) < 0.5).all(), "each band has its own seeing"
 
 
-def test_medians_of_many_conditions_are_exact():
-    drawn = [draw_conditions(DECALS, np.random.default_rng([3, n])) for n in range(1500)]
-    for values, stated in (([c.fwhm for c in drawn], DECALS.fwhm),
-                           ([c.noise for c in drawn], DECALS.noise)):  # fmt: skip
+@of(DECALS, SDSS, HSC)
+def test_medians_of_many_conditions_are_exact(survey):
+    drawn = [draw_conditions(survey, np.random.default_rng([3, n])) for n in range(1500)]
+    for values, stated in (([c.fwhm for c in drawn], survey.fwhm),
+                           ([c.noise for c in drawn], survey.noise)):  # fmt: skip
         assert np.median(values, axis=0) == pytest.approx(stated, rel=0.03)
 
 
 @each_survey
 def test_a_star_has_the_stated_width(survey):
     image = observe(star(1000.0), survey, quiet(survey), np.random.default_rng(1))
-    for plane, fwhm in zip(image, survey.fwhm, strict=True):
-        assert fitted_fwhm(plane) == pytest.approx(fwhm, rel=0.02)
+    for plane, fwhm in zip(image, FWHM.get(survey.name, survey.fwhm), strict=True):
+        assert fitted_fwhm(plane) == pytest.approx(fwhm, rel=0.03)
 
 
 def autocorrelation(plane, right, up):
@@ -104,7 +117,12 @@ def autocorrelation(plane, right, up):
 
 # Measured on real cutouts in g (docs/REALISM.md): DECaLS DR9 (native scale) 0.11, -0.07, 0.03; BASS
 # (0.27 arcsec) 0.58, -0.03, -0.11; Lanczos-3 interpolation at random phases gives
-NEIGHBOURS = {"decals": (0.112, -0.076, 0.027), "bassmzls": (0.596, -0.017, -0.141)}
+NEIGHBOURS = {
+    "decals": (0.112, -0.076, 0.027), "bassmzls": (0.596, -0.017, -0.141),
+    "des": (0.112, -0.076, 0.027),
+    # of white noise resampled by data/import_images.py, and of Lanczos-3 and that
+    "sdss": (0.613, 0.125, 0.005), "hsc": (0.149, 0.0, 0.0),
+}  # fmt: skip
 
 
 @each_survey
@@ -121,13 +139,34 @@ def test_noise_is_the_stated_one_and_correlated_as_lanczos_resampling_makes_it(s
     assert np.mean(found, axis=0) == pytest.approx(NEIGHBOURS[survey.name] * 2, abs=0.025)
 
 
+def test_noise_of_sdss_is_that_of_white_frames_that_a_user_imports():
+    size = 200
+    header = fits.Header(tangent_plane(150.0, 2.0, SDSS.pixel_scale, size))
+    white = np.random.default_rng(1).standard_normal((12, size, size))
+    image = regrid(white, window("scale", (size, size), header))
+    step = PIXEL_SCALE / SDSS.pixel_scale
+    sigma = np.mean([plane.std() for plane in image]) / step**2
+    assert sigma == pytest.approx(SDSS.noise_kept, rel=0.01)
+    found = np.mean([[autocorrelation(plane, lag, 0) for lag in (1, 2, 3)] for plane in image], 0)
+    assert found == pytest.approx(NEIGHBOURS["sdss"], abs=0.02)
+
+
+def test_the_noise_kept_is_that_of_the_kernels():
+    """The integral of the squared kernel, of linear interpolation and of sums, in closed form."""
+    step = PIXEL_SCALE / 0.396
+    assert noise_kept(0.396, False) == pytest.approx(2 / 3 - step**2 / 6 + step**3 / 20, rel=1e-4)
+    step = PIXEL_SCALE / 0.168
+    assert noise_kept(0.168, False) == pytest.approx(1 / step - 1 / (3 * step**2), rel=1e-4)
+    assert DECALS.noise_kept == DES.noise_kept == BASSMZLS.noise_kept == LANCZOS
+
+
 def depth(survey):
     """5 sigma point-source depth of each band, AB, from the noise in apertures of the PSF."""
     offset, depths = np.arange(-10, 11), []
     images = [observe(Scene().fourier(), survey, quiet(survey, noise=survey.noise),
                       np.random.default_rng(seed)) for seed in range(4)]  # fmt: skip
     for band in range(3):
-        sigma = survey.fwhm[band] / 2.3548 / PIXEL_SCALE
+        sigma = FWHM.get(survey.name, survey.fwhm)[band] / 2.3548 / PIXEL_SCALE
         psf = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma**2))
         planes = np.stack([image[band, :252, :252] for image in images])
         boxes = planes.reshape(4, 12, 21, 12, 21).swapaxes(2, 3)
@@ -136,20 +175,42 @@ def depth(survey):
     return np.array(depths)
 
 
-def test_the_north_is_as_much_shallower_as_stated():
-    assert depth(DECALS) == pytest.approx([24.7, 24.4, 23.4], abs=0.2)
-    assert depth(DECALS) - depth(BASSMZLS) == pytest.approx([0.5, 0.8, 0.4], abs=0.1)
+@pytest.mark.parametrize(
+    ("survey", "stated"),
+    [
+        (DECALS, (24.7, 24.4, 23.4)),
+        (BASSMZLS, (24.2, 23.6, 23.0)),
+        (DES, (25.3, 25.0, 23.85)),
+        (SDSS, (23.13, 22.70, 20.71)),
+        (HSC, (26.5, 26.1, 25.1)),
+    ],
+    ids=lambda one: getattr(one, "name", ""),
+)
+def test_each_survey_is_as_deep_as_stated(survey, stated):
+    assert depth(survey) == pytest.approx(stated, abs=0.2)
+    behind = np.array([24.7, 24.4, 23.4]) - stated
+    assert depth(DECALS) - depth(survey) == pytest.approx(behind, abs=0.1)
 
 
-@each_survey
+def test_a_colour_term_holds_for_usual_galaxies():
+    matrix = np.array(colour_terms((0.06, 0.036, -0.005), (0, 0.09, 0.014), (0, 0.03, -0.024)))
+    for g_r, r_z in ((0.7, 0.6), (0.9, 0.7), (0.4, 0.35)):
+        flux = 10 ** (-0.4 * np.array([g_r, 0, -r_z]))
+        shift = -2.5 * np.log10(matrix @ flux / flux)
+        stated = [0.06 * g_r + 0.036 * r_z - 0.005, 0.09 * r_z + 0.014, 0.03 * r_z - 0.024]
+        assert shift == pytest.approx(stated, abs=0.006)
+
+
+@each_camera
 @pytest.mark.parametrize("x", [3, MARGIN - 3, MARGIN + 3])
 @pytest.mark.parametrize("way", [lambda x: (x, 150), lambda x: (GRID - 1 - x, 200),
                                  lambda x: (150, x), lambda x: (200, GRID - 1 - x)])  # fmt: skip
 @pytest.mark.parametrize("centre", [(0, 0), (30, -21)])
 def test_no_light_of_a_star_at_one_edge_appears_at_the_other(survey, x, way, centre):
-    """A star of magnitude 11 at the edge of the frame or of the grid."""
+    """A star of magnitude 11 (15 for HSC, which is deeper) at the edge of the frame or grid."""
     place = way(x)
-    image = observe(star(4e4, *place), survey, quiet(survey), np.random.default_rng(1), centre)
+    flux = 1e3 if survey is HSC else 4e4
+    image = observe(star(flux, *place), survey, quiet(survey), np.random.default_rng(1), centre)
     away = np.hypot(*(pixel + MARGIN + offset - one for pixel, offset, one in
                       zip((X, Y), centre, place, strict=True))) * PIXEL_SCALE  # fmt: skip
     if (away < 1).any():
@@ -170,7 +231,7 @@ def test_no_light_of_a_large_galaxy_is_repeated():
         assert image[1][place] == pytest.approx(3000 * drawn[place], rel=0.08)
 
 
-@each_survey
+@each_camera
 def test_flux_is_conserved_but_for_light_scattered_out_of_the_frame(survey):
     image = observe(star(1000.0), survey, quiet(survey), np.random.default_rng(1))
     expected = 1000 * np.array(survey.colour_matrix).sum(axis=1)
@@ -181,7 +242,7 @@ def test_flux_is_conserved_but_for_light_scattered_out_of_the_frame(survey):
     assert beyond.min() > 0.003, "the wings of DECam hold 0.4 % of the light beyond 7 arcsec"
 
 
-@each_survey
+@of(DECALS, BASSMZLS, HSC)
 def test_noise_differs_on_the_two_sides_of_an_edge(survey):
     edge = Edge(angle=0.0, distance=5.0, width=np.inf, noise=1.4, fwhm=1.1)
     seen = quiet(survey, noise=survey.noise, edges=(edge, None, edge))

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from conftest import says_one_line
 
 from VAE_model.data.cutouts import PIXEL_SCALE, SIZE, read_cutout
 from VAE_model.data.galaxy_zoo import TREE, asked, fraction
@@ -19,7 +20,7 @@ from VAE_model.data.sky import close_pairs, iauname
 from VAE_model.pipeline.parallel import each
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.simulation import Purpose, random_stream, sky
+from VAE_model.simulation import Purpose, random_stream, repeats, sky
 from VAE_model.simulation.camera import observe
 from VAE_model.simulation.conditions import draw_conditions
 from VAE_model.simulation.defects import DEFECTS, SHARE, draw_defects, spoil
@@ -29,7 +30,7 @@ from VAE_model.simulation.scene import MIDDLE, nanomaggies
 from VAE_model.simulation.sheet import contact_sheet
 from VAE_model.simulation.sky import file_name, simulate_galaxy
 from VAE_model.simulation.votes import answer_chances, vote_fractions
-from VAE_model.surveys import BASSMZLS, DECALS
+from VAE_model.surveys import BASSMZLS, DECALS, DEMO, SURVEYS
 
 
 def galaxy_like(condition, **changes):
@@ -130,6 +131,42 @@ def test_the_sky_does_not_depend_on_the_number_of_processes(tmp_path):
         contents.append((repr(rows), [(file.name, file.read_bytes()) for file in files]))
     assert len(contents[0][1]) == 6
     assert contents[0] == contents[1]
+
+
+def test_images_of_a_survey_do_not_depend_on_the_others(tmp_path, monkeypatch):
+    """Drawn alone, with all surveys, and where the project knows only the two of the demo."""
+    contents = {}
+    for names in (DEMO, ("decals", "hsc", "sdss"), tuple(SURVEYS), "known"):
+        if names == "known":
+            monkeypatch.setattr(sky, "SURVEYS", {name: SURVEYS[name] for name in DEMO})
+        run, drawn = Run(tmp_path / "-".join(names)), DEMO if names == "known" else names
+        rows = [simulate_galaxy((i, 150.0 + i, 32.0), 1, 4, run, drawn) for i in range(4)]
+        files = {(path.parent.name, path.name): path.read_bytes()
+                 for path in sorted(run.folder.rglob("*.fits"))}  # fmt: skip
+        assert {survey for survey, _ in files} == set(drawn)
+        truth = pd.DataFrame([row for _, row in rows])
+        assert {name.removeprefix("defect_") for name in truth if "defect_" in name} == set(drawn)
+        contents[names] = files, truth
+    files, truth = contents[DEMO]
+    for others, table in contents.values():
+        assert all(others[key] == files[key] for key in others.keys() & files.keys())
+        shared = [name for name in truth if name in table]
+        pd.testing.assert_frame_equal(table[shared], truth[shared])
+    assert contents["known"][0] == files
+    assert len(repeats.exposures(41, 0, 1)) == len(DEMO) + 1
+
+
+@pytest.mark.parametrize(
+    ("surveys", "words"),
+    [
+        (("decals", "hubble"), "there is no survey 'hubble': choose among decals, bassmzls, des"),
+        (("sdss",), "first decals, whose images the volunteers classify"),
+        (("decals", "sdss", "sdss"), "each survey once"),
+    ],
+)
+def test_a_wrong_choice_of_surveys_is_one_line(tmp_path, script, surveys, words):
+    line = says_one_line(script("data/simulate.py", Run(tmp_path), "--surveys", *surveys))
+    assert words in line
 
 
 def test_positions_keep_apart_and_the_overlap_lies_in_the_strip():
