@@ -2,7 +2,7 @@
 
 To import torch, scikit-learn and the rest takes some four seconds of each script. The server does
 it once, and forks for every script, which then runs as `python <script>` does: as __main__, with
-its own arguments. The server computes nothing, so that no thread runs when it forks.
+its own arguments. The server computes nothing.
 
 with ScriptServer() as server:
     code = server.run(["make_datatxt.py", "--run", "data/demo"])
@@ -21,6 +21,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
+
+import torch
 
 import VAE_model
 from VAE_model.pipeline.run import ROOT
@@ -96,6 +98,8 @@ def serve(answers: int) -> None:
 
     answers: file descriptor to which the codes are written.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a forked process cannot use the threads that OpenMP has started
     for module in pkgutil.walk_packages(VAE_model.__path__, "VAE_model."):
         importlib.import_module(module.name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the script handles Ctrl-C
@@ -103,6 +107,7 @@ def serve(answers: int) -> None:
         child = os.fork()
         if not child:
             os.close(answers)
+            torch.set_num_threads(threads)
             os._exit(_run_here(**json.loads(line)))
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         os.write(answers, f"{code}\n".encode())

@@ -15,7 +15,7 @@ def server(request):
     """On Linux scripts are forked; elsewhere each has a new interpreter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(script_server, "_CAN_FORK", request.param == "forked")
-        with ScriptServer({**os.environ, "SAID": "so"}) as server:
+        with ScriptServer({**os.environ, "SAID": "so", "OMP_NUM_THREADS": "2"}) as server:
             yield server
 
 
@@ -75,3 +75,17 @@ if __name__ == "__main__":
 """
     code, out, err = result(server, tmp_path, text)
     assert (code, out) == (0, "4950\n"), err
+
+
+def test_a_script_computes_with_the_threads_of_its_environment(server, tmp_path):
+    text = """
+import numpy, torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+a = torch.ones(600, 600)
+print(torch.get_num_threads(), float((a @ a).sum()), torch.fft.rfft2(a.repeat(64, 1, 1)).shape[0])
+print(numpy.ones((600, 600)).dot(numpy.ones(600)).sum())
+x = numpy.arange(4000.0).reshape(-1, 2)
+print(HistGradientBoostingClassifier(max_iter=2).fit(x, x[:, 0] > 2000).predict(x).shape[0])
+"""
+    code, out, err = result(server, tmp_path, text)
+    assert (code, out) == (0, "2 216000000.0 64\n360000.0\n2000\n"), err
