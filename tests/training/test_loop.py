@@ -17,6 +17,7 @@ from VAE_model.data import splits
 from VAE_model.data.packed import Packed
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.preparation import prepared_inputs
 from VAE_model.training import checkpoint, image_task
 from VAE_model.training.exposure_task import task_of
 from VAE_model.training.loader import shuffled
@@ -308,16 +309,19 @@ def test_default_network_resumes_to_identical_weights(tiny_run: Run, tmp_path, m
 
 def test_the_degraded_images_are_drawn_at_random_by_the_seed(copy_of_tiny_run: Run, monkeypatch):
     """Not the first of the list, which is sorted by position; they lead the sample."""
-    seen = []
+    seen, last = [], []
     monkeypatch.setattr(image_task, "_DEGRADED_IMAGES", 6)
-    monkeypatch.setattr(image_task, "degrade", lambda flux, *_: seen.append(flux) or flux)
+    monkeypatch.setattr(
+        prepared_inputs, "degrade", lambda flux, *_, moved: seen.append(flux) or flux
+    )
     packed = Packed.of(copy_of_tiny_run)
     train_rows = packed.rows("train")
     for seed in (0, 0, 1):
         settings = settings_of(network="residual", seed=seed)
         task = task_of(packed, "x", settings, torch.device("cpu"))
         task.initialise()
+        last.append(seen[-1])
         rows = shuffled(train_rows, seed, 0)[:6]
-        assert torch.equal(seen[-1], torch.from_numpy(np.stack([packed.images[r] for r in rows])))
+        assert torch.equal(last[-1], torch.from_numpy(np.stack([packed.images[r] for r in rows])))
         assert torch.allclose(task.sample.degraded, task.sample.inputs[:6], atol=1e-4)
-    assert torch.equal(seen[0], seen[1]) and not torch.equal(seen[0], seen[2])
+    assert torch.equal(last[0], last[1]) and not torch.equal(last[0], last[2])
