@@ -1,9 +1,10 @@
 """Learning curves of the default network, and ablations, on a development sky.
 
-Every variant starts from random weights and takes the same number of steps on the galaxies of
-data/simulate_exposures.py. Every few hundred steps the latents of another sky are scored: balanced
-accuracy of logistic regression (five folds, standardised, balanced class weights), the mean of the
-seven questions. The baseline `structure`, which does not learn, is scored on the same galaxies.
+Every variant starts from random weights and takes at least so many steps, in whole passes, on the
+galaxies of data/simulate_exposures.py. Every few hundred steps the latents of another sky are
+scored: balanced accuracy of logistic regression (five folds, standardised, balanced class weights),
+the mean of the seven questions. The baseline `structure`, which does not learn, is scored on the
+same galaxies.
 
 Reads:  images, train.txt and exposures of --run and the exposures of --development
         (both are made where they are missing)
@@ -66,7 +67,7 @@ class Config:
     seed: int = 31
     """Seed of these; a development seed."""
     steps: int = 800
-    """Steps of 128 galaxies of every variant."""
+    """Steps of 128 galaxies of every variant, rounded up to whole passes."""
     every: int = 200
     """Steps between scores."""
     results: Path = Path("data/learning")
@@ -247,7 +248,6 @@ def make_missing(config: Config) -> None:
 def write_page(config: Config, found: dict[str, dict[str, Any]]) -> None:
     """Write the page and its figure."""
     level = found.pop("baseline")["score"]
-    steps = sorted({point["steps"] for one in found.values() for point in one["curve"]})
     figure = new_figure(7, 4.2, layout="constrained")
     axes = figure.subplots()
     rows = []
@@ -257,15 +257,17 @@ def write_page(config: Config, found: dict[str, dict[str, Any]]) -> None:
             [point["steps"] for point in curve], [point["score"] for point in curve],
             marker="o", markersize=3, label=one["words"],
         )  # fmt: skip
-        half = min(curve, key=lambda point: abs(point["steps"] - steps[-1] / 2))
-        rows.append([one["words"], *(f"{point['score']:.3f}" for point in (half, curve[-1]))])
+        last = curve[-1]
+        half = min(curve, key=lambda point: abs(point["steps"] - last["steps"] / 2))
+        found_here = (f"{point['score']:.3f} ({point['steps']})" for point in (half, last))
+        rows.append([one["words"], *found_here])
     axes.axhline(level, color="black", linestyle="--", linewidth=1, label="baseline `structure`")
     axes.set_xlabel(f"steps of {BATCH} galaxies")
     axes.set_ylabel("balanced accuracy")
     axes.legend(fontsize=8)
     save_figure(figure, config.page.with_name("learning.png"), dpi=130)
     rows.append(["baseline `structure`, which does not learn", "–", f"{level:.3f}"])
-    table = Table(("training", "after half of the steps", "at the end"), rows)
+    table = Table(("training", "halfway (steps)", "at the end (steps)"), rows)
     text = PAGE.format(
         steps=config.steps, batch=BATCH, scored=config.scored, seed=config.seed,
         table=table.markdown(),
@@ -276,11 +278,12 @@ def write_page(config: Config, found: dict[str, dict[str, Any]]) -> None:
 PAGE = """# Learning curves and ablations
 
 Written by `python benchmarks/experiments/learning.py`. Each row is one training from random \
-weights, {steps} steps of {batch} galaxies; the score is that of logistic regression on the 40 \
-latents of {scored:,} galaxies of another simulated sky (seed {seed}, a development seed; five \
-folds, mean balanced accuracy of the seven questions). Standard error of a score about 0.007; \
-differences between rows have less, because the galaxies are the same, but a training that is \
-repeated with another seed changes too. The ablations have all galaxies.
+weights, as many passes over its galaxies as give {steps} steps of {batch} galaxies or more. The \
+score is that of logistic regression on the 40 latents of {scored:,} galaxies of another simulated \
+sky (seed {seed}, a development seed; five folds, mean balanced accuracy of the seven questions). \
+Standard error of a score about 0.007; differences between rows have less, because the galaxies \
+are the same, but a training that is repeated with another seed changes too. The ablations have \
+all galaxies.
 
 {table}
 
