@@ -11,12 +11,11 @@ from VAE_model.data.cutouts import PIXEL_SCALE, SIZE
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation.reconstruction import quality
 from VAE_model.preparation.pose import Pose
-from VAE_model.preparation.prepared_inputs import PreparedInputs
+from VAE_model.preparation.prepared_inputs import AT_ONCE, PreparedInputs
 from VAE_model.training import distributed
 from VAE_model.training.loader import batches
 from VAE_model.training.model_file import TrainedVAE
 
-_AT_ONCE = 16  # whole images: blocks above 32 MB come from the system page by page
 _HALF_WIDTH = SIZE / 2 * PIXEL_SCALE  # of an image, arcsec
 
 
@@ -84,8 +83,8 @@ def _quality(
 ) -> Tensor:
     """Return reduced chi-squared and SSIM of the reconstructions, (2, N), a few at a time."""
     found = []
-    for first in range(0, len(flux), _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
+    for first in range(0, len(flux), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
         pose = None if where is None else Pose(*(value[some] for value in where))
         sky = model.restore(decoded[some], pose)
         found.append(torch.stack(quality(sky, flux[some], torch.from_numpy(noise[some]))))

@@ -98,11 +98,11 @@ def serve(answers: int) -> None:
 
     answers: file descriptor to which the codes are written.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the script handles Ctrl-C
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a forked process cannot use the threads that OpenMP has started
     for module in pkgutil.walk_packages(VAE_model.__path__, "VAE_model."):
         importlib.import_module(module.name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the script handles Ctrl-C
     for line in sys.stdin:
         child = os.fork()
         if not child:

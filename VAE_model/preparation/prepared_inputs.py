@@ -35,7 +35,7 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.training import distributed
 from VAE_model.training.loader import batches
 
-_BATCH_SIZE = 16  # whole images: blocks above 32 MB come from the system page by page
+AT_ONCE = 16  # whole images: blocks above 32 MB come from the system page by page
 _POSE = len(Pose._fields)
 
 
@@ -73,13 +73,13 @@ class PreparedInputs:
         generator: on the CPU.
         """
         noise = self.packed.noise
-        for part, flux in batches(self.packed.images, rows, _BATCH_SIZE, self.device):
+        for part, flux in batches(self.packed.images, rows, AT_ONCE, self.device):
             copies = degrade(flux, torch.from_numpy(noise[part]), generator, moved=moved)
             yield part, *self._prepare(copies)
 
     def check_finite(self, rows: NDArray[np.int64]) -> None:
         """Raise Problem naming the first of the images whose input is not finite."""
-        for part, inputs, _ in self.batches(rows, _BATCH_SIZE):
+        for part, inputs, _ in self.batches(rows, AT_ONCE):
             bad = ~torch.isfinite(inputs.flatten(1)).all(dim=1)
             if bad.any():
                 row, folder = part[int(bad.nonzero()[0])], self.packed.folder
@@ -125,7 +125,7 @@ class PreparedInputs:
         if degraded:  # not moved: both exposures are of one place on the sky
             prepared = self.degraded(rows, torch.Generator().manual_seed(0), moved=False)
         else:
-            prepared = self.batches(rows, _BATCH_SIZE)
+            prepared = self.batches(rows, AT_ONCE)
         with (
             atomic(path) as temporary,
             open(temporary, "wb") as file,
