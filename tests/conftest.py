@@ -41,8 +41,9 @@ SMALL = {  # constants that make a stage small
     "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
     "analysis/probe.py": ("--trees", "20", "--n-bootstrap", "100"),
     "transfer/adapt.py": ("--epochs", "1"),
-    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
-}
+    "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20",
+                            "--n-bootstrap", "100"),
+}  # fmt: skip
 
 
 ENVIRONMENT = {

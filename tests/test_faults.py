@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import load_script, says_one_line
+from conftest import load_script, run_command, says_one_line
 from trainers import settings_of, trainer_of
 
 import make_datatxt
@@ -487,18 +487,41 @@ def test_processes_of_a_stage_end_with_it_when_it_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, str(program)], env=environment,
                           stderr=subprocess.DEVNULL) as stage:  # fmt: skip
-        children: list[int] = []
+        processes: list[int] = []
         deadline = time.monotonic() + 60
-        while len(children) < 2 and time.monotonic() < deadline:
+        while len(processes) < 4 and time.monotonic() < deadline:  # a server, its two, a tracker
             time.sleep(0.5)
-            tree = Path(f"/proc/{stage.pid}/task/{stage.pid}/children").read_text().split()
-            children = [int(p) for p in tree if b"spawn_main" in command_of(int(p))]
+            processes = descendants(stage.pid)
         stage.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while any(map(command_of, children)) and time.monotonic() < deadline:
+    while any(map(command_of, processes)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert len(children) == 2
-    assert not any(map(command_of, children))
+    assert len(processes) == 4
+    assert not any(map(command_of, processes))
+
+
+def test_a_process_with_one_thread_is_copied(tmp_path):
+    """Scripts of a server start their processes at once, and with the same result."""
+    program = tmp_path / "stage.py"
+    program.write_text(
+        "import sys, threading, time\nfrom VAE_model.pipeline import parallel\n\n"
+        "def double(x):\n    return 2 * x\n\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in sys.argv[1:]:\n"
+        "        threading.Thread(target=time.sleep, args=[9], daemon=True).start()\n"
+        "    print(parallel._context().get_start_method())\n"
+        "    print(list(parallel.each(double, range(8), workers=2, few=1)))\n"
+    )
+    done = run_command([str(program)])
+    assert done.stdout.splitlines() == ["fork", str(list(range(0, 16, 2)))], done.stderr
+    done = run_command([str(program), "a second thread"])
+    assert done.stdout.splitlines() == ["forkserver", str(list(range(0, 16, 2)))], done.stderr
+
+
+def descendants(process: int) -> list[int]:
+    """The processes that a process has started, and those that they have started."""
+    children = map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())
+    return [one for child in children for one in (child, *descendants(child))]
 
 
 def command_of(process: int) -> bytes:

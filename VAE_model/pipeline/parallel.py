@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import TypeVar
 
 from joblib import cpu_count
@@ -19,9 +22,8 @@ from VAE_model.training.distributed import local_world_size
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A fork of a process with running threads may hang.
-_CONTEXT = multiprocessing.get_context("spawn")
 _FEW = 64  # items below which starting processes takes longer than it saves
+tqdm.monitor_interval = 0  # no thread of its own: see _context
 
 
 def cores() -> int:
@@ -54,7 +56,7 @@ def each(
             return
         chunk = max(1, min(32, len(items) // (4 * workers)))
         try:
-            processes = ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin)
+            processes = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_begin)
         except (OSError, ImportError, NotImplementedError) as error:  # no semaphores: no /dev/shm
             print(f"  one process instead of {workers}: others cannot be started ({error})")
             yield from each(function, items, 1, label)
@@ -69,6 +71,23 @@ def each(
                 raise Problem(
                     f"a process was killed while {doing}, perhaps out of memory: use fewer workers"
                 ) from None
+
+
+def _context() -> BaseContext:
+    """Return how processes are started.
+
+    A process with one thread is copied (fork), which takes no time; so are the scripts of a
+    ScriptServer. A copy of a process with more threads may hang: then a server that has loaded the
+    package once is copied (forkserver), or, on Windows, every process loads it (spawn).
+    """
+    threads = Path("/proc/self/task")
+    if threads.is_dir() and len(list(threads.iterdir())) == 1:
+        return multiprocessing.get_context("fork")
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith("VAE_model.")])
+    return context
 
 
 def _begin() -> None:

@@ -4,12 +4,11 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, says_one_line
+from conftest import SMALL, run_command, says_one_line
 
 from VAE_model import pretrained
 from VAE_model.data import galaxy_zoo
@@ -306,13 +305,8 @@ def test_a_command_of_the_readme_exists(command: str):
         text = (ROOT / "Makefile").read_text()
         assert all(f"\n{target}:" in text for target in targets)
     elif words[0] == "python":
-        done = subprocess.run(
-            [sys.executable, str(ROOT / words[1]), "--help"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0
+        done = run_command([words[1], "--help"])
+        assert done.returncode == 0, done.stderr
         assert all(word in done.stdout for word in words if word.startswith("--"))
     else:
         assert words[0] in ("git", "cd", "source")
