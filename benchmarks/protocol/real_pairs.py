@@ -90,18 +90,13 @@ def plate_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_plates(real: Path, folder: Path) -> Task:
-    """Return the plates, imported as a user does into a run under `folder`.
-
-    Raises Problem if they are missing.
-    """
-    source, run, table = real / PLATES, Run(folder / PLATES), ROOT / folder / f"{PLATES}.csv"
-    if not source.is_dir():
-        raise Problem(f"{source} is missing: give the folder of the sets with --real")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    plate_table(pd.read_csv(source / "plates.csv")).to_csv(table, index=False)
-    given = ("--folder", source / "plates", "--table", table, "--name", "plates")
+    """Return the plates of the folder `real`, imported as a user does into a run under `folder`."""
+    source, run, table = real / PLATES, Run(folder / PLATES), folder / f"{PLATES}.csv"
+    (ROOT / folder).mkdir(parents=True, exist_ok=True)
+    plate_table(pd.read_csv(ROOT / source / "plates.csv")).to_csv(ROOT / table, index=False)
+    given = ("--folder", str(source / "plates"), "--table", str(table), "--name", "plates")
     steps = (
-        ("data/import_images.py", *map(str, given), "--unit", "display"),
+        ("data/import_images.py", *given, "--unit", "display"),
         ("make_datatxt.py", "--pixels", PIXELS),
     )
     for script, *arguments in steps:
@@ -260,7 +255,7 @@ def measure_all(config: Config) -> None:
     for name in (PLATES, EXAMPLES):  # before anything is imported
         if not (real / name).is_dir():
             raise Problem(f"{real / name} is missing: give the folder of the sets with --real")
-    plates = open_plates(real, config.folder)
+    plates = open_plates(config.real, config.folder)
     examples = real_sets.open_set(real, config.folder, EXAMPLES)
     hashes = {PLATES: RealSet(plates).describe()["hash"], EXAMPLES: examples.describe()["hash"]}
     about = {"hash": hashes[PLATES], "galaxies": pairs_of(plates)[0]}
