@@ -26,10 +26,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from VAE_model import models, pretrained
+from VAE_model.data.packed import Packed
 from VAE_model.evaluation.classification import forest_predict
 from VAE_model.evaluation.pca import pooled_pixels
 from VAE_model.pipeline.code_version import code_version
-from VAE_model.pipeline.files import read_json, sha256, write_json
+from VAE_model.pipeline.files import read_json, read_parquet, sha256, write_json
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, start
 from VAE_model.preparation.prepared_inputs import PreparedInputs
@@ -42,7 +43,7 @@ from benchmarks.protocol import leave_one_out, real_sets, rivals
 from benchmarks.protocol.leave_one_out import METHODS, Match
 from benchmarks.protocol.real_pairs_page import PLATES, ROWS, page
 from benchmarks.protocol.real_sets import EXAMPLES, RealSet, digits
-from benchmarks.protocol.tasks import LATENTS, PIXELS, Task, labelled_task
+from benchmarks.protocol.tasks import LATENTS, PIXELS, Task
 
 FIRST, SECOND = "POSS-I", "POSS-II"
 SEEDED = ("untrained", "random")  # rows that depend on a seed
@@ -90,19 +91,20 @@ def plate_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def open_plates(real: Path, folder: Path) -> Task:
-    """Return the plates of the folder `real`, imported as a user does into a run under `folder`."""
+    """Return the plates of the folder `real`, imported as a user does into a run under `folder`.
+
+    make_datatxt.py would refuse the second image of a galaxy as a duplicate, so the images are
+    packed without it, as those of pairs are.
+    """
     source, run, table = real / PLATES, Run(folder / PLATES), folder / f"{PLATES}.csv"
     (ROOT / folder).mkdir(parents=True, exist_ok=True)
     plate_table(pd.read_csv(ROOT / source / "plates.csv")).to_csv(ROOT / table, index=False)
     given = ("--folder", str(source / "plates"), "--table", str(table), "--name", "plates")
-    steps = (
-        ("data/import_images.py", *given, "--unit", "display"),
-        ("make_datatxt.py", "--pixels", PIXELS),
-    )
-    for script, *arguments in steps:
-        command = [sys.executable, script, "--run", str(run.folder), *arguments]
-        subprocess.run(command, cwd=ROOT, check=True)
-    return labelled_task(PLATES, run, [])
+    command = ("data/import_images.py", "--run", str(run.folder), *given, "--unit", "display")
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    listed = read_parquet(run.labels, ["path"]).sort_values("path", ignore_index=True)
+    packed = Packed.of_list(run, listed, run.labels, run.packed, pixels=PIXELS)
+    return Task.of(PLATES, run, packed, {}, pd.DataFrame(), min_test=0)
 
 
 def pairs_of(task: Task) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
