@@ -106,7 +106,9 @@ def plates_section(about: dict[str, Any], found: Found, n_bootstrap: int) -> lis
             "distance to its own image", "to others", "AUC of the survey"]  # fmt: skip
     lines = [
         "## POSS-I and POSS-II", "",
-        f"{count} galaxies, each left out once. Means of three seeds where there are seeds.", "",
+        f"{count} galaxies, each left out once. Rows with random numbers are means of three seeds. "
+        "An AUC below 0.5 is an artefact of few galaxies: where the means of the surveys are equal "
+        "over all, those left out differ the other way than those trained on.", "",
         Table(head, rows).markdown(), "",
     ]  # fmt: skip
     return [*lines, *differences(draws), *not_found(about, found)]
