@@ -14,6 +14,7 @@ WEIGHTS ?=
 BENCH ?=
 SKIES ?=
 REAL_SETS ?=
+REAL_PAIRS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -80,6 +81,8 @@ skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumab
 real_sets: setup  ## the protocol on real galaxies, into docs/REAL.md (needs ../shared/real; hours; resumable)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
 	$(PY) benchmarks/protocol/real.py --write $(REAL_SETS)
+real_pairs: setup  ## the weights on real images of two surveys, into docs/REAL_PAIRS.md (needs ../shared/real; minutes)
+	$(PY) benchmarks/protocol/real_pairs.py --write $(REAL_PAIRS)
 dimensions: setup  ## choose the number of latents from 2 to 160, three seeds, full training (about 10 minutes)
 	$(PY) analysis/choose_dimension.py --run $(RUN) --num-var 2 5 10 20 40 80 160 --epochs 0 --train-images 0
 degradation: setup  ## choose the strength of the degradation on repeated exposures (5 minutes)
@@ -112,5 +115,5 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published weights skies real_sets dimensions degradation notebooks bench \
+.PHONY: help setup run real paper mine published weights skies real_sets real_pairs dimensions degradation notebooks bench \
   test faults coverage audit tables lint clean
