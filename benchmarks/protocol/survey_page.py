@@ -328,11 +328,13 @@ def gap_sentence(of: Sequence[Content], survey: str) -> str:
 
 
 def closing_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return which methods regain a share of the gap; empty where the gap is not shown."""
+    """Return which methods regain a share of the gap; empty where no gap is shown."""
     methods = [m for m in of[0]["adaptation"] if m not in (BEFORE, OWN, POOLED, *NULLS)]
     shares = {m: share for m in methods if (share := share_closed(of, m))}
     if not shares:
-        return ""
+        shown = across([gap(one["adaptation"][BEFORE]) for one in of]).low > 0
+        why = "no share is given, as the gap is not clear of zero on half of the galaxies"
+        return f"{label_of(survey)}: {why}." if shown else ""
     clear = {m: share for m, share in shares.items() if share.low > 0}
     if not clear:
         return f"{label_of(survey)}: no method regains a share of the gap with an interval above 0."

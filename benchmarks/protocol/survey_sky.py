@@ -38,14 +38,16 @@ from VAE_model.pipeline.provenance import versions
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.script_server import ScriptServer
 from VAE_model.pipeline.stage import Problem, start
+from VAE_model.preparation.prepared_inputs import PreparedInputs
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.surveys import DECALS, SURVEYS
+from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE, METHODS
 from VAE_model.transfer.pair_latents import Sides, read_sides
-from VAE_model.transfer.pairs import images_in_both, read_pairs
+from VAE_model.transfer.pairs import SurveyImages, images_in_both, read_pairs
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import rivals, sky, tasks
+from benchmarks.protocol import sky, tasks
 from benchmarks.protocol.scoring import Effort
 from benchmarks.protocol.survey_uses import (
     EXPERIMENTS,
@@ -96,7 +98,7 @@ class Config:
 def frozen_code() -> str:
     """Return the version of all code that can change a result, with the constants of the stages."""
     scripts = [ROOT / entry.script for entry in (*sky.DRAWN, *sky.PAIRED)]
-    own = ("tasks", "rivals", "scoring", "resnet", "morphology", "sky", "survey_sky", "survey_uses")
+    own = ("tasks", "scoring", "sky", "survey_sky", "survey_uses")
     beside = [Path(__file__).with_name(f"{name}.py") for name in own]
     return f"{code_version(*scripts, *beside, frozen=True)} {sha256(pretrained.WEIGHTS)[:8]}"
 
@@ -247,8 +249,7 @@ def preparation(run: Run, pairs: Pairs) -> Content:
     model = pretrained.load(precision="auto")
     for side in both:
         pixels.append(pooled_pixels(side.packed.images, side.rows, SIDE, stretch))
-        task = tasks.Task(side.survey, run, side.packed, stretch, (), side.rows)
-        aligned.append(rivals.prepared(task)[0][side.rows])
+        aligned.append(aligned_images(side, model))
         latents.append(extract_means(side.packed, model, 64, side.rows))
     shipped = before._replace(first=latents[0], second=latents[1])
     numbers = {
@@ -258,6 +259,13 @@ def preparation(run: Run, pairs: Pairs) -> Content:
         f"{WEIGHTS}, affine": latents_of(sky.affine(shipped, pairs.fit)),
     }
     return measured(pairs, numbers)
+
+
+def aligned_images(side: SurveyImages, model: TrainedVAE) -> NDArray[np.float32]:
+    """Return the image part of the network's input for a survey's images of the pairs, (N, D)."""
+    inputs = PreparedInputs(side.packed, model.network, model.stretch, model.device)
+    parts = (part for _, part, _ in inputs.batches(side.rows, 256))
+    return np.concatenate([part[:, : model.network.PIXELS].cpu().numpy() for part in parts])
 
 
 def components(images: Sequence[NDArray[np.float32]], pairs: Pairs) -> Latents:

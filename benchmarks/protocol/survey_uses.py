@@ -344,7 +344,9 @@ def regression(pairs: Pairs) -> Content:
     content: Content = {}
     truth = pairs.truth[pairs.test]
     for name, of in pairs.all_latents.items():
-        head = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-2, 4, 13)))
+        head = make_pipeline(
+            StandardScaler(), RidgeCV(np.logspace(-2, 4, 13), alpha_per_target=True)
+        )
         head.fit(of.first[pairs.fit], pairs.truth[pairs.fit])
         first, second = (head.predict(side[pairs.test]) for side in of)
         content[name] = {
