@@ -81,7 +81,7 @@ class Config:
     """Folder of the runs."""
     results: Path = Path("benchmarks/protocol/survey_results")
     """Folder of the results, one file per sky."""
-    galaxies: int = 1600
+    galaxies: int = 1500
     """Galaxies in the sky; every survey observes all of them."""
     trees: int = 200
     """Trees per forest."""
