@@ -13,6 +13,7 @@ EXPOSURES ?=
 WEIGHTS ?=
 BENCH ?=
 SKIES ?=
+SURVEYS ?=
 REAL_SETS ?=
 REAL_PAIRS ?=
 
@@ -78,6 +79,8 @@ weights: setup  ## train the weights in VAE_model/weights again (over an hour on
 skies: setup  ## the protocol on ten skies, into docs/RESULTS.md (hours; resumable) (SKIES="--processes 2 --threads 1")
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
 	$(PY) benchmarks/protocol/skies.py $(SKIES)
+surveys: setup  ## from DECaLS to four surveys on eight skies, into docs/TRANSFER.md (hours; resumable) (SURVEYS="--processes 2 --threads 1")
+	$(PY) benchmarks/protocol/surveys.py $(SURVEYS)
 real_sets: setup  ## the protocol on real galaxies, into docs/REAL.md (needs ../shared/real; hours; resumable)
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[morphology]'
 	$(PY) benchmarks/protocol/real.py --write $(REAL_SETS)
@@ -115,5 +118,6 @@ lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
 clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
-.PHONY: help setup run real paper mine published weights skies real_sets real_pairs dimensions degradation notebooks bench \
+.PHONY: help setup run real paper mine published weights skies surveys real_sets real_pairs dimensions \
+  degradation notebooks bench \
   test faults coverage audit tables lint clean

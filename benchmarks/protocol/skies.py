@@ -13,8 +13,10 @@ Example: python benchmarks/protocol/skies.py --processes 2 --threads 1
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +25,9 @@ from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import morphology, results, sky
+from benchmarks.protocol import morphology, results, sky, survey_sky
 
+Job = sky.Config | survey_sky.Config
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
@@ -69,12 +72,17 @@ def jobs_of(config: Config, tier: Literal[1, 2]) -> list[sky.Config]:
     return [replace(one, seed=s) for s in config.seeds[: None if tier == 1 else config.long]]
 
 
-def run_one(job: sky.Config, threads: int) -> None:
-    """Measure one tier of one sky in a process with its own number of threads."""
-    options = [word for of in fields(job) for word in (option(of.name), str(getattr(job, of.name)))]
+def run_one(job: Job, threads: int, script: Path) -> None:
+    """Measure one sky by a script in a process with its own number of threads."""
+    options = [word for of in fields(job) for word in words(of.name, getattr(job, of.name))]
     limits = {name: str(threads) for name in THREADS}
-    command = [sys.executable, str(Path(sky.__file__)), *options]
+    command = [sys.executable, str(script), *options]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **limits}, check=True)
+
+
+def words(name: str, value: object) -> list[str]:
+    """Return the words of a command that set a constant."""
+    return [option(name), *map(str, value if isinstance(value, tuple) else (value,))]
 
 
 def option(name: str) -> str:
@@ -82,17 +90,19 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def run_all(config: Config, jobs: list[sky.Config], threads: int) -> None:
-    """Measure several skies, some at a time, and write the page after each."""
-    with ThreadPoolExecutor(config.processes) as pool:
-        running = {pool.submit(run_one, job, threads): job for job in jobs}
+def run_all(
+    jobs: Sequence[Job], processes: int, threads: int, script: Path, write: Callable[[], None]
+) -> None:
+    """Measure several skies by a script, some at a time, and write the page after each."""
+    with ThreadPoolExecutor(processes) as pool:
+        running = {pool.submit(run_one, job, threads, script): job for job in jobs}
         for one in as_completed(running):
             if isinstance(one.exception(), subprocess.CalledProcessError):
                 pool.shutdown(wait=False, cancel_futures=True)
                 seed = running[one].seed
                 raise Problem(f"sky {seed} failed, see above: the same command resumes")
             one.result()
-            results.write(config.results, config.page, len(config.seeds))
+            write()
 
 
 def main(config: Config) -> None:
@@ -107,9 +117,10 @@ def main(config: Config) -> None:
     left, every = (sum(map(len, of)) for of in (wanted, jobs))
     print(f"{every - left} of {every} parts are there; {config.processes} at a time with {threads} "
           "threads each", flush=True)  # fmt: skip
+    write = partial(results.write, config.results, config.page, len(config.seeds))
     for of in wanted:
-        run_all(config, of, threads)
-    results.write(config.results, config.page, len(config.seeds))
+        run_all(of, config.processes, threads, Path(sky.__file__), write)
+    write()
 
 
 if __name__ == "__main__":
