@@ -119,5 +119,4 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run real paper mine published weights skies surveys real_sets real_pairs dimensions \
-  degradation notebooks bench \
-  test faults coverage audit tables lint clean
+  degradation notebooks bench test faults coverage audit tables lint clean
