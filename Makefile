@@ -97,12 +97,12 @@ bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARK
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 faults: $(VENV)/installed-dev  ## the long tests: kills, full disks, broken files, worker processes (hours)
 	$(PY) -m pytest -m long
 coverage: $(VENV)/installed-dev  ## the tests again, and the share of the statements that they run
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n auto --dist loadfile
+	$(PY) -m coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report --fail-under 90
 audit: $(VENV)/installed-dev  ## known weaknesses of the pinned packages (asks pypi.org)

@@ -47,7 +47,8 @@ SMALL = {  # constants that make a stage small
 
 
 ENVIRONMENT = {
-    **os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
+    **os.environ, "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1",  # the tests themselves share the cores
     "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)]),
 }  # fmt: skip
 SERVER = ScriptServer(ENVIRONMENT)
@@ -58,6 +59,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=20, help="kills of each stage")
     parser.addoption("--files", type=int, default=750, help="broken files for each reader")
     parser.addoption("--seed", type=int, default=0, help="of broken files and moments of kills")
+
+
+LONGEST = ("benchmarks", "pipeline", "transfer", "training")  # packages of tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the packages that take longest, so that all cores have work until the end."""
+    items.sort(key=lambda item: [item.path.parent.name != name for name in LONGEST])
 
 
 def draw_galaxy(kind: str, angle: float, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -85,14 +85,6 @@ def set_question(
     )
 
 
-def forest_threads(count: int) -> int:
-    """Return `n_jobs` of a forest on `count` galaxies: for few, threads take longer than they save.
-
-    On two cores: 60 galaxies, 20 trees 2.5 times as long; 1,500 galaxies, 200 trees 0.6 times.
-    """
-    return -1 if count >= 500 else 1
-
-
 def forest_predict(
     train_x: NDArray, train_y: NDArray, test_x: NDArray, seeds: Sequence[int], trees: int = 200
 ) -> tuple[NDArray[np.float64], NDArray]:
@@ -104,7 +96,7 @@ def forest_predict(
     probability = []
     for seed in seeds:
         forest = RandomForestClassifier(
-            trees, class_weight="balanced", random_state=seed, n_jobs=forest_threads(len(train_x))
+            trees, class_weight="balanced", random_state=seed, n_jobs=-1
         )
         forest.fit(train_x, train_y)
         forest.n_jobs = 1  # threads would add the trees' probabilities in any order

@@ -78,9 +78,9 @@ def _data(run: Run) -> str:
 def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp_path):
     task = task_of(Packed.of(tiny_run), "x", settings_of(), torch.device("cpu"))
     task.initialise()
-    found, counts, state = [], [], torch.get_rng_state()
+    found, counts = [], []
     for task.microbatch_size in (3, 16):
-        torch.set_rng_state(state)
+        torch.manual_seed(1)
         _, microbatches = next(task.batches(task.train_rows))
         task.network.zero_grad()
         for share, inputs in microbatches:
@@ -88,7 +88,8 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole_batch(tiny_run: Run, tmp
         counts.append(len(microbatches))
         found.append(torch.cat([p.grad.flatten() for p in task.network.parameters()]))
     assert counts == [6, 1]
-    assert float((found[0] - found[1]).norm()) < 1e-5 * float(found[1].norm())
+    # rounding gives up to 2e-5, an image with the wrong share 1e-2
+    assert float((found[0] - found[1]).norm()) < 1e-4 * float(found[1].norm())
 
 
 def test_best_model_is_the_best_on_validation(tiny_run: Run, tmp_path):

@@ -14,7 +14,6 @@ from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap
-from VAE_model.evaluation.classification import forest_threads
 
 _PENALTIES = np.logspace(-1, 5, 13)  # of the ridge; chosen by leave-one-out on training galaxies
 _MIN_LEAF, _FEATURE_SHARE = 3, 1 / 3  # of the forest
@@ -60,7 +59,7 @@ def predict(
     if trees:
         forest = RandomForestRegressor(
             trees, min_samples_leaf=_MIN_LEAF, max_features=_FEATURE_SHARE, random_state=seed,
-            n_jobs=forest_threads(len(x)),
+            n_jobs=-1,
         )  # fmt: skip
         forest.fit(x, y if y.shape[1] > 1 else y[:, 0])
         forest.n_jobs = 1  # threads would add the trees' predictions in any order
