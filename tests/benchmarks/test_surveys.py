@@ -47,9 +47,8 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-@pytest.mark.parametrize(
-    "others", [("sdss",), pytest.param(("des", "sdss"), marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("others", [("sdss",), ("des", "sdss")])
 def test_a_sky_goes_from_nothing_to_a_page_resumes_and_refuses_other_code(
     tmp_path: Path, others: tuple[str, ...]
 ):
