@@ -25,7 +25,7 @@ from VAE_model.data import galaxy_zoo
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.cutouts import SIZE
 from VAE_model.data.sky import iauname
-from VAE_model.pipeline.files import write_parquet
+from VAE_model.pipeline.files import sha256, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.script_server import ScriptServer
 
@@ -207,14 +207,19 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def copy_of_tiny_run(tiny_run: Run, tmp_path: Path) -> Run:
-    """A tiny run of the test's own: images are hard links, everything else is a copy."""
+def copy_of_tiny_run(tiny_run: Run, tmp_path: Path) -> Iterator[Run]:
+    """A tiny run of the test's own: images are hard links, everything else is a copy.
+
+    A test may remove or replace an image; one that writes into it, or touches it, fails.
+    """
 
     def place(source: str, target: str) -> str:
         return os.link(source, target) if source.endswith(".fits") else shutil.copy2(source, target)
 
     shutil.copytree(tiny_run.folder, tmp_path / "run", copy_function=place)
-    return Run(tmp_path / "run")
+    before = sha256(tiny_run.images())
+    yield Run(tmp_path / "run")
+    assert sha256(tiny_run.images()) == before, "the images of other tests were changed"
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,7 @@ def test_float16_adds_at_most_a_tenth_of_the_sky_noise(copy_of_tiny_run: Run):
 
 
 def test_only_what_changed_is_packed_anew_and_a_touched_file_has_not_changed(
-    copy_of_tiny_run: Run, monkeypatch
+    copy_of_tiny_run: Run, tmp_path, monkeypatch
 ):
     from VAE_model.data import packing as module
 
@@ -195,7 +195,9 @@ def test_only_what_changed_is_packed_anew_and_a_touched_file_has_not_changed(
     before = Packed.of(run)
     lines = run.train_txt.read_text().splitlines()
     (run.folder / lines[2]).rename(run.folder / "images/decals/renamed.fits")
-    os.utime(run.folder / lines[4])
+    touched = run.folder / lines[4]
+    shutil.copy(touched, tmp_path / "copy.fits")  # of another time
+    (tmp_path / "copy.fits").replace(touched)
     lines = ["images/decals/renamed.fits" if n == 2 else line for n, line in enumerate(lines)]
     run.train_txt.write_text("".join(f"{line}\n" for line in lines[1:]))
     monkeypatch.setattr(module, "_pack_one", lambda job: pytest.fail(f"{job[2]} packed anew"))
