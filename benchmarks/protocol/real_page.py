@@ -1,6 +1,5 @@
 """The tables of docs/REAL.md, from the results that real.py has measured."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.protocol import real_sets
+from benchmarks.protocol.experts import ATTRIBUTES, STAGE
+from benchmarks.protocol.real_sets import DEFECT, EFIGI, EXAMPLES, RING, SPIRAL, codes_of
+from benchmarks.protocol.rivals import RIVALS
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
     Metric,
@@ -18,15 +21,8 @@ from VAE_model.evaluation.classification import (
     balanced_accuracy,
 )
 from VAE_model.pipeline.files import read_json
-from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem
 from VAE_model.report.tables import Table
-
-sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import real_sets
-from benchmarks.protocol.experts import ATTRIBUTES, STAGE
-from benchmarks.protocol.real_sets import DEFECT, EFIGI, EXAMPLES, RING, SPIRAL, codes_of
-from benchmarks.protocol.rivals import RIVALS
 
 SETS = (SPIRAL, EFIGI, RING, EXAMPLES, DEFECT)
 DEFAULT, UNTRAINED = "default", "untrained"
