@@ -153,9 +153,7 @@ def primary(about: dict[str, Any]) -> str:
 def first_table(results: dict[str, Results]) -> str:
     """Return the primary scores of all rivals, a column per set."""
     sets = {name: of for name, of in results.items() if of.rows}
-    heading = {
-        name: f"{name}, {_tested(of.about):,}" for name, of in sets.items()
-    }  # fmt: skip
+    heading = [f"{name}, {_tested(of.about):,}" for name, of in sets.items()]
     measured = {row.rival for of in sets.values() for row in of.rows}
     rows = []
     for rival in (rival for rival in ORDER if rival in measured):
@@ -164,7 +162,7 @@ def first_table(results: dict[str, Results]) -> str:
             for of in sets.values()
         ]
         rows.append((RIVALS[rival].words, *cells))
-    return Table(["numbers", *heading.values()], rows).markdown()
+    return Table(["numbers", *heading], rows).markdown()
 
 
 def _tested(about: dict[str, Any]) -> int:
