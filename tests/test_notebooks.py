@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from conftest import succeeded
 from nbclient import NotebookClient
 from pairs_of_tiny_run import add_second_survey
 
@@ -46,8 +47,7 @@ def reconstructing_run(
     gone astray."""
     run = make_tiny_run(tmp_path_factory.mktemp("notebooks") / "run", count=42)
     for stage in ("make_datatxt.py", "analysis/decals_1.py"):
-        done = script(stage, run)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run))
     train(run, 40, run.model(40))
     for num_var in (4, 8):
         train(run, num_var, run.dimension_model(num_var))
@@ -113,8 +113,7 @@ def paired_run(
     }
     for entry in stages.needed("take", "compare"):
         if entry.number != "0":
-            done = script(entry.script, run, *constants.get(entry.target, ()))
-            assert done.returncode == 0, done.stderr
+            succeeded(script(entry.script, run, *constants.get(entry.target, ())))
     return run
 
 

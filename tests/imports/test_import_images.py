@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from conftest import succeeded
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
@@ -515,8 +516,7 @@ def test_plates_of_three_bands_are_joined_on_one_grid(tmp_path, script):
     table = "name,g,r,z,kind\ngal,a_blue.fits,a_red.fits,a_ir.fits,Sb\nlost,b.fits,,c.fits,E\n"
     (tmp_path / "t.csv").write_text(table)
     arguments = ("--folder", str(folder), "--table", str(tmp_path / "t.csv"), "--unit", "display")
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "imported 1 of 2 images" in done.stdout
     reasons = refused(run)
     assert reasons["lost"].startswith("missing band: row 2 of the table names") and (
@@ -712,8 +712,7 @@ def test_a_folder_is_imported_and_again_not(tmp_path, script):
     arguments = ("--folder", str(folder), "--table", str(folder / "labels.csv"))
     plan = script("data/import_images.py", run, *arguments, "--dry-run")
     assert plan.returncode == 0 and "mode = resample" in plan.stdout and not run.folder.exists()
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "imported 73 of 74 images" in done.stdout and "refused 2: not an image" in done.stdout
     assert "2 rows have an image, 1 have none; 72 images have no row" in done.stdout
     assert sorted(refused(run)) == ["bad.fits", "notes.txt"]
