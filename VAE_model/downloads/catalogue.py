@@ -53,8 +53,6 @@ def fetch_original(
     client = Client(manners, gate)
     target, part = run.download(name), run.download(name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for path in target.parent.glob("tmp*"):  # of a killed run
-        path.unlink()
     try:
         checksum, size = _record_file(client, zenodo, record, name)
         if not (target.exists() and _has(target, checksum)):

@@ -830,7 +830,6 @@ def test_a_part_of_a_killed_run_is_gone_on_with(run, service):
     part = run.download(CATALOGUE + ".part")
     part.parent.mkdir(parents=True)
     part.write_bytes(content[:70_000])
-    (part.parent / "tmp0123abcd").touch()
     fetch(run, service, None, first=1)
     assert list(service.answered) == ["file from 70000", "good"]
     assert not leftovers(run) and os.path.getsize(run.download(CATALOGUE)) == len(content)
