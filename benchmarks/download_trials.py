@@ -121,10 +121,8 @@ def compare_rates(config: Config, latency: float) -> None:
     with CutoutService(plan=plan, latency=latency) as service:
         for _ in range(config.repeats):
             with tempfile.TemporaryDirectory() as name:
-                table, urls = (
-                    write_table(Path(name) / "table.csv", config.timed),
-                    Path(name, "urls"),
-                )
+                table = write_table(Path(name) / "table.csv", config.timed)
+                urls = Path(name, "urls")
                 urls.write_text("\n".join(
                     url_of(service.url, DECALS.layer, ra, dec) for ra, dec in table.to_numpy()
                 ))  # fmt: skip

@@ -175,6 +175,12 @@ def load_script(script: str) -> ModuleType:
     return module
 
 
+def succeeded(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """A script that ended without an error."""
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def says_one_line(done: subprocess.CompletedProcess[str]) -> str:
     """The error of a script that met bad input; asserts exit code 1 and no traceback."""
     assert done.returncode == 1, done.stdout + done.stderr
@@ -201,8 +207,7 @@ def make_tiny_run() -> Callable[..., Run]:
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """48 galaxies, listed by make_datatxt.py. Tests share it: read it, do not write into it."""
     run = write_tiny_run(tmp_path_factory.mktemp("tiny") / "run")
-    done = run_script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(run_script("make_datatxt.py", run))
     return run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MORPHOLOGIES, draw_galaxy, run_script
+from conftest import MORPHOLOGIES, draw_galaxy, run_script, succeeded
 from filelock import FileLock
 from PIL import Image
 
@@ -48,8 +48,7 @@ def import_own_images(run: Run, folder: Path) -> None:
         ),
         ("make_datatxt.py", ()),
     ):
-        done = run_script(script, run, *options)
-        assert done.returncode == 0, done.stderr
+        succeeded(run_script(script, run, *options))
 
 
 def encoded_run(factory: pytest.TempPathFactory, folder: Path) -> Run:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.table import Table
-from conftest import load_script, says_one_line, vote_fractions
+from conftest import load_script, says_one_line, succeeded, vote_fractions
 
 from VAE_model.data import galaxy_zoo
 from VAE_model.data.sky import cross_match
@@ -153,8 +153,7 @@ def test_the_three_stages_as_a_user_runs_them(copy_of_tiny_run, script):
     (run.folder / broken).write_bytes(b"not a galaxy")
     assert script("make_datatxt.py", run).returncode == 0
 
-    first = script("analysis/decals_1.py", run)
-    assert first.returncode == 0, first.stderr
+    first = succeeded(script("analysis/decals_1.py", run))
     assert "labels: posteriors of a network" in first.stdout
     classes = pd.read_parquet(run.classes)
     assert classes.attrs["labels"].startswith("posteriors")
@@ -167,8 +166,7 @@ def test_the_three_stages_as_a_user_runs_them(copy_of_tiny_run, script):
     for question, answers in galaxy_zoo.questions().items():
         assert set(classes[galaxy_zoo.answer_column(question)].dropna()) <= set(answers)
 
-    second = script("analysis/decals_2_1.py", run)
-    assert second.returncode == 0, second.stderr
+    second = succeeded(script("analysis/decals_2_1.py", run))
     assert "kept 46 of 48" in second.stdout
     assert "1: its image was refused" in second.stdout
     assert "refused as not an image: 1" in second.stdout
@@ -180,8 +178,7 @@ def test_the_three_stages_as_a_user_runs_them(copy_of_tiny_run, script):
     assert run.figure("separations.png").read_bytes().startswith(b"\x89PNG")
 
     write_parquet(run.latents(3), latents_of(run).iloc[1:])
-    third = script("analysis/decals_2_2.py", run, "--num-var", "3")
-    assert third.returncode == 0, third.stderr
+    third = succeeded(script("analysis/decals_2_2.py", run, "--num-var", "3"))
     assert "kept 45 of 46" in third.stdout and "dropped 1: not in" in third.stdout
     table = pd.read_parquet(run.class_latents(3))
     assert table["mu_00"].to_numpy() == pytest.approx(table["ra"].to_numpy(), abs=1e-3)

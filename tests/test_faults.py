@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import load_script, run_command, says_one_line
+from conftest import load_script, run_command, says_one_line, succeeded
 from trainers import settings_of, trainer_of
 
 import make_datatxt
@@ -204,8 +204,7 @@ def test_nasty_names_stay_text_and_in_the_run(tmp_path, script):
         flux = np.random.default_rng(number).normal(0.01, 0.01, (3, 256, 256))
         write_cutout(run.images() / name, flux.astype(np.float32), 3.0 * number, 0.0, "DR9-south")
     (run.images() / "<b>.fits").write_text("no image")
-    done = script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", run))
     lines = run.train_txt.read_text().splitlines()
     assert sorted(Path(line).name for line in lines) == sorted(set(NASTY) - {"a\nb.fits"})
     assert Packed.of(run, workers=1).index["path"].tolist() == lines
@@ -243,8 +242,7 @@ def test_linked_images_are_read_linked_folders_are_not_walked(tmp_path, script):
     (run.images() / "a.fits").symlink_to(elsewhere / "a.fits")
     (run.images() / "more").symlink_to(elsewhere / "more")
     (run.images() / "loop").symlink_to(run.images())
-    done = script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", run))
     assert run.train_txt.read_text() == "images/decals/a.fits\n"
 
 
@@ -412,8 +410,7 @@ def test_a_file_of_a_run_that_did_not_end_is_not_taken_for_the_one_before(
     assert "train.txt is of an interrupted run: run python make_datatxt.py" in says_one_line(
         script("Galaxy_VAE_n.py", run)
     )
-    done = script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", run))
     assert run.train_txt.read_bytes() == before
     assert "nothing to do" in script("make_datatxt.py", run).stdout
 
@@ -468,11 +465,9 @@ def test_a_second_script_on_a_run_is_refused_until_the_first_has_ended_or_was_ki
         said = says_one_line(script("make_datatxt.py", run, "--duplicate-radius", "2"))
         assert f"is in use by Galaxy_VAE_n.py, process {first.pid}: wait" in said
         assert run.train_txt.read_bytes() == before
-        looking = script("make_datatxt.py", run, "--dry-run")  # disturbs nobody
-        assert looking.returncode == 0, looking.stderr
+        succeeded(script("make_datatxt.py", run, "--dry-run"))  # disturbs nobody
         first.send_signal(signal.SIGKILL)
-    done = script("make_datatxt.py", run, "--duplicate-radius", "2")
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", run, "--duplicate-radius", "2"))
     assert (run.folder / LOCK).exists()
 
 

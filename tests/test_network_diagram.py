@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from conftest import load_script
+from conftest import load_script, succeeded
 
 from VAE_model import models
 from VAE_model.pipeline.run import Run
@@ -19,8 +19,7 @@ def parameters(network: models.VAE) -> int:
 
 def test_published_network_is_drawn_with_its_443507_parameters(tmp_path, script):
     run = Run(tmp_path)
-    done = script(STAGE, run, "--network", "published", "--num-var", "40")
-    assert done.returncode == 0, done.stderr
+    succeeded(script(STAGE, run, "--network", "published", "--num-var", "40"))
     text = run.figure("network_published.svg").read_text(encoding="utf-8")
     assert "published: 443,507 parameters at 40 latent variables" in text
     assert run.figure("network_published.png").read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,6 @@
 """The notebooks run from top to bottom on a tiny run, and are committed executed and small."""
 
 import dataclasses
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from conftest import load_script, succeeded
 from nbclient import NotebookClient
 from pairs_of_tiny_run import add_second_survey
 
@@ -26,9 +26,7 @@ LARGEST = 1_000_000  # bytes
 
 def train(run: Run, num_var: int, best: Path) -> None:
     """A model of the published network after one epoch, in the given place."""
-    spec = importlib.util.spec_from_file_location("galaxy_vae_n", ROOT / "Galaxy_VAE_n.py")
-    galaxy_vae_n = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(galaxy_vae_n)
+    galaxy_vae_n = load_script("Galaxy_VAE_n.py")
     config = galaxy_vae_n.Config(network="published", epochs=1, batch_size=8)
     settings = galaxy_vae_n.settings_of(config, num_var, Stretch())
     settings = dataclasses.replace(settings, train_images=16)
@@ -46,8 +44,7 @@ def reconstructing_run(
     gone astray."""
     run = make_tiny_run(tmp_path_factory.mktemp("notebooks") / "run", count=42)
     for stage in ("make_datatxt.py", "analysis/decals_1.py"):
-        done = script(stage, run)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run))
     train(run, 40, run.model(40))
     for num_var in (4, 8):
         train(run, num_var, run.dimension_model(num_var))
@@ -113,8 +110,7 @@ def paired_run(
     }
     for entry in stages.needed("take", "compare"):
         if entry.number != "0":
-            done = script(entry.script, run, *constants.get(entry.target, ()))
-            assert done.returncode == 0, done.stderr
+            succeeded(script(entry.script, run, *constants.get(entry.target, ())))
     return run
 
 

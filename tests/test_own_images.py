@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_script, says_one_line
+from conftest import run_script, says_one_line, succeeded
 from own_images import COUNT, encoded_run, import_own_images, write_own_images
 from own_images import NUM_VAR as NUMBER
 
@@ -28,8 +28,7 @@ def own_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_every_image_gets_an_answer_those_without_a_label_first(own_run: Run) -> None:
     options = ("--label", "kind", "type", "--min-test", "2", "--min-answer", "1", "--trees", "20",
                "--n-bootstrap", "20")  # fmt: skip
-    done = run_script("analysis/classify.py", own_run, *LATENTS, *options)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(run_script("analysis/classify.py", own_run, *LATENTS, *options))
     table = read_parquet(own_run.predictions(NUMBER))
     unlabelled = table["kind_label"].isna().to_numpy()
     assert len(table) == COUNT and unlabelled.sum() == -(-COUNT // 5)
@@ -66,10 +65,11 @@ def test_a_search_prints_the_neighbours_and_leaves_the_report_alone(
     shown = own_run.similar(NUMBER).read_bytes()
     images, _ = write_own_images(tmp_path, 4)
     outside = images / "ngc_003.jpg"  # the same pixels as the image of the run
-    done = run_script(
-        "analysis/similar.py", own_run, *LATENTS, "--broken", "--query", "ngc_007", str(outside)
+    done = succeeded(
+        run_script(
+            "analysis/similar.py", own_run, *LATENTS, "--broken", "--query", "ngc_007", str(outside)
+        )
     )
-    assert done.returncode == 0, done.stderr
     assert "  ngc_007: distance in scatters between exposures" in done.stdout
     found = read_parquet(own_run.queries(f"similar_{NUMBER}.parquet"))
     assert list(found["iauname"].unique()) == ["ngc_007", str(outside)]
@@ -95,21 +95,18 @@ def test_a_model_encodes_another_run_and_refuses_the_other_kind(
     other = Run(tmp_path / "other")
     import_own_images(other, tmp_path / "mine")
     model = ("--model", str(own_run.model(NUMBER)))
-    done = run_script("analysis/extract_latents.py", other, *LATENTS, *model)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(run_script("analysis/extract_latents.py", other, *LATENTS, *model))
     here, there = (read_parquet(run.latents(NUMBER)) for run in (own_run, other))
     means = [f"mu_{i:02d}" for i in range(NUMBER)]
     np.testing.assert_allclose(here[means], there[means], rtol=1e-4, atol=1e-5)
     again = run_script("analysis/extract_latents.py", other, *LATENTS, *model)
     assert "nothing to do" in again.stdout
     for script in ("analysis/traversal.py", "analysis/decals_4.py"):  # the model is found again
-        done = run_script(script, other, *LATENTS)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(run_script(script, other, *LATENTS))
     flux = copy_of_tiny_run
     done = run_script("analysis/extract_latents.py", flux, *LATENTS, *model)
     assert "trained on 8-bit images, and 48 of 48 images are images of flux" in says_one_line(done)
-    done = run_script("analysis/extract_latents.py", flux, *LATENTS, *model, "--any-unit")
-    assert done.returncode == 0, done.stderr
+    succeeded(run_script("analysis/extract_latents.py", flux, *LATENTS, *model, "--any-unit"))
     assert np.isfinite(read_parquet(flux.latents(NUMBER))[means]).all(axis=None)
 
 
@@ -149,8 +146,7 @@ def test_a_second_import_says_what_it_replaces(tmp_path: Path) -> None:
     for number in (1, 2):
         images, table = write_own_images(tmp_path / str(number), 3)
         options = ("--folder", str(images), "--table", str(table), "--name", "mine")
-        done = run_script("data/import_images.py", run, *options)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(run_script("data/import_images.py", run, *options))
         assert ("replaces the images and labels" in done.stdout) == (number == 2)
     assert str(tmp_path / "1" / "labels.csv") in done.stdout
 
@@ -159,6 +155,5 @@ def test_a_list_says_which_folders_it_leaves_out(copy_of_tiny_run: Run) -> None:
     run = copy_of_tiny_run
     run.images("north").mkdir()
     next(run.images().glob("*.fits")).rename(run.images("north") / "a.fits")
-    done = run_script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(run_script("make_datatxt.py", run))
     assert "left out: " in done.stdout and "images/north (1 files)" in done.stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run_script
+from conftest import run_script, succeeded
 from own_images import import_own_images, write_own_images
 
 from VAE_model import load, models, pretrained
@@ -31,8 +31,7 @@ def test_forty_images_of_ones_own_have_latents_in_a_minute_without_training(tmp_
         ("make_datatxt.py",),
         ("analysis/extract_latents.py", "--model", "pretrained"),
     ):
-        done = run_script(script, run, *options)
-        assert done.returncode == 0, done.stderr
+        succeeded(run_script(script, run, *options))
     assert time.monotonic() - began < 60
     table = read_parquet(run.latents(40))
     assert len(table) == 40 and np.isfinite(table.filter(like="mu_")).all(axis=None)
@@ -57,10 +56,11 @@ def test_training_starts_from_the_weights_or_anew(tmp_path: Path):
     weights = checkpoint.load(pretrained.WEIGHTS)["weights"]
     moved = {}
     for start in ("pretrained", "random"):
-        done = run_script(
-            "Galaxy_VAE_n.py", run, "--start", start, "--epochs", "1", "--learning-rate", "1e-6"
+        succeeded(
+            run_script(
+                "Galaxy_VAE_n.py", run, "--start", start, "--epochs", "1", "--learning-rate", "1e-6"
+            )
         )
-        assert done.returncode == 0, done.stderr
         found = checkpoint.load(run.model(40))["weights"]
         moved[start] = max(float((found[k] - v).abs().max()) for k, v in weights.items())
     assert moved["pretrained"] < 1e-3 < moved["random"]

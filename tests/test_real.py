@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from conftest import succeeded
 from pairs_of_tiny_run import add_second_survey
 from PIL import Image
 
@@ -45,11 +46,9 @@ def real_run(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Run:
     """
     run = Run(tmp_path_factory.mktemp("real") / "run")
     arguments = ("--folder", str(REAL / "cutouts"), "--name", "cutouts")
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "imported 14 of 16 images" in done.stdout
-    done = script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", run))
     return run
 
 
@@ -143,8 +142,7 @@ def test_pictures_are_imported_with_their_labels(tmp_path, script):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REAL / "gz2_spiral" / "images" / name, folder / name)
     arguments = ("--folder", str(folder), "--table", str(REAL / "gz2_spiral" / "labels.csv"))
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "30 rows have an image, 1,970 have none; 0 images have no row" in done.stdout
     imported = pd.read_parquet(run.labels).set_index("file")
     assert imported.loc[labels["file"], ["label", "split"]].to_numpy().tolist() == (
@@ -185,8 +183,7 @@ def test_the_half_empty_frame_is_flagged_where_it_is_the_only_one(real_run, tmp_
         ("Galaxy_VAE_n.py", "--num-var", "2", "--epochs", "1", "--batch-size", "4"),
         ("analysis/extract_latents.py", "--num-var", "2"),
     ):
-        done = script(stage, run, *arguments)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run, *arguments))
     table = pd.read_parquet(run.latents(2)).set_index("path")
     assert table.loc["images/decals/decals_example_bad_pix.fits", "flag_gap"]
     assert not table.loc["images/decals/decals_example_b.fits", "flag_gap"]
@@ -198,8 +195,7 @@ def test_a_short_training_and_the_extraction_work_on_real_cutouts(real_run, scri
         ("Galaxy_VAE_n.py", brief),
         ("analysis/extract_latents.py", ("--num-var", "3")),
     ):
-        done = script(stage, real_run, *arguments)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, real_run, *arguments))
     table = pd.read_parquet(real_run.latents(3))
     assert table["path"].tolist() == real_run.train_txt.read_text().splitlines()
     assert np.isfinite(table[["mu_00", "mu_01", "mu_02", "reduced_chi2", "ssim"]].to_numpy()).all()
@@ -283,8 +279,7 @@ def classified(run: Run, label: str, script: Script) -> dict:
         ("analysis/classify.py", "--num-var", "3", "--label", label, "--trees", "20",
          "--n-bootstrap", "100", "--min-test", "4", "--min-answer", "2"),
     ):  # fmt: skip
-        done = script(stage, run, *arguments)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run, *arguments))
     return json.loads(run.classification(3).read_text())["questions"][0]
 
 
@@ -367,8 +362,7 @@ def test_real_cutouts_pass_through_audit_encoding_and_adaptation(two_surveys, sc
         ("transfer/encode_pairs.py", "--num-var", "4"),
         ("transfer/adapt.py", "--num-var", "4", "--epochs", "1", "--batch-size", "8"),
     ):
-        done = script(stage, run, *arguments)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run, *arguments))
     table = pd.read_parquet(run.pairs)
     table.index = table["path"].map(lambda path: Path(path).name)
     assert table.loc["bassmzls_154.7709_46.4537.fits", "defect"] == ""

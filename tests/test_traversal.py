@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import load_script, run_script
+from conftest import load_script, run_script, succeeded
 from matplotlib.image import imread
 
 from VAE_model import models
@@ -68,9 +68,8 @@ def test_correlated_latents_move_along_and_others_stay():
 
 def test_the_stage_draws_the_strongest_first(tmp_path):
     run = write_run(tmp_path, "residual")
-    done = run_script(STAGE, run, "--num-var", str(NUM_VAR), "--latents", "3", "--steps", "-3", "0",
-                      "3")  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    options = ("--latents", "3", "--steps", "-3", "0", "3")
+    succeeded(run_script(STAGE, run, "--num-var", str(NUM_VAR), *options))
     table = read_parquet(run.traversal(NUM_VAR))
     assert table["latent"].tolist() == [1] * 3 + [3] * 3 + [2] * 3  # by scatter, widths are equal
     assert table["step"].tolist() == [-3, 0, 3] * 3

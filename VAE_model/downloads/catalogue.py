@@ -4,11 +4,11 @@ The file is large because each concentration cell is a list of 25 numbers. Only 
 pipeline uses are read, a few thousand rows at a time.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
 
-import pooch
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -53,8 +53,6 @@ def fetch_original(
     client = Client(manners, gate)
     target, part = run.download(name), run.download(name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    for path in target.parent.glob("tmp*"):  # of a killed run
-        path.unlink()
     try:
         checksum, size = _record_file(client, zenodo, record, name)
         if not (target.exists() and _has(target, checksum)):
@@ -82,7 +80,8 @@ def fetch_original(
 
 def _has(path: Path, checksum: str) -> bool:
     algorithm, digest = checksum.split(":")
-    return pooch.file_hash(path, algorithm) == digest
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest() == digest
 
 
 def _record_file(client: Client, zenodo: str, record: int, name: str) -> tuple[str, int]:

@@ -49,10 +49,8 @@ class _Connection(HTTPConnection):
         _thread.socket = self.sock
 
 
-class _SecureConnection(HTTPSConnection):
-    def request(self, *arguments: Any, **keywords: Any) -> None:
-        super().request(*arguments, **keywords)
-        _thread.socket = self.sock
+class _SecureConnection(_Connection, HTTPSConnection):
+    pass
 
 
 class Adapter(HTTPAdapter):

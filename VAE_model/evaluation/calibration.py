@@ -65,7 +65,7 @@ def calibration_error(confidence: NDArray[np.float64], correct: NDArray) -> NDAr
     It is the difference between mean confidence and share of correct answers in each bin, weighted
     by its number. confidence: (M,); correct: (..., M).
     """
-    inside = _bins(confidence)[:, None] == np.arange(BINS)
+    inside = bin_of(confidence)[:, None] == np.arange(BINS)
     return np.abs((correct - confidence) @ inside).sum(axis=-1) / len(confidence)
 
 
@@ -133,7 +133,8 @@ def mean_error(of: Mapping[str, Any]) -> float:
     return of.get("mean_error", of["calibration_error"])
 
 
-def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+def bin_of(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each confidence, (M,), from 0 to BINS - 1."""
     return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
@@ -142,7 +143,7 @@ def _binned(forecast: Forecast) -> list[dict[str, float]]:
 
     With the binomial 95 % interval of the accuracy (Clopper & Pearson 1934).
     """
-    place, lines = _bins(forecast.confidence), []
+    place, lines = bin_of(forecast.confidence), []
     for number in np.unique(place):
         inside = place == number
         n, correct = int(inside.sum()), int(forecast.correct[inside].sum())

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
-from VAE_model.evaluation.calibration import BINS
+from VAE_model.evaluation.calibration import BINS, bin_of
 from VAE_model.evaluation.classification import Question, forest_predict
 
 FOLDS = 5  # parts of the train split
@@ -36,19 +36,17 @@ def all_probabilities(
     return found
 
 
-def reliability(
-    question: Question, probability: NDArray[np.float64], bins: int = BINS
-) -> NDArray[np.float64]:
+def reliability(question: Question, probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for every image the share of correct answers at its confidence, (N,).
 
     The confidence is the probability of the most probable answer. The share is that of the test
     galaxies in the same bin of confidence; NaN with fewer than MIN_IN_BIN of them.
     """
-    place = np.minimum((np.nan_to_num(probability.max(axis=1)) * bins).astype(int), bins - 1)
+    place = bin_of(np.nan_to_num(probability.max(axis=1)))
     tested = place[question.test]
     correct = probability[question.test].argmax(axis=1) == question.test_codes
-    number = np.bincount(tested, minlength=bins)
-    share = np.bincount(tested, correct, minlength=bins) / np.maximum(number, 1)
+    number = np.bincount(tested, minlength=BINS)
+    share = np.bincount(tested, correct, minlength=BINS) / np.maximum(number, 1)
     share[number < MIN_IN_BIN] = np.nan
     return np.where(np.isfinite(probability).all(axis=1), share[place], np.nan)
 

@@ -7,7 +7,7 @@ from the list of stages. A stage without a chapter is shown under its own name.
 
 import importlib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,18 @@ class Chapter:
     chapter; blocks: returns what the chapter shows above its figures.
     """
 
-    stages: tuple[str, ...]
+    stages: Sequence[str]
     title: str
     sentence: str
     blocks: Callable[[RunOutputs], list[Block]]
-    own: tuple[str, str] | None = None  # title and sentence for images of one's own
+    own: Sequence[str] | None = None  # title and sentence for images of one's own
 
     @property
-    def scripts(self) -> tuple[str, ...]:
+    def scripts(self) -> Sequence[str]:
         """The scripts of its stages."""
-        return tuple(e.script for e in STAGES if e.chapter in self.stages) or self.stages
+        return [e.script for e in STAGES if e.chapter in self.stages] or self.stages
 
-    def heading(self, outputs: RunOutputs) -> tuple[str, str]:
+    def heading(self, outputs: RunOutputs) -> Sequence[str]:
         """Return title and sentence, which for images of one's own may be others."""
         return self.own if self.own and outputs.own_images else (self.title, self.sentence)
 
@@ -83,16 +83,7 @@ def _blocks(name: str) -> Callable[[RunOutputs], list[Block]]:
 
 _OF_SCORES = ("classification", "confusion", "reliability")  # figures that need a score
 _TEXT = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-CHAPTERS = [
-    Chapter(
-        tuple(of["stages"]),
-        of["title"],
-        of["sentence"],
-        _blocks(of["blocks"]),
-        tuple(of["own"]) if "own" in of else None,
-    )
-    for of in _TEXT["chapter"]
-]
+CHAPTERS = [Chapter(**of | {"blocks": _blocks(of["blocks"])}) for of in _TEXT["chapter"]]
 _ORDER = [entry.chapter for entry in STAGES]
 CHAPTERS.sort(key=lambda chapter: _ORDER.index(chapter.stages[0]))
 CAPTIONS = {

@@ -119,7 +119,7 @@ def compare(predicted: NDArray, real: NDArray) -> tuple[float, float, float]:
     return float(rank), float(np.exp(log.mean())), float(np.abs(log).mean())
 
 
-def information(one: NDArray, two: NDArray, folds: int = 5) -> NDArray[np.float64]:
+def information(one: NDArray, two: NDArray) -> NDArray[np.float64]:
     """Return the information about `two` in `one`, (N, d) each, in nats for each galaxy, (N,).
 
     It is the log-likelihood of a joint Gaussian over that of independent ones, whose covariance was
@@ -127,7 +127,7 @@ def information(one: NDArray, two: NDArray, folds: int = 5) -> NDArray[np.float6
     """
     d, both = one.shape[1], np.concatenate([one, two], axis=1)
     gains = np.empty(len(both))
-    for fit, rest in KFold(folds, shuffle=True, random_state=0).split(both):
+    for fit, rest in KFold(5, shuffle=True, random_state=0).split(both):
         middle = both[fit].mean(axis=0)
         covariance = ledoit_wolf(both[fit] - middle, assume_centered=True)[0]
         left, parts = both[rest] - middle, (slice(None, d), slice(d, None), slice(None))

@@ -111,9 +111,9 @@ class Sky:
         return float(np.mean(found))
 
 
-def prepared(exposures: Exposures, length: int, column: int = 0, first: int = 4096) -> Tensor:
-    """Return the inputs of one exposure of each of the first galaxies, (N, length)."""
-    rows = exposures.table[:first, column]
+def prepared(exposures: Exposures, length: int, column: int = 0) -> Tensor:
+    """Return the inputs of one exposure of each of the first 4,096 galaxies, (N, length)."""
+    rows = exposures.table[:4096, column]
     return torch.from_numpy(exposures.files[0][rows][:, :length])
 
 

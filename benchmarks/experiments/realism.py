@@ -13,6 +13,7 @@ Example: python benchmarks/experiments/realism.py --galaxies 200
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import sep
 from astropy.io import fits
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from VAE_model.data.cutouts import BANDS, PIXEL_SCALE
@@ -28,7 +29,7 @@ from VAE_model.data.fits_frames import read_frame
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.report.plotting import Figure, FixedLocator, NullFormatter, use_style
+from VAE_model.report.plotting import Axes, Figure, FixedLocator, NullFormatter, use_style
 from VAE_model.report.tables import Table
 from VAE_model.simulation import random_stream
 from VAE_model.simulation.camera import observe
@@ -47,6 +48,7 @@ WITHOUT_GALAXY = "bassmzls_134.7709_46.4537_star.fits"  # a saturated star is in
 PSF = "decals_59.1067_-30.4848_psf.fits"
 LAGS = (1, 2, 3, 4)
 RADII = np.array([0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0])  # arcsec; the last holds all light
+COLOURS = {"g": "tab:green", "r": "tab:red", "z": "tab:purple"}
 APERTURE = 12.0  # arcsec, radius in which the central galaxy is measured
 
 
@@ -75,7 +77,6 @@ class Measured:
     arcsec; colours: g-r, r-z.
     """
 
-    survey: str
     noise: NDArray[np.float64]
     correlation: NDArray[np.float64]
     beyond: NDArray[np.float64] | None
@@ -84,8 +85,10 @@ class Measured:
     colours: tuple[float, float]
 
 
+Found = dict[str, list[Measured]]  # by the name of the survey
+
+
 def measure(
-    survey: str,
     flux: NDArray[np.float32],
     scale: float,
     beyond: NDArray[np.float64] | None = None,
@@ -94,7 +97,7 @@ def measure(
     """Measure one frame (3, y, x), nanomaggies; scale: arcsec per pixel; beyond: of its PSF."""
     sigma, correlation = zip(*map(noise_of, flux), strict=True)
     mag, size, colours = central(flux, scale) if galaxy else (np.nan, np.nan, (np.nan, np.nan))
-    return Measured(survey, np.array(sigma), np.array(correlation), beyond, mag, size, colours)
+    return Measured(np.array(sigma), np.array(correlation), beyond, mag, size, colours)
 
 
 def noise_of(plane: NDArray[np.float32]) -> tuple[float, list[float]]:
@@ -153,15 +156,15 @@ def central(flux: NDArray[np.float32], scale: float) -> tuple[float, float, tupl
     return float(mags[1]), half, (float(mags[0] - mags[1]), float(mags[1] - mags[2]))
 
 
-def simulated(index: int, seed: int) -> list[Measured]:
+def simulated(index: int, seed: int) -> dict[str, Measured]:
     """Measure one galaxy of the simulated sky in each survey of the demo."""
     *_, light = draw_light(seed, index)
-    found = []
+    found = {}
     for survey in map(SURVEYS.__getitem__, DEMO):
         rng = random_stream(seed, index, survey.stream)
         conditions = draw_conditions(survey, rng)
         image = observe(light, survey, conditions, rng)
-        found.append(measure(survey.name, image, PIXEL_SCALE, star(survey, conditions)))
+        found[survey.name] = measure(image, PIXEL_SCALE, star(survey, conditions))
     return found
 
 
@@ -172,54 +175,49 @@ def psf_growth(path: Path) -> NDArray[np.float64]:
     return light_beyond([plane.astype(np.float32) for plane in planes], PIXEL_SCALE)
 
 
-def draw(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64], path: Path) -> None:
+def _draw_range(axis: Axes, x: ArrayLike, drawn: NDArray, band: str) -> None:
+    """Draw the median and the 16 to 84 % of simulated curves, (galaxies, x)."""
+    low, middle, high = np.nanpercentile(drawn, [16, 50, 84], axis=0)
+    axis.fill_between(x, low, high, color=COLOURS[band], alpha=0.2, lw=0)
+    axis.plot(x, middle, color=COLOURS[band], label=f"{band} simulated")
+
+
+def draw(real: Found, sky: Found, psf: NDArray[np.float64], path: Path) -> None:
     """Draw the figure."""
     use_style()
     figure = Figure(figsize=(13, 7.5), layout="constrained")
     axes = figure.subplots(2, 3)
-    colours = {"g": "tab:green", "r": "tab:red", "z": "tab:purple"}
     for axis, name in zip(axes[0, :2], DEMO, strict=True):
-        for number, (band, colour) in enumerate(colours.items()):
-            drawn = np.array([one.correlation[number] for one in sky if one.survey == name])
-            low, middle, high = np.percentile(drawn, [16, 50, 84], axis=0)
-            axis.fill_between(LAGS, low, high, color=colour, alpha=0.2, lw=0)
-            axis.plot(LAGS, middle, color=colour, label=f"{band} simulated")
-            seen = [one.correlation[number] for one in real if one.survey == name]
-            for values in seen:
-                axis.plot(LAGS, values, "o", color=colour, mec="k")
+        for number, band in enumerate(BANDS):
+            _draw_range(axis, LAGS, np.array([one.correlation[number] for one in sky[name]]), band)
+            for one in real[name]:
+                axis.plot(LAGS, one.correlation[number], "o", color=COLOURS[band], mec="k")
         axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-        axis.set(title=f"{label_of(name)} noise, {len(seen)} real",
+        axis.set(title=f"{label_of(name)} noise, {len(real[name])} real",
                  xlabel="lag (pixels)", ylabel="autocorrelation", xticks=LAGS)  # fmt: skip
         axis.legend()
     axis = axes[0, 2]
-    for number, (band, colour) in enumerate(colours.items()):
-        beyond = [one.beyond for one in sky if one.survey == "decals"]
-        drawn = np.array([one[number] for one in beyond if one is not None])
-        low, middle, high = np.nanpercentile(drawn, [16, 50, 84], axis=0)
-        axis.fill_between(RADII[:-1], low[:-1], high[:-1], color=colour, alpha=0.2, lw=0)
-        axis.plot(RADII[:-1], middle[:-1], color=colour, label=f"{band} simulated")
-        axis.plot(RADII[:-1], psf[number][:-1], "o", color=colour, mec="k")
+    for number, band in enumerate(BANDS):
+        drawn = np.array([one.beyond[number, :-1] for one in sky["decals"]])
+        _draw_range(axis, RADII[:-1], drawn, band)
+        axis.plot(RADII[:-1], psf[number][:-1], "o", color=COLOURS[band], mec="k")
     axis.set(title="DECaLS PSF, 1 real", xlabel="radius (arcsec)", yscale="log",
              ylabel="fraction of light beyond", ylim=(2e-4, 1))  # fmt: skip
     axis.yaxis.set_major_formatter("{x:g}")
     axis.legend()
     for offset, (name, colour) in enumerate(zip(DEMO, ("tab:blue", "tab:orange"), strict=True)):
-        there = [one for one in sky if one.survey == name]
-        seen = [one for one in real if one.survey == name]
         at = np.arange(3) + 0.3 * (offset - 0.5)
-        sigma = np.array([one.noise for one in there])
+        sigma = np.array([one.noise for one in sky[name]])
         low, middle, high = np.percentile(sigma, [16, 50, 84], axis=0)
         axes[1, 0].errorbar(at, middle, [middle - low, high - middle], fmt="s", color=colour,
                             label=f"{label_of(name)} simulated")  # fmt: skip
-        for one in seen:
+        for one in real[name]:
             axes[1, 0].plot(at + 0.08, one.noise, "o", color=colour, mec="k")
             axes[1, 1].plot(*one.colours, "o", color=colour, mec="k", zorder=3)
             axes[1, 2].plot(one.mag, one.size, "o", color=colour, mec="k", zorder=3)
-        axes[1, 1].scatter(
-            *np.array([one.colours for one in there]).T, s=5, color=colour, alpha=0.5
-        )
-        axes[1, 2].scatter([one.mag for one in there], [one.size for one in there], s=5,
-                           color=colour, alpha=0.5)  # fmt: skip
+        galaxies = np.array([(*one.colours, one.mag, one.size) for one in sky[name]]).T
+        axes[1, 1].scatter(*galaxies[:2], s=5, color=colour, alpha=0.5)
+        axes[1, 2].scatter(*galaxies[2:], s=5, color=colour, alpha=0.5)
     axes[1, 0].set(title="noise (circles: real)", xticks=range(3), xticklabels=BANDS,
                    yscale="log", ylabel="sigma of a pixel (nanomaggies)")  # fmt: skip
     axes[1, 0].yaxis.set_major_locator(FixedLocator([0.002, 0.005, 0.01, 0.02, 0.03]))
@@ -233,38 +231,37 @@ def draw(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64], pa
     figure.savefig(path, dpi=100)
 
 
-def table(real: list[Measured], sky: list[Measured], psf: NDArray[np.float64]) -> Table:
+def table(real: Found, sky: Found, psf: NDArray[np.float64]) -> Table:
     """Return a row per survey, band and quantity: simulated median and 16 to 84 %, and real."""
     rows = []
 
-    def row(name: str, band: str, what: str, drawn: list[float], seen: list[float]) -> None:
+    def row(
+        name: str, band: str, what: str, of: Callable[[Measured], float],
+        seen: list[float] | None = None,
+    ) -> None:  # fmt: skip
+        """Add a row. seen: the real values, where they are not of the real frames."""
+        drawn = [of(one) for one in sky[name]]
         low, middle, high = np.nanpercentile(drawn, [16, 50, 84])
+        seen = [of(one) for one in real[name]] if seen is None else seen
         known = [f"{value:.3g}" for value in seen if np.isfinite(value)]
         count = int(np.isfinite(drawn).sum())
         spread = f"{middle:.3g} ({low:.3g} to {high:.3g})"
         rows.append((label_of(name), band, what, spread, count, ", ".join(known), len(known)))
 
     for name in DEMO:
-        there = [one for one in sky if one.survey == name]
-        seen = [one for one in real if one.survey == name]
-        for number, band in enumerate(BANDS):
-            row(name, band, "noise sigma", *([one.noise[number] for one in group]
-                                             for group in (there, seen)))  # fmt: skip
-            for lag in LAGS:
-                row(name, band, f"correlation at {lag} pixels",
-                    *([one.correlation[number, lag - 1] for one in group]
-                      for group in (there, seen)))  # fmt: skip
-            for place in (1, 3, 5):
-                row(name, band, f"PSF beyond {RADII[place]:g} arcsec",
-                    [one.beyond[number, place] for one in there if one.beyond is not None],
-                    [psf[number, place]] if name == "decals" else [])  # fmt: skip
-        row(name, "r", "magnitude of the galaxy", *([one.mag for one in group]
-                                                    for group in (there, seen)))  # fmt: skip
-        row(name, "r", "half-light radius, arcsec", *([one.size for one in group]
-                                                      for group in (there, seen)))  # fmt: skip
-        for number, colour in enumerate(("g - r", "r - z")):
-            row(name, "", f"{colour} of the galaxy", *([one.colours[number] for one in group]
-                                                       for group in (there, seen)))  # fmt: skip
+        for n, band in enumerate(BANDS):
+            row(name, band, "noise sigma", lambda one, n=n: one.noise[n])
+            for k, lag in enumerate(LAGS):
+                what = f"correlation at {lag} pixels"
+                row(name, band, what, lambda one, n=n, k=k: one.correlation[n, k])
+            for k in (1, 3, 5):
+                seen = [psf[n, k]] if name == "decals" else []
+                what = f"PSF beyond {RADII[k]:g} arcsec"
+                row(name, band, what, lambda one, n=n, k=k: one.beyond[n, k], seen)
+        row(name, "r", "magnitude of the galaxy", lambda one: one.mag)
+        row(name, "r", "half-light radius, arcsec", lambda one: one.size)
+        for n, colour in enumerate(("g - r", "r - z")):
+            row(name, "", f"{colour} of the galaxy", lambda one, n=n: one.colours[n])
     return Table(["survey", "band", "quantity", "simulated, median (16 to 84 %)", "n", "real",
                   "n real"], rows)  # fmt: skip
 
@@ -274,14 +271,14 @@ def main(config: Config) -> None:
     folder = config.real / "cutouts"
     if not folder.is_dir():
         raise Problem(f"{folder} is missing: set GALAXY_VAE_REAL to the folder that holds cutouts/")
-    real = [
-        measure(survey, read_frame(folder / name).flux, scale, galaxy=name != WITHOUT_GALAXY)
-        for name, (survey, scale) in REAL.items()
-    ]
+    real: Found = {name: [] for name in DEMO}
+    for name, (survey, scale) in REAL.items():
+        flux = read_frame(folder / name).flux
+        real[survey].append(measure(flux, scale, galaxy=name != WITHOUT_GALAXY))
     psf = psf_growth(folder / PSF)
     task = partial(simulated, seed=config.seed)
-    frames = parallel.each(task, range(config.galaxies), config.workers, "galaxies")
-    sky = [one for pair in frames for one in pair]
+    frames = list(parallel.each(task, range(config.galaxies), config.workers, "galaxies"))
+    sky = {name: [frame[name] for frame in frames] for name in DEMO}
     draw(real, sky, psf, config.figure)
     print(table(real, sky, psf).markdown())
 

@@ -8,6 +8,7 @@ questions. Writes histograms of the parameters and one galaxy at nine inclinatio
 Example: python benchmarks/experiments/sky_checks.py --per-step 150
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,7 @@ def at(galaxy: Galaxy, inclination: float) -> Galaxy:
 
 def spirals(seed: int) -> Iterator[tuple[int, Galaxy]]:
     """Yield undisturbed spirals of a sky with their indices."""
-    index = -1
-    while True:
-        index += 1
+    for index in itertools.count():
         galaxy = draw_galaxy(random_stream(seed, index, Purpose.POPULATION))
         if galaxy.kind == "spiral" and galaxy.companion is None and galaxy.disturbance < 0.2:
             yield index, galaxy
@@ -87,13 +86,13 @@ def structure(images: NDArray[np.float32]) -> NDArray[np.float32]:
     return prepared[:, network.PIXELS :].numpy()
 
 
-def separability(one: NDArray, other: NDArray, components: int = 30) -> float:
+def separability(one: NDArray, other: NDArray) -> float:
     """Return the cross-validated AUC of logistic regression between two sets of vectors."""
     features = np.concatenate([one, other])
     features = np.sign(features) * np.log1p(np.abs(features) / features.std(axis=0).clip(1e-6))
     which = np.repeat([0, 1], [len(one), len(other)])
     model = make_pipeline(
-        StandardScaler(), PCA(components, random_state=0), LogisticRegression(C=0.1, max_iter=2000)
+        StandardScaler(), PCA(30, random_state=0), LogisticRegression(C=0.1, max_iter=2000)
     )
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     chance = cross_val_predict(model, features, which, cv=folds, method="predict_proba")[:, 1]

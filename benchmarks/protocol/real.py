@@ -22,14 +22,12 @@ from VAE_model.pipeline.files import read_json, write_json
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
 sys.path.insert(0, str(ROOT))
-from timing import write_below_the_line
-
 from benchmarks.protocol import morphology, real_sets
 from benchmarks.protocol.real_page import SETS, page
 from benchmarks.protocol.real_sets import DEFECT, RANKING, measure, open_set
 from benchmarks.protocol.rivals import RIVALS
+from benchmarks.timing import write_below_the_line
 
 SLOW = ("published", "resnet", "statmorph")  # beginnings of the names of rivals
 

@@ -1,6 +1,5 @@
 """The tables of docs/REAL.md, from the results that real.py has measured."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.protocol import real_sets
+from benchmarks.protocol.experts import ATTRIBUTES, STAGE
+from benchmarks.protocol.real_sets import DEFECT, EFIGI, EXAMPLES, RING, SPIRAL, codes_of
+from benchmarks.protocol.rivals import RIVALS
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
     Metric,
@@ -18,15 +21,8 @@ from VAE_model.evaluation.classification import (
     balanced_accuracy,
 )
 from VAE_model.pipeline.files import read_json
-from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem
 from VAE_model.report.tables import Table
-
-sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import real_sets
-from benchmarks.protocol.experts import ATTRIBUTES, STAGE
-from benchmarks.protocol.real_sets import DEFECT, EFIGI, EXAMPLES, RING, SPIRAL, codes_of
-from benchmarks.protocol.rivals import RIVALS
 
 SETS = (SPIRAL, EFIGI, RING, EXAMPLES, DEFECT)
 DEFAULT, UNTRAINED = "default", "untrained"
@@ -157,9 +153,7 @@ def primary(about: dict[str, Any]) -> str:
 def first_table(results: dict[str, Results]) -> str:
     """Return the primary scores of all rivals, a column per set."""
     sets = {name: of for name, of in results.items() if of.rows}
-    heading = {
-        name: f"{name}, {_tested(of.about):,}" for name, of in sets.items()
-    }  # fmt: skip
+    heading = [f"{name}, {_tested(of.about):,}" for name, of in sets.items()]
     measured = {row.rival for of in sets.values() for row in of.rows}
     rows = []
     for rival in (rival for rival in ORDER if rival in measured):
@@ -168,7 +162,7 @@ def first_table(results: dict[str, Results]) -> str:
             for of in sets.values()
         ]
         rows.append((RIVALS[rival].words, *cells))
-    return Table(["numbers", *heading.values()], rows).markdown()
+    return Table(["numbers", *heading], rows).markdown()
 
 
 def _tested(about: dict[str, Any]) -> int:

@@ -1,6 +1,5 @@
 """The measured part of docs/REAL_PAIRS.md, from the results of real_pairs.py."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,16 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.protocol.real_page import in_words, questions_of
+from benchmarks.protocol.real_sets import EXAMPLES, codes_of
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc, weighted_median
 from VAE_model.evaluation.classification import Scores, accuracy, balanced_accuracy
 from VAE_model.pipeline.files import read_json
-from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem
 from VAE_model.report.tables import Table
-
-sys.path.insert(0, str(ROOT))
-from benchmarks.protocol.real_page import in_words, questions_of
-from benchmarks.protocol.real_sets import EXAMPLES, codes_of
 
 PLATES = "poss_pairs"
 ROWS = {  # in the order of the tables

@@ -17,6 +17,7 @@ from VAE_model.data import galaxy_zoo
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
+from VAE_model.report import figures
 from VAE_model.report.figures import GREY, INDIGO, ROSE, new_figure, save_figure
 from VAE_model.report.skies import (
     DEFAULT,
@@ -92,9 +93,9 @@ def text(values: Sequence[float], spec: str = ".3f") -> str:
     return format(found, spec) if len(values) > 1 else format(found.value, spec)
 
 
-def span(values: Sequence[float], spec: str = ".3f") -> str:
+def span(values: Sequence[float]) -> str:
     """Return the lowest and the highest value."""
-    return f"{min(values):{spec}} to {max(values):{spec}}"
+    return f"{min(values):.3f} to {max(values):.3f}"
 
 
 def half_width(values: Sequence[float]) -> str:
@@ -270,8 +271,7 @@ def draw(skies: Sequence[Content], rows: Sequence[Row], path: Path) -> None:
         for y, (_, values) in enumerate(shown):
             of = across(values)
             axes.plot(values, np.full(len(values), y), "o", color=GREY, markersize=3)
-            axes.plot([of.low, of.high], [y, y], color=colour, linewidth=2)
-            axes.plot(of.value, y, "o", color=colour, markersize=6)
+            figures.draw_interval(axes, vars(of), y, colour, "o", 6)
         axes.set_yticks(range(len(shown)), [name for name, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="x")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ENVIRONMENT
 
 from VAE_model.evaluation.bootstrap import Estimate, weighted_auc
 from VAE_model.pipeline.problem import Problem
@@ -173,9 +174,7 @@ def test_command_goes_from_plates_to_tables_and_resumes(tmp_path, monkeypatch):
         [sys.executable, str(ROOT / "benchmarks/protocol/real_pairs.py"), "--trees", "10",
          "--real", str(tmp_path / "real"), "--folder", str(tmp_path / "runs"),
          "--results", str(tmp_path / "results"), "--seeds", "0", "--n-bootstrap", "20"],
-        capture_output=True, text=True, timeout=1200, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)])},
+        capture_output=True, text=True, timeout=1200, check=False, env=ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     kept = tmp_path / "results"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_galaxy
+from conftest import ENVIRONMENT, draw_galaxy
 from PIL import Image
 from scipy.stats import spearmanr
 
@@ -134,9 +134,7 @@ def run_real(folder: Path, source: Path, *arguments: str) -> subprocess.Complete
         [sys.executable, str(ROOT / "benchmarks/protocol/real.py"), "--real", str(source),
          "--folder", str(folder / "runs"), "--results", str(folder / "results"), "--seeds", "0",
          "--min-test", "4", "--trees", "20", "--n-bootstrap", "50", "--quick", *arguments],
-        capture_output=True, text=True, timeout=1200, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1",
-             "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "offline"), str(ROOT)])},
+        capture_output=True, text=True, timeout=1200, check=False, env=ENVIRONMENT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done

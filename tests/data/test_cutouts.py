@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from conftest import succeeded
 
 import make_datatxt
 from VAE_model.data.cutout_writer import BYTES, write_cutout
@@ -461,8 +462,7 @@ def test_train_txt_lists_the_good_and_rejected_csv_the_rest(tmp_path, flux, scri
     (run.images() / ".hidden.fits").write_text("")
     truncated = (run.images() / "0" / "a0.fits").read_bytes()[:500_000]
     (run.images() / "short.fits").write_bytes(truncated)
-    done = script("make_datatxt.py", run)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("make_datatxt.py", run))
     assert listed(run) == [f"images/decals/{n}/a{n}.fits" for n in range(5)]
     reasons = rejected(run)
     assert reasons["images/decals/error.fits"].startswith("not an image: no FITS signature")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_galaxy
+from conftest import draw_galaxy, succeeded
 
 from VAE_model.data import splits
 from VAE_model.data.cutout_writer import write_cutout
@@ -110,8 +110,7 @@ def test_galaxies_of_one_field_train_and_the_rule_is_said(tmp_path: Path, script
     done = script("make_datatxt.py", run)
     assert "3 of them have a constant or clipped sky" in done.stdout
     options = ("--num-var", "2", "--epochs", "1", "--batch-size", "4")
-    done = script("Galaxy_VAE_n.py", run, *options)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("Galaxy_VAE_n.py", run, *options))
     rule = read_sidecar(run.model(2))["numbers"]["split_by"]
     assert rule in splits.RULES[1:] and f"(by {rule})" in done.stdout
     assert script("analysis/extract_latents.py", run, "--num-var", "2").returncode == 0

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from conftest import load_script, run_script, says_one_line, vote_fractions
+from conftest import load_script, run_script, says_one_line, succeeded, vote_fractions
 from cutout_service import (
     FAULTS,
     LAYERS,
@@ -127,8 +127,7 @@ def after_faults(tmp_path_factory: pytest.TempPathFactory):
     with CutoutService(plan=faults_in_turn(60, 4)) as service:
         command = ("data/download.py", run, "--table", str(table), "--service", service.url,
                    "--contact", "someone@example.org", *QUICK)  # fmt: skip
-        done = run_script(*command)
-        assert done.returncode == 0, done.stderr
+        done = succeeded(run_script(*command))
         yield run, service, done, command
 
 
@@ -205,8 +204,7 @@ def test_killed_twice_it_goes_on_and_fetches_nothing_good_again(run, tmp_path):
         (run.folder / "images/decals" / "00" / ".partial-999999999-1.0_1.0.fits").write_text("x")
         with open(run.journal, "a") as stream:
             stream.write('{"name": "half a li')
-        done = run_script("data/download.py", run, *arguments[4:])
-        assert done.returncode == 0, done.stderr
+        done = succeeded(run_script("data/download.py", run, *arguments[4:]))
         assert "good 82 of 90" in done.stdout
         assert kept.items() <= cutouts(run).items()
         assert not leftovers(run) and not run.journal.exists()
@@ -265,9 +263,8 @@ def first_outside(count: int) -> Callable[[float, float, str], str]:
 def test_positions_outside_the_footprint_are_missing_and_the_rest_comes(run, tmp_path):
     table = write_positions(tmp_path, 28)
     with CutoutService(plan=first_outside(25)) as service:
-        done = run_script("data/download.py", run, "--table", str(table), "--service",
-                          service.url, *QUICK)  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        options = ("--table", str(table), "--service", service.url, *QUICK)
+        done = succeeded(run_script("data/download.py", run, *options))
         assert "good 3 of 28 cutouts" in done.stdout
         assert "unavailable 25: HTTP 500 after 3 tries" in done.stdout
         manifest = pd.read_parquet(run.manifest).set_index("status")
@@ -457,8 +454,7 @@ def test_a_version_that_dr11_leaves_blank_is_filled_in(run, tmp_path):
 
 # ---- the service against its expected behaviour
 def test_the_check_finds_the_facts_as_expected_and_asks_little(run, service):
-    done = run_script("data/download.py", run, "--check", "--service", service.url)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(run_script("data/download.py", run, "--check", "--service", service.url))
     assert "DIFFERS" not in done.stdout and done.stdout.count("as expected: ") == 30
     assert "ls-dr9-south, IMAGETYP: as expected: 'IMAGE'" in done.stdout
     assert "outside its footprint: as expected: HTTP 500" in done.stdout
@@ -731,8 +727,7 @@ def test_a_dry_run_asks_nobody(run, service, tmp_path):
 def test_a_served_sky_arrives_as_it_is_and_takes_the_place_of_the_simulated_one(tmp_path):
     """A simulated sky stands for the real one: the same pixels, the same classes."""
     drawn, run = Run(tmp_path / "drawn"), Run(tmp_path / "run")
-    done = run_script("data/simulate.py", drawn, "--galaxies", "10", "--overlap", "7")
-    assert done.returncode == 0, done.stderr
+    succeeded(run_script("data/simulate.py", drawn, "--galaxies", "10", "--overlap", "7"))
     with CutoutService(images=drawn.images().parent) as service:
         service.zenodo[CATALOGUE] = drawn.catalogue.read_bytes()
         fetch(run, service, None, survey="both")
@@ -835,7 +830,6 @@ def test_a_part_of_a_killed_run_is_gone_on_with(run, service):
     part = run.download(CATALOGUE + ".part")
     part.parent.mkdir(parents=True)
     part.write_bytes(content[:70_000])
-    (part.parent / "tmp0123abcd").touch()
     fetch(run, service, None, first=1)
     assert list(service.answered) == ["file from 70000", "good"]
     assert not leftovers(run) and os.path.getsize(run.download(CATALOGUE)) == len(content)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import load_script, run_script, says_one_line
+from conftest import load_script, run_script, says_one_line, succeeded
 from scipy.ndimage import center_of_mass
 
 from VAE_model import models
@@ -142,15 +142,13 @@ def encoded_run(tiny_run: Run, tmp_path_factory) -> Run:
               "softening": list(stretch.softening)}  # fmt: skip
     content = {"config": config, "weights": network.state_dict()}
     checkpoint.save(run.model(NUM_VAR), content)
-    done = run_script("analysis/extract_latents.py", run, "--num-var", str(NUM_VAR))
-    assert done.returncode == 0, done.stderr
+    succeeded(run_script("analysis/extract_latents.py", run, "--num-var", str(NUM_VAR)))
     return run
 
 
 def test_the_stage_tells_of_real_images_what_can_be_known(encoded_run: Run):
     quick = ("--num-var", str(NUM_VAR), "--trees", "10", "--n-bootstrap", "100")
-    done = run_script(STAGE, encoded_run, *quick)
-    assert done.returncode == 0, done.stderr
+    succeeded(run_script(STAGE, encoded_run, *quick))
     content = json.loads(encoded_run.probe(NUM_VAR).read_text())
     assert set(content["left_out"]) >= {"PSF width", "companion", "further exposures"}
     assert content["calibration"] == {}

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_script, says_one_line
+from conftest import run_script, says_one_line, succeeded
 from latents_of_tiny_run import NUM_VAR, with_latents
 from scipy.spatial.distance import cdist
 
@@ -63,10 +63,9 @@ def test_the_stage_finds_the_nearest_and_not_the_broken(with_similar: Run):
     table = pd.read_parquet(with_similar.latents(NUM_VAR))
     broken = table.filter(regex="^flag_").any(axis=1).to_numpy()
     asked = table["iauname"][20]
-    done = run_script(
-        STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", asked, "--count", "5"
+    succeeded(
+        run_script(STAGE, with_similar, "--num-var", str(NUM_VAR), "--query", asked, "--count", "5")
     )
-    assert done.returncode == 0, done.stderr
     found = pd.read_parquet(with_similar.queries(f"similar_{NUM_VAR}.parquet"))
     means = table.filter(regex="^mu_").to_numpy(float)
     distance = np.linalg.norm(means - means[20], axis=1)

@@ -1,7 +1,6 @@
 """Anybody's images become cutouts: flux, sky and handedness kept, labels along, nothing lost."""
 
 import csv
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -12,26 +11,24 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from conftest import load_script, succeeded
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
 import make_datatxt
 from VAE_model.data.astrometry import local_tangent_plane, position_at
 from VAE_model.data.cutout_writer import tangent_plane, write_cutout
-from VAE_model.data.cutouts import SIZE, read_cutout
+from VAE_model.data.cutouts import SIZE, Cutout, read_cutout
 from VAE_model.imports.band_files import band_columns, match
 from VAE_model.imports.display import as_display, read_display
 from VAE_model.imports.importing import Job, Outcome, import_image, position_in_name, target_names
 from VAE_model.imports.matching import rows_of_files
 from VAE_model.imports.resample import Window, overlap, regrid
 from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.run import Run
 from VAE_model.tables.reading import read_table
 
-_spec = importlib.util.spec_from_file_location("import_images", ROOT / "data/import_images.py")
-import_images = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(import_images)
-
+import_images = load_script("data/import_images.py")
 RA, DEC = 154.7709, 46.4537
 
 
@@ -59,6 +56,12 @@ def import_one(source: Path, mode: str = "resample") -> Outcome:
 
 def written(source: Path) -> Path:
     return source.with_name("out") / "a.fits"
+
+
+def cutout_of(source: Path, mode: str = "resample") -> Cutout:
+    """The cutout that an import makes of an image, which it must not refuse."""
+    assert not import_one(source, mode).reason
+    return read_cutout(written(source))
 
 
 def import_all(run: Run, folder: Path, **constants) -> None:
@@ -123,8 +126,7 @@ def test_a_small_picture_is_enlarged_smoothly(tmp_path):
         y, x = np.mgrid[:side, :side] - (side - 1) / 2
         light = 250 * np.exp(-(x**2 + (1.7 * y) ** 2) / (side / 4) ** 2)
         Image.fromarray(np.stack([light] * 3, -1).astype(np.uint8)).save(tmp_path / "a.png")
-        assert not import_one(tmp_path / "a.png").reason
-        plane = read_cutout(written(tmp_path / "a.png")).flux[1]
+        plane = cutout_of(tmp_path / "a.png").flux[1]
         v, u = (np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2) * side / SIZE
         right = 250 / 255 * np.exp(-(u**2 + (1.7 * v) ** 2) / (side / 4) ** 2)
         assert np.abs(plane - right).max() < 0.02
@@ -134,31 +136,27 @@ def test_a_small_picture_is_enlarged_smoothly(tmp_path):
 def test_flux_is_conserved(tmp_path, side):
     flux = sky(side, side)
     write_frame(tmp_path / "a.fits", flux)
-    assert not import_one(tmp_path / "a.fits").reason
-    before, after = flux.sum((1, 2), dtype=float), read_cutout(written(tmp_path / "a.fits")).flux
+    before, after = flux.sum((1, 2), dtype=float), cutout_of(tmp_path / "a.fits").flux
     np.testing.assert_allclose(after.sum((1, 2), dtype=float), before, rtol=1e-5)
 
 
 def test_a_frame_of_the_right_size_is_not_touched(tmp_path):
     flux = sky(SIZE, SIZE)
     write_frame(tmp_path / "a.fits", flux)
-    import_one(tmp_path / "a.fits")
-    np.testing.assert_array_equal(read_cutout(written(tmp_path / "a.fits")).flux, flux)
+    np.testing.assert_array_equal(cutout_of(tmp_path / "a.fits").flux, flux)
 
 
 def test_exact_zeros_stay_exact_zeros(tmp_path):
     flux = sky(424, 424)
     flux[:2, 106:] = 0
     write_frame(tmp_path / "a.fits", flux)
-    assert not import_one(tmp_path / "a.fits").reason
-    pixels = read_cutout(written(tmp_path / "a.fits")).flux
+    pixels = cutout_of(tmp_path / "a.fits").flux
     assert (pixels[:2, 64:] == 0).all() and (pixels[:2, :64] != 0).all() and (pixels[2] != 0).all()
 
 
 def test_negative_sky_survives(tmp_path):
     write_frame(tmp_path / "a.fits", sky(424, 424) - 0.05)
-    import_one(tmp_path / "a.fits")
-    assert np.median(read_cutout(written(tmp_path / "a.fits")).flux) < -0.1  # (424/256)^2 * -0.05
+    assert np.median(cutout_of(tmp_path / "a.fits").flux) < -0.1  # (424/256)^2 * -0.05
 
 
 def test_nothing_outside_the_window_matters():
@@ -284,8 +282,7 @@ def test_bands_are_taken_by_name(tmp_path):
     flux = sky(300, 300) * np.array([1, 2, 3])[:, None, None]
     four = np.stack([flux[2], 9 + flux[0], flux[1], flux[0]]).astype(np.float32)
     write_frame(tmp_path / "a.fits", four, BANDS="zirg")
-    assert not import_one(tmp_path / "a.fits", "crop").reason
-    pixels = read_cutout(written(tmp_path / "a.fits")).flux
+    pixels = cutout_of(tmp_path / "a.fits", "crop").flux
     np.testing.assert_array_equal(pixels, flux.astype(np.float32)[:, 22:278, 22:278])
     write_frame(tmp_path / "b.fits", flux.astype(np.float32), BANDS="gri")
     assert import_one(tmp_path / "b.fits").reason.startswith(
@@ -354,8 +351,7 @@ def save_picture(path: Path, **options) -> Path:
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_a_picture_stands_on_the_sky_as_it_stood_on_the_screen(tmp_path, name):
     save_picture(tmp_path / name, quality=95)
-    assert not import_one(tmp_path / name).reason
-    cutout = read_cutout(written(tmp_path / name))
+    cutout = cutout_of(tmp_path / name)
     assert cutout.display and (cutout.survey, cutout.release) == ("unknown", "display")
     assert np.isnan(cutout.ra) and 0 <= cutout.flux.min() < cutout.flux.max() <= 1
     g, r, z = cutout.flux * 255  # blue, green, red
@@ -369,9 +365,8 @@ def test_a_picture_stands_on_the_sky_as_it_stood_on_the_screen(tmp_path, name):
 
 def test_display_units_keep_their_mean_not_their_sum(tmp_path):
     save_picture(tmp_path / "a.png")
-    import_one(tmp_path / "a.png")
     before = np.asarray(Image.open(tmp_path / "a.png")).mean((0, 1))[::-1] / 255
-    after = read_cutout(written(tmp_path / "a.png")).flux.mean((1, 2))
+    after = cutout_of(tmp_path / "a.png").flux.mean((1, 2))
     np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
@@ -379,15 +374,13 @@ def test_a_turned_photograph_is_read_as_viewers_show_it(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to show
     save_picture(tmp_path / "a.jpg", quality=95, exif=exif)
-    import_one(tmp_path / "a.jpg")
-    z = read_cutout(written(tmp_path / "a.jpg")).flux[2] * 255
+    z = cutout_of(tmp_path / "a.jpg").flux[2] * 255
     assert z[:, -50:].min() > 150 > 60 > z[:, :100].max()  # what was above is at the right
 
 
 def test_an_imported_picture_imports_again_as_itself(tmp_path):
     save_picture(tmp_path / "a.png")
-    import_one(tmp_path / "a.png")
-    once = read_cutout(written(tmp_path / "a.png"))
+    once = cutout_of(tmp_path / "a.png")
     (tmp_path / "again").mkdir()
     outcome = import_image(Job(written(tmp_path / "a.png"), tmp_path / "again/a.fits", "resample"))
     again = read_cutout(tmp_path / "again/a.fits")
@@ -515,8 +508,7 @@ def test_plates_of_three_bands_are_joined_on_one_grid(tmp_path, script):
     table = "name,g,r,z,kind\ngal,a_blue.fits,a_red.fits,a_ir.fits,Sb\nlost,b.fits,,c.fits,E\n"
     (tmp_path / "t.csv").write_text(table)
     arguments = ("--folder", str(folder), "--table", str(tmp_path / "t.csv"), "--unit", "display")
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "imported 1 of 2 images" in done.stdout
     reasons = refused(run)
     assert reasons["lost"].startswith("missing band: row 2 of the table names") and (
@@ -712,8 +704,7 @@ def test_a_folder_is_imported_and_again_not(tmp_path, script):
     arguments = ("--folder", str(folder), "--table", str(folder / "labels.csv"))
     plan = script("data/import_images.py", run, *arguments, "--dry-run")
     assert plan.returncode == 0 and "mode = resample" in plan.stdout and not run.folder.exists()
-    done = script("data/import_images.py", run, *arguments)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("data/import_images.py", run, *arguments))
     assert "imported 73 of 74 images" in done.stdout and "refused 2: not an image" in done.stdout
     assert "2 rows have an image, 1 have none; 72 images have no row" in done.stdout
     assert sorted(refused(run)) == ["bad.fits", "notes.txt"]

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SMALL, run_command, says_one_line
+from conftest import SMALL, run_command, says_one_line, succeeded
 
 from VAE_model import pretrained
 from VAE_model.data import galaxy_zoo
@@ -37,8 +37,7 @@ def test_make_run_ends_in_a_report(small_run: Run):
 def test_a_second_make_run_does_nothing_and_says_so(small_run: Run, script):
     times = {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
     for stage in PIPELINE:
-        done = script(stage, small_run, *SMALL.get(stage, ()))
-        assert done.returncode == 0, done.stderr
+        done = succeeded(script(stage, small_run, *SMALL.get(stage, ())))
         assert "nothing to do" in done.stdout, stage
     assert times == {path: path.stat().st_mtime_ns for path in small_run.folder.rglob("*.*")}
 
@@ -113,8 +112,7 @@ def test_every_output_has_a_side_car_without_a_path_of_this_machine(small_run: R
 def test_dry_run_shows_and_writes_nothing(tmp_path, script):
     run = Run(tmp_path / "nowhere")
     for stage in PIPELINE:
-        done = script(stage, run, "--dry-run")
-        assert done.returncode == 0, done.stderr
+        done = succeeded(script(stage, run, "--dry-run"))
         assert "--dry-run: nothing is read or written" in done.stdout, stage
     assert not run.folder.exists()
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_script
+from conftest import run_script, succeeded
 from pandas.testing import assert_frame_equal
 
 from VAE_model.pipeline.run import ROOT, Run
@@ -114,8 +114,7 @@ def test_a_killed_process_ends_the_job_in_one_line_and_one_process_goes_on(
     assert len(ours) == 1 and "the same command resumes" in ours[0], said
     epochs = len(log(run))
     assert 1 <= epochs < 9
-    more = run_script("Galaxy_VAE_n.py", run, *SETTINGS, "--epochs", "9")
-    assert more.returncode == 0, more.stderr
+    more = succeeded(run_script("Galaxy_VAE_n.py", run, *SETTINGS, "--epochs", "9"))
     assert f"resumes after epoch {epochs} of 9" in more.stdout
     assert np.isfinite([line["validation_loss"] for line in log(run)]).all()
 

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conftest import succeeded
 
 from VAE_model import models
 from VAE_model.data.packed import Packed
@@ -162,8 +163,7 @@ def test_width_is_least_at_the_scatter_of_exposures(noise: float):
 def simulated(tmp_path_factory, script) -> Run:
     """Three galaxies in two exposures by each of two surveys, and a deep one."""
     run = Run(tmp_path_factory.mktemp("exposures") / "run")
-    done = script("data/simulate_exposures.py", run, "--galaxies", "3", "--workers", "1")
-    assert done.returncode == 0, done.stderr
+    succeeded(script("data/simulate_exposures.py", run, "--galaxies", "3", "--workers", "1"))
     return run
 
 
@@ -205,8 +205,7 @@ def test_training_joins_the_images_of_a_run_and_simulated_galaxies(
     run = copy_of_tiny_run
     shutil.copytree(simulated.exposures.parent, run.exposures.parent)
     options = ("--num-var", "3", "--start", "random", "--epochs", "1", "--batch-size", "8")
-    done = script("Galaxy_VAE_n.py", run, *options)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("Galaxy_VAE_n.py", run, *options))
     record = json.loads(run.model_log(3).read_text())
     split = Packed.of(run).index["split"]
     assert record["steps"] == math.ceil(((split == "train").sum() + 3) / 8)

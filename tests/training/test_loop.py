@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import succeeded
 from trainers import settings_of, trainer_of
 
 from VAE_model.data import splits
@@ -62,8 +63,7 @@ def test_killed_and_resumed_training_ends_with_identical_weights(
         killed.send_signal(signal.SIGKILL)
     epochs = len(run.model_log(3).read_text().splitlines())
     assert 1 <= epochs < 6, "killed before the first or after the last epoch"
-    done = script("Galaxy_VAE_n.py", run, *command[4:], OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("Galaxy_VAE_n.py", run, *command[4:], OMP_NUM_THREADS="1"))
     assert "resumes after epoch" in done.stdout
     assert same(weights(whole.last), weights(run.model_last(3)))
     assert same(weights(whole.best), weights(run.model(3)))
@@ -141,8 +141,7 @@ def test_structured_network_trains_and_its_validation_loss_falls(tiny_run: Run, 
 
 def test_several_dimensions_in_one_command_and_nothing_to_do_after(copy_of_tiny_run: Run, script):
     arguments = ("--num-var", "2", "3", *QUICK[2:])
-    done = script("Galaxy_VAE_n.py", copy_of_tiny_run, *arguments)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("Galaxy_VAE_n.py", copy_of_tiny_run, *arguments))
     shapes = [checkpoint.load(copy_of_tiny_run.model(n))["config"]["num_var"] for n in (2, 3)]
     assert shapes == [2, 3]
     again = script("Galaxy_VAE_n.py", copy_of_tiny_run, *arguments)

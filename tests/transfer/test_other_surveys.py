@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from conftest import succeeded
 
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.cutouts import read_cutout
@@ -65,8 +66,7 @@ def test_images_of_another_survey_are_refused_and_imported_ones_are_not(
 def test_a_simulation_of_other_surveys_leaves_no_images_of_the_last(tmp_path, script):
     run = Run(tmp_path / "run")
     for surveys in (("decals", "des"), ("decals",)):
-        done = script("data/simulate.py", run, "--galaxies", "2", "--overlap", "2", "--surveys",
-                      *surveys)  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        options = ("--galaxies", "2", "--overlap", "2", "--surveys", *surveys)
+        succeeded(script("data/simulate.py", run, *options))
     left = {path.name for path in run.images().parent.iterdir()}
     assert left == {"decals", "decals.json"}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import says_one_line
+from conftest import says_one_line, succeeded
 from pairs_of_tiny_run import (
     DISPLACED,
     FAR,
@@ -134,8 +134,7 @@ def test_pairs_with_a_defect_are_kept_and_not_used(adapted, tmp_path, script):
     flux[:, :, :100] = 0
     target.unlink()  # the link, not what it points to
     write_cutout(target, flux, pairs["other_ra"].iloc[3], pairs["other_dec"].iloc[3], "DR9-north")
-    done = script("transfer/make_pairs.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("transfer/make_pairs.py", run))
     again = read_pairs(run)
     assert again["defect"].iloc[3] == "bassmzls: gap"
     assert again["usable"].sum() == pairs["usable"].sum() - 1
@@ -173,8 +172,7 @@ def test_one_pair_is_paired_and_too_few_to_adapt(adapted, tmp_path, script):
     run.images(OTHER).mkdir()
     shutil.copy(adapted[0].images(OTHER) / kept, run.images(OTHER))
     for stage in ("transfer/make_pairs.py", "transfer/encode_pairs.py"):
-        done = script(stage, run)
-        assert done.returncode == 0, done.stderr
+        succeeded(script(stage, run))
     assert len(read_pairs(run)) == 1
     line = says_one_line(script("transfer/adapt.py", run))
     assert "usable training pairs of 1 in" in line and "at least 2 are needed" in line
@@ -304,8 +302,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_identical_weights(adapted, tm
     whole = copy_of(adapted[0], tmp_path / "whole", "*paired*")
     parts = copy_of(whole, tmp_path / "parts")
     constants = ("--methods", "paired", "--epochs", "4", "--batch-size", "8")
-    done = script("transfer/adapt.py", whole, *constants)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("transfer/adapt.py", whole, *constants))
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "transfer/adapt.py"), "--run", str(parts.folder), *constants],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -319,8 +316,7 @@ def test_a_killed_adaptation_goes_on_and_ends_with_identical_weights(adapted, tm
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not parts.pair_latents("paired").exists(), "it was killed too late to test anything"
-    done = script("transfer/adapt.py", parts, *constants)
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("transfer/adapt.py", parts, *constants))
     assert "resumes after epoch" in done.stdout
     models = [checkpoint.load(run.model(40, "paired")) for run in (whole, parts)]
     for name, tensor in models[0]["weights"].items():
@@ -338,12 +334,10 @@ def test_an_adapted_model_extracts_images_of_the_second_survey(adapted, tmp_path
     """The use by a survey team: another run, of northern images alone, and the adapted model."""
     run, _, _ = adapted
     north = Run(tmp_path / "north")
-    done = script("make_datatxt.py", north, "--folders", str(run.images(OTHER)))
-    assert done.returncode == 0, done.stderr
+    succeeded(script("make_datatxt.py", north, "--folders", str(run.images(OTHER))))
     for method in ("paired", "coral"):
         model = str(run.model(40, method))
-        done = script("analysis/extract_latents.py", north, "--model", model)
-        assert done.returncode == 0, done.stderr
+        succeeded(script("analysis/extract_latents.py", north, "--model", model))
         table = pd.read_parquet(north.latents(40))
         sides = read_sides(run, run.pair_latents(method), 40)
         names = table["path"].str.split("/").str[-1]
@@ -399,8 +393,7 @@ def test_the_tables_hold_what_the_json_holds(adapted):
 
 def test_the_report_has_the_chapters_of_the_second_survey(adapted, tmp_path, script):
     run = copy_of(adapted[0], tmp_path / "run")
-    done = script("analysis/report.py", run)
-    assert done.returncode == 0, done.stderr
+    succeeded(script("analysis/report.py", run))
     page = run.report.read_text()
     for words in ("T1 The same galaxies in a second survey", "T2, T3 Adapting the model",
                   "T4 Before and after", "wrong survey", "AUC of the survey"):  # fmt: skip
@@ -410,8 +403,7 @@ def test_the_report_has_the_chapters_of_the_second_survey(adapted, tmp_path, scr
 def test_without_labels_the_views_are_compared_and_no_forest_is_asked(adapted, tmp_path, script):
     others = (f"latents_{name}*" for name in ("standardise", "coral", "continue", "mmd"))
     run = copy_of(adapted[0], tmp_path / "run", "comparison*", "class_latents*", *others)
-    done = script("transfer/compare.py", run, *SHORT["transfer/compare.py"])
-    assert done.returncode == 0, done.stderr
+    done = succeeded(script("transfer/compare.py", run, *SHORT["transfer/compare.py"]))
     assert "class_latents_40.parquet is missing" in done.stdout
     assert "run python analysis/decals_2_2.py" in done.stdout
     content = json.loads(run.comparison().read_text())
@@ -425,8 +417,7 @@ def test_an_unknown_table_of_latents_is_compared_too(adapted, tmp_path, script):
     others = (f"latents_{name}*" for name in ("standardise", "coral", "continue", "mmd"))
     run = copy_of(adapted[0], tmp_path / "run", "comparison*", *others)
     shutil.copy(run.pair_latents("no_tf"), run.pair_latents("mine"))
-    done = script("transfer/compare.py", run, *SHORT["transfer/compare.py"])
-    assert done.returncode == 0, done.stderr
+    succeeded(script("transfer/compare.py", run, *SHORT["transfer/compare.py"]))
     content = json.loads(run.comparison().read_text())
     mine = content["methods"]["mine"]["transfer"]["change"]["first to second"]
     assert mine == {"value": 0, "low": 0, "high": 0}
