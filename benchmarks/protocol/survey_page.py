@@ -8,7 +8,7 @@ Example: python benchmarks/protocol/survey_page.py
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ from VAE_model.report.figures import GREY, INDIGO, ROSE, new_figure, save_figure
 from VAE_model.report.skies import across, read_skies
 from VAE_model.report.tables import Table
 from VAE_model.report.transfer import label_of as method_label
-from VAE_model.surveys import label_of
+from VAE_model.surveys import DECALS, label_of
 from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import survey_sky
+from benchmarks.protocol import survey_grid, survey_sky
 from benchmarks.protocol.results import half_width, text
 from benchmarks.protocol.sky import AFFINE
-from benchmarks.protocol.survey_sky import OTHERS, PARTS, PREPARATION, WEIGHTS
+from benchmarks.protocol.survey_networks import METHOD, WEIGHTS
+from benchmarks.protocol.survey_search import ALONE, MOVED, TOGETHER
+from benchmarks.protocol.survey_sky import GRID, OTHERS, PARTS, PREPARATION, PUBLISHED
 from benchmarks.protocol.survey_uses import (
     ADAPTED,
     LABELS,
@@ -43,10 +45,9 @@ from benchmarks.protocol.survey_uses import (
 )
 
 Content = dict[str, Any]
+By = Mapping[str, Sequence[Content]]  # by survey, of each sky
 # What the protocol expects of the forest's gap before adaptation.
-EXPECTED = {
-    "des": ("the null", False), "sdss": ("the positive control", True),
-}  # fmt: skip
+EXPECTED = {"des": ("the null", False), "sdss": ("the positive control", True)}
 NUMBERS = {  # other numbers than the default network's, in the table of the preparation
     "pixels": "PCA-40 of the pixels",
     "aligned": "PCA-40 of the aligned images",
@@ -54,6 +55,7 @@ NUMBERS = {  # other numbers than the default network's, in the table of the pre
     f"{WEIGHTS}, affine": "the same, moved by an affine map",
 }
 NULLS = (NOISE, NIGHT)
+MAPS = ("standardise", "coral", AFFINE)  # methods in the table of the grid
 SHOWN = ("coral", AFFINE, RECOMMENDED)  # methods in the table of uses
 FEWEST = str(LABELS[0])
 
@@ -81,6 +83,11 @@ def score(entry: Content, side: str) -> float:
 def gap(entry: Content) -> float:
     """Return the score in DECaLS minus that in the other survey."""
     return score(entry, "first") - score(entry, "second")
+
+
+def gaps(of: Sequence[Content], method: str) -> list[float]:
+    """Return the gap of a method on each sky; of: entries by method, of each sky."""
+    return [gap(one[method]) for one in of]
 
 
 def shift(entry: Content) -> float:
@@ -145,12 +152,11 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate | None:
 def share_closed(of: Sequence[Content], method: str) -> Estimate | None:
     """Return the share of the gap that a method regains in the other survey.
 
-    The gap is measured on one half of the test galaxies, what the method regains on the other, so
-    that a gap that is large by chance does not close by chance. None where that gap is not clear of
-    zero.
+    of: entries by method, of each sky. The gap is measured on one half of the test galaxies, what
+    the method regains on the other, so that a gap that is large by chance does not close by chance.
+    None where that gap is not clear of zero.
     """
-    before = [one["adaptation"][BEFORE]["halves"] for one in of]
-    after = [one["adaptation"][method]["halves"] for one in of]
+    before, after = ([one[name]["halves"] for one in of] for name in (BEFORE, method))
     gaps = [first[0] - second[0] for first, second in before]
     regained = [new[1][1] - old[1][1] for old, new in zip(before, after, strict=True)]
     return ratio(regained, gaps)
@@ -166,63 +172,102 @@ def change(of: Sequence[Content], use: str, method: str) -> list[float]:
 # ---- tables
 
 
+MEASURES = {"distance": "distance", "recall_at_1": "recall at 1", "auc": "AUC of the survey"}
+
+
 def _cells(of: Sequence[Content], names: Sequence[str]) -> list[str]:
     return [text([one[name] for one in of]) if name in of[0] else "–" for name in names]
 
 
-MEASURES = {"distance": "distance", "recall_at_1": "recall at 1", "auc": "AUC of the survey"}
+def _shown(values: Sequence[float], spec: str = "+.3f") -> list[str]:
+    """Return mean and interval, and the difference that would show."""
+    return [text(values, spec), half_width(values)]
 
 
-def preparation_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def _scores(of: Sequence[Content]) -> list[str]:
+    """Return the scores in DECaLS and in the survey, the gap, and the gap that would show."""
+    sides = [text([score(one, side) for one in of]) for side in ("first", "second")]
+    return [*sides, *_shown([gap(one) for one in of])]
+
+
+SCORES = ["DECaLS → DECaLS", "DECaLS → survey", "gap", "gap that would show"]
+
+
+def preparation_table(by: By) -> Table:
     """Return the gap of the default network's latents and of other numbers, by survey."""
     cells = []
-    for survey in surveys:
-        of = of_survey(skies, survey)
+    for survey, of in by.items():
         rows = {words: [one[PREPARATION][name] for one in of] for name, words in NUMBERS.items()}
         rows["**default network**"] = [one["adaptation"][BEFORE] for one in of]
-        for words, entries in rows.items():
-            gaps = [gap(entry) for entry in entries]
-            sides = (text([score(e, side) for e in entries]) for side in ("first", "second"))
-            cells.append([
-                label_of(survey), words, len(of), *sides, text(gaps, "+.3f"), half_width(gaps),
-                *_cells(entries, list(MEASURES)),
-            ])  # fmt: skip
-    head = ["survey", "numbers by", "skies", "DECaLS → DECaLS", "DECaLS → survey", "gap",
-            "gap that would show", *MEASURES.values()]  # fmt: skip
-    return Table(head, cells)
+        cells += [[label_of(survey), words, len(of), *_scores(one), *_cells(one, [*MEASURES])]
+                  for words, one in rows.items()]  # fmt: skip
+    return Table(["survey", "numbers by", "skies", *SCORES, *MEASURES.values()], cells)
 
 
 def method_table(of: Sequence[Content]) -> Table:
-    """Return a row per method, forest and null of one survey."""
+    """Return a row per method, forest and null of one survey; of: entries by method."""
     cells = []
-    before = [score(one["adaptation"][BEFORE], "second") for one in of]
     names = {OWN: f"*{OWN}: each survey's forest in itself*",
              POOLED: f"*{POOLED}: a forest of both*",
              **{kind: f"*null: DECaLS, {kind}*" for kind in NULLS}}  # fmt: skip
-    for method in of[0]["adaptation"]:
-        entries = [one["adaptation"][method] for one in of]
-        gaps = [gap(entry) for entry in entries]
-        moved = [score(e, "second") - was for e, was in zip(entries, before, strict=True)]
-        compared = method not in (BEFORE, *NULLS)
-        share = share_closed(of, method) if compared else None
-        cells.append([
-            names.get(method, method_label(method)),
-            *(text([score(e, side) for e in entries]) for side in ("first", "second")),
-            text(gaps, "+.3f"), half_width(gaps),
-            text(moved, "+.3f") if compared else "–", half_width(moved) if compared else "–",
-            format(share, ".2f") if share else "–", *_cells(entries, list(MEASURES)),
-        ])  # fmt: skip
-    head = ["method", "in DECaLS", "in the survey", "gap", "gap that would show",
-            "change in the survey", "change that would show", "share regained",
+    for method in of[0]:
+        entries = [one[method] for one in of]
+        row = [names.get(method, method_label(method)), *_scores(entries), "–", "–", "–"]
+        if method not in (BEFORE, *NULLS):
+            moved = [score(one[method], "second") - score(one[BEFORE], "second") for one in of]
+            row[-3:] = [*_shown(moved), _share(of, method)]
+        cells.append([*row, *_cells(entries, [*MEASURES])])
+    head = ["method", *SCORES, "change in the survey", "change that would show", "share regained",
             *MEASURES.values()]  # fmt: skip
     return Table(head, cells)
 
 
-def use_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def _share(of: Sequence[Content], method: str) -> str:
+    share = share_closed(of, method)
+    return format(share, ".2f") if share else "–"
+
+
+def grid_table(grids: Sequence[Content]) -> Table:
+    """Return the gap and its closing in each cell of the grid of seeing and depth."""
+    cells = []
+    for name in survey_grid.GRID:
+        of = [one["cells"][name] for one in grids]
+        before, after = ([one[method] for one in of] for method in (BEFORE, AFFINE))
+        words = f"*null: {name}*" if name == survey_grid.NULL else name
+        cells.append([
+            words, len(of), *_scores(before), *(text(gaps(of, m), "+.3f") for m in MAPS),
+            *(_share(of, method) for method in MAPS), *_cells(before, ["distance", "recall_at_1"]),
+            *_cells(after, ["distance", "recall_at_1"]),
+        ])  # fmt: skip
+    measures = [f"{what}, {when}" for when in ("before", AFFINE)
+                for what in ("distance", "recall at 1")]  # fmt: skip
+    head = ["cell", "skies", *SCORES, *(f"gap by {m}" for m in MAPS),
+            *(f"share regained by {m}" for m in MAPS), *measures]  # fmt: skip
+    return Table(head, cells)
+
+
+def search_table(searches: Sequence[Content]) -> Table:
+    """Return the recall of test images among the DECaLS images of all skies, by survey."""
+    cells = []
+    for survey in searches[0]["surveys"]:
+        of = [one["surveys"][survey] for one in searches]
+        values = {(method, place): [one[method][place]["recall_at_1"] for one in of]
+                  for method in MOVED for place in (ALONE, TOGETHER)}  # fmt: skip
+        ten = (text([one[method][TOGETHER]["recall_at_10"] for one in of]) for method in MOVED)
+        moved = np.subtract(*(values[method, TOGETHER] for method in reversed(MOVED)))
+        words = label_of(survey) if survey in OTHERS else "*null: DECaLS, another night*"
+        cells.append([words, len(of), *map(text, values.values()), *_shown(moved), *ten])
+    head = [f"at 1, {method_label(method)}, {place}"
+            for method in MOVED for place in (ALONE, TOGETHER)]  # fmt: skip
+    return Table(["survey", "skies", *head, f"change by {AFFINE}", "change that would show",
+                  *(f"at 10, {method_label(method)}, {TOGETHER}" for method in MOVED)],
+                 cells)  # fmt: skip
+
+
+def use_table(by: By) -> Table:
     """Return each experiment before adaptation, by another night, and its changes by SHOWN."""
     cells = []
-    for survey in surveys:
-        of = of_survey(skies, survey)
+    for survey, of in by.items():
         for use, value in USES.items():
             before = [one for one in (value(one, BEFORE) for one in of) if not math.isnan(one)]
             if not before:
@@ -239,39 +284,36 @@ def use_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
     return Table(head, cells)
 
 
-def label_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def label_table(by: By) -> Table:
     """Return the scores with few labels in the second survey, by their number."""
     cells = []
-    for survey in surveys:
+    for survey, every in by.items():
         for number in map(str, LABELS):
-            found = [one["few labels"].get(number) for one in of_survey(skies, survey)]
-            if not (of := [one for one in found if one]):
+            of = [one["few labels"][number] for one in every if number in one["few labels"]]
+            if not of:
                 continue
             row: list[object] = [label_of(survey), int(number), len(of)]
             row.append(f"{np.mean([one['questions'] for one in of]):.1f}")
             row.append(text([one[OWN] for one in of]))
             for method in ADAPTED:
                 row += _cells([one[method] for one in of], ["labels of DECaLS", "pooled"])
-            gained = [one[RECOMMENDED]["pooled"] - one[OWN] for one in of]
-            cells.append([*row, text(gained, "+.3f"), half_width(gained)])
+            cells.append([*row, *_shown([one[RECOMMENDED]["pooled"] - one[OWN] for one in of])])
     heads = (h for m in map(method_label, ADAPTED) for h in (f"{m}: DECaLS's labels", f"{m}: both"))
     head = ["survey", "labels in it", "skies", "questions", "these labels alone", *heads,
             f"{RECOMMENDED}, both, minus alone", "difference that would show"]  # fmt: skip
     return Table(head, cells)
 
 
-def regression_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def regression_table(by: By) -> Table:
     """Return bias and scatter of quantities learned in DECaLS, by survey and method."""
     cells = []
-    for survey in surveys:
-        of = [one["regression"]["methods"] for one in of_survey(skies, survey)]
+    for survey, of in by.items():
         for quantity, unit in QUANTITIES.items():
             for method in (NIGHT, BEFORE, *SHOWN):
-                entries = [one[method][quantity] for one in of]
-                bias = [one["bias"] for one in entries]
+                entries = [one["regression"]["methods"][method][quantity] for one in of]
                 cells.append([
                     label_of(survey), f"{quantity} ({unit})" if unit else quantity,
-                    method_label(method), len(of), text(bias, "+.4f"), half_width(bias),
+                    method_label(method), len(of), *_shown([e["bias"] for e in entries], "+.4f"),
                     *(text([one[name] for one in entries], ".4f")
                       for name in ("scatter_first", "scatter_second")),
                 ])  # fmt: skip
@@ -280,17 +322,17 @@ def regression_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
     return Table(head, cells)
 
 
-def fraction_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def fraction_table(by: By) -> Table:
     """Return the change of the predicted fraction of each answer, before and after adaptation."""
-    columns = [(survey, method) for survey in surveys for method in (BEFORE, RECOMMENDED)]
-    columns.insert(0, (surveys[0], NIGHT))
+    columns = [(survey, method) for survey in by for method in (BEFORE, RECOMMENDED)]
+    columns.insert(0, (next(iter(by)), NIGHT))
     values: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
-    for column in columns:
-        for of in of_survey(skies, column[0]):
-            for question, answers in of["adaptation"][column[1]]["fractions"].items():
+    for survey, method in columns:
+        for of in by[survey]:
+            for question, answers in of["adaptation"][method]["fractions"].items():
                 for answer, value in answers.items():
                     row = values.setdefault((question, answer), {})
-                    row.setdefault(column, []).append(value)
+                    row.setdefault((survey, method), []).append(value)
     cells = [
         [question, answer,
          *(text(row[column], "+.3f") if column in row else "–" for column in columns)]
@@ -315,67 +357,101 @@ def state_of(gaps: Sequence[float]) -> str:
     return f"no gap is shown; one of {half_width(gaps)} would have shown"
 
 
-def gap_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return the gap before adaptation, and for a control whether it is what was expected."""
-    gaps = [gap(one["adaptation"][BEFORE]) for one in of]
-    words = f"{label_of(survey)}: gap before adaptation {text(gaps, '+.3f')} (n = {len(of)} skies)"
-    words += f": {state_of(gaps)}"
-    if survey in EXPECTED and len(gaps) > 1:
-        role, there = EXPECTED[survey]
-        agrees = (across(gaps).low > 0) == there
-        words += f". It is {role}: {'as' if agrees else 'against what was'} expected"
-    return f"{words}."
+def gap_sentence(of: Sequence[Content], words: str, role: str = "", there: bool = False) -> str:
+    """Return the gap before adaptation, and for a control whether it is what was expected.
+
+    of: entries by method, of each sky; role: of a control, there: whether it should have a gap.
+    """
+    found = gaps(of, BEFORE)
+    line = f"{words}: gap before adaptation {text(found, '+.3f')} (n = {len(of)} skies)"
+    line += f": {state_of(found)}"
+    if role and len(found) > 1:
+        agrees = (across(found).low > 0) == there
+        line += f". It is {role}: {'as' if agrees else 'against what was'} expected"
+    return f"{line}."
 
 
-def closing_sentence(of: Sequence[Content], survey: str) -> str:
+def closing_sentence(of: Sequence[Content], words: str) -> str:
     """Return which methods regain a share of the gap; empty where no gap is shown."""
-    methods = [m for m in of[0]["adaptation"] if m not in (BEFORE, OWN, POOLED, *NULLS)]
+    methods = [m for m in of[0] if m not in (BEFORE, OWN, POOLED, *NULLS)]
     shares = {m: share for m in methods if (share := share_closed(of, m))}
     if not shares:
-        shown = across([gap(one["adaptation"][BEFORE]) for one in of]).low > 0
         why = "no share is given, as the gap is not clear of zero on half of the galaxies"
-        return f"{label_of(survey)}: {why}." if shown else ""
+        return f"{words}: {why}." if across(gaps(of, BEFORE)).low > 0 else ""
     clear = {m: share for m, share in shares.items() if share.low > 0}
     if not clear:
-        return f"{label_of(survey)}: no method regains a share of the gap with an interval above 0."
+        return f"{words}: no method regains a share of the gap with an interval above 0."
     listed = ", ".join(f"{m} {share:.2f}" for m, share in clear.items())
-    own = share_closed(of, OWN)
-    return f"{label_of(survey)}: share of the gap regained: {listed}; by {OWN} {own:.2f}."
+    return f"{words}: share of the gap regained: {listed}; by {OWN} {share_closed(of, OWN):.2f}."
 
 
-def against_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return the recommended method against the affine map, and the survey's own labels."""
-    words = []
+def against_sentence(of: Sequence[Content], words: str, method: str) -> str:
+    """Return a method against the affine map, and the survey's own labels."""
+    found = []
     for other in (AFFINE, OWN):
-        pairs = [[score(one["adaptation"][m], "second") for m in (RECOMMENDED, other)]
-                 for one in of]  # fmt: skip
-        difference = [one - two for one, two in pairs]
-        words.append(f"minus {other} {text(difference, '+.3f')}")
+        difference = [score(one[method], "second") - score(one[other], "second") for one in of]
+        found.append(f"minus {other} {text(difference, '+.3f')}")
         if len(of) > 1 and across(difference).low <= 0 <= across(difference).high:
-            words[-1] += f" (undecided; {half_width(difference)} would have shown)"
-    return f"{label_of(survey)}: score in the survey by {RECOMMENDED} {', '.join(words)}."
+            found[-1] += f" (undecided; {half_width(difference)} would have shown)"
+    return f"{words}: score in the survey by {method} {', '.join(found)}."
 
 
-def pixel_sentence(skies: Sequence[Content], surveys: Sequence[str]) -> str:
+def pixel_sentence(by: By) -> str:
     """Return the gaps of the pixels, the control of the preparation."""
-    found = {s: [gap(one[PREPARATION]["pixels"]) for one in of_survey(skies, s)] for s in surveys}
+    found = {survey: [gap(one[PREPARATION]["pixels"]) for one in of] for survey, of in by.items()}
     listed = "; ".join(f"{label_of(s)} {text(v, '+.3f')}, {state_of(v)}" for s, v in found.items())
     return f"The same gap of principal components of the pixels: {listed}."
 
 
-def use_sentence(skies: Sequence[Content], surveys: Sequence[str]) -> str:
+def grid_sentence(grids: Sequence[Content]) -> str:
+    """Return in which cells of the grid there is a gap, and where the affine map regains of it."""
+    if len(grids) < 2:
+        return "Seeing and depth: one sky decides nothing."
+    by = {name: [one["cells"][name] for one in grids] for name in survey_grid.GRID}
+    null = gaps(by.pop(survey_grid.NULL), BEFORE)
+    wide = [f"{name} {text(gaps(of, BEFORE), '+.3f')}" for name, of in by.items()
+            if across(gaps(of, BEFORE)).low > 0]  # fmt: skip
+    shares = {name: share for name, of in by.items() if (share := share_closed(of, AFFINE))}
+    closed = [f"{name} {share:.2f}" for name, share in shares.items() if share.low > 0]
+    return (
+        f"Seeing and depth, the weights that travel with the project (n = {len(grids)} skies): in "
+        f"another night of the same conditions {text(null, '+.3f')}, {state_of(null)}; a gap clear "
+        f"of zero in {len(wide)} of {len(by)} worse cells{': ' * bool(wide)}{'; '.join(wide)}. "
+        f"Share regained by {AFFINE}: {'; '.join(closed) or 'none is shown'}."
+    )
+
+
+def search_sentence(searches: Sequence[Content]) -> str:
+    """Return the change of the recall among all skies by the affine map, by survey."""
+    if not searches:
+        return "The search among all skies is measured when every sky is."
+    found = []
+    for survey in searches[0]["surveys"]:
+        before, after = (
+            [one["surveys"][survey][method][TOGETHER]["recall_at_1"] for one in searches]
+            for method in MOVED
+        )
+        words = label_of(survey) if survey in OTHERS else "another night of DECaLS"
+        found.append(f"{words} {text(before)}, {text(after)}")
+    return (
+        f"A test image's galaxy is the nearest of {searches[0]['among'][TOGETHER]:,} DECaLS images "
+        f"of all skies, before adaptation and after {AFFINE}: {'; '.join(found)}."
+    )
+
+
+def use_sentence(by: By) -> str:
     """Return the experiments in which the recommended method helps or harms."""
     better, worse, number = [], [], 0
-    for survey in surveys:
+    for survey, of in by.items():
         for use in USES:
-            changes = change(of_survey(skies, survey), use, RECOMMENDED)
+            changes = change(of, use, RECOMMENDED)
             if len(changes) < 2:
                 continue
             number += 1
             found = across(changes)
             listed = f"{label_of(survey)}, {use} {text(changes, '+.3f')}"
-            better += [listed] if found.low > 0 else []
-            worse += [listed] if found.high < 0 else []
+            better += [listed] * (found.low > 0)
+            worse += [listed] * (found.high < 0)
     if not number:
         return "Uses: one sky decides nothing."
     used = "; ".join(better) or (
@@ -388,28 +464,36 @@ def use_sentence(skies: Sequence[Content], surveys: Sequence[str]) -> str:
     )
 
 
-def verdicts(skies: Sequence[Content], surveys: Sequence[str]) -> list[str]:
-    """Return the conclusions that the numbers allow, a sentence each."""
-    by = {survey: of_survey(skies, survey) for survey in surveys}
-    lines = [sentence(of, survey) for sentence in (gap_sentence, closing_sentence, against_sentence)
-             for survey, of in by.items()]  # fmt: skip
-    lines += [pixel_sentence(skies, surveys), use_sentence(skies, surveys)]
-    return [line for line in lines if line]
+def verdicts(by: By, published: By, grids: Sequence[Content], searches: Sequence[Content]) -> str:
+    """Return the conclusions that the numbers allow, a sentence each.
+
+    by, published: entries by method of the default and of the published network.
+    """
+    latents = {survey: [one["adaptation"] for one in of] for survey, of in by.items()}
+    lines = [gap_sentence(of, label_of(s), *EXPECTED.get(s, ())) for s, of in latents.items()]
+    lines += [closing_sentence(of, label_of(survey)) for survey, of in latents.items()]
+    lines += [against_sentence(of, label_of(s), RECOMMENDED) for s, of in latents.items()]
+    lines += [pixel_sentence(by), use_sentence(by)]
+    for survey, of in published.items():
+        words = f"Published network, {label_of(survey)}"
+        lines += [gap_sentence(of, words), closing_sentence(of, words),
+                  against_sentence(of, words, METHOD)]  # fmt: skip
+    lines += [grid_sentence(grids)] * bool(grids) + [search_sentence(searches)]
+    return "\n".join(f"- {line}" for line in lines if line)
 
 
 # ---- the page
 
 
-def draw(skies: Sequence[Content], surveys: Sequence[str], path: Path) -> None:
+def draw(by: By, path: Path) -> None:
     """Draw the gaps of each survey: each sky, and mean with interval."""
-    figure = new_figure(3.2 * len(surveys) + 1.6, 3.4, layout="constrained")
-    panels = figure.subplots(1, len(surveys), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, survey in zip(panels, surveys, strict=True):
-        of = of_survey(skies, survey)
+    figure = new_figure(3.2 * len(by) + 1.6, 3.4, layout="constrained")
+    panels = figure.subplots(1, len(by), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (survey, of) in zip(panels, by.items(), strict=True):
         rows = {"PCA of the pixels": [gap(one[PREPARATION]["pixels"]) for one in of]}
         for method in (BEFORE, AFFINE, RECOMMENDED, OWN, NIGHT):
             name = {NIGHT: "null: another night"}.get(method, method_label(method))
-            rows[name] = [gap(one["adaptation"][method]) for one in of]
+            rows[name] = gaps([one["adaptation"] for one in of], method)
         for y, values in enumerate(rows.values()):
             found, colour = across(values), INDIGO if y else ROSE
             axes.plot(values, np.full(len(values), y), "o", color=GREY, markersize=3)
@@ -424,6 +508,14 @@ def draw(skies: Sequence[Content], surveys: Sequence[str], path: Path) -> None:
     save_figure(figure, path)
 
 
+def _searched(searches: Sequence[Content]) -> list[str]:
+    if not searches:
+        return ["Measured when every sky is."]
+    among = searches[0]["among"]
+    return [f"*{ALONE}*: among {among[ALONE]:,} images; *{TOGETHER}*: among {among[TOGETHER]:,}.",
+            search_table(searches).markdown()]  # fmt: skip
+
+
 def write(folder: Path, page: Path, wanted: int) -> None:
     """Write the page and its figure.
 
@@ -431,22 +523,27 @@ def write(folder: Path, page: Path, wanted: int) -> None:
     or the results are of different code or constants.
     """
     skies = read_skies(ROOT / folder)
-    surveys = [survey for survey in OTHERS if of_survey(skies, survey)]
-    if not surveys:
+    every = {survey: of_survey(skies, survey) for survey in OTHERS}
+    if not (by := {survey: of for survey, of in every.items() if of}):
         raise Problem(f"{ROOT / folder} has no measured sky: run make surveys")
     if len({sky["code"] for sky in skies}) > 1:
         raise Problem(f"{ROOT / folder}: results of different code are not mixed")
     page = ROOT / page
     figure = page.with_name(f"{page.stem.lower()}.png")
-    draw(skies, surveys, figure)
+    draw(by, figure)
     versions = ", ".join(f"{name} {number}" for name, number in skies[0]["versions"].items())
-    numbers = {survey: of_survey(skies, survey) for survey in surveys}
     counted = "; ".join(
         f"{label_of(survey)} {len(of)} of {wanted} skies, "
         f"{np.mean([one['pairs']['train'] for one in of]):,.0f} training and "
         f"{np.mean([one['pairs']['test'] for one in of]):,.0f} test pairs each"
-        for survey, of in numbers.items()
+        for survey, of in by.items()
     )
+    published = {survey: [one[PUBLISHED] for one in of if PUBLISHED in one]
+                 for survey, of in by.items()}  # fmt: skip
+    published = {survey: of for survey, of in published.items() if of}
+    home = [sky["surveys"].get(DECALS.name, {}) for sky in skies]
+    grids = [of[GRID] for of in home if GRID in of]
+    searches = [sky["search"] for sky in skies if "search" in sky]
     galaxies = skies[0]["constants"]["galaxies"]
     parts = [
         "# From DECaLS to other surveys",
@@ -456,29 +553,43 @@ def write(folder: Path, page: Path, wanted: int) -> None:
         "*that would show*: half of an interval. Scores are balanced accuracies, means over the "
         "questions of Galaxy Zoo on test pairs, of forests fitted on DECaLS images of training "
         "pairs.",
-        "\n".join(f"- {line}" for line in verdicts(skies, surveys)),
+        verdicts(by, published, grids, searches),
         f"![Gaps of each sky, and the mean with its interval]({figure.name})",
         "## Where the gap is",
         "The gap before adaptation, in the images and in the latents.",
-        preparation_table(skies, surveys).markdown(),
+        preparation_table(by).markdown(),
         "## Methods of adaptation",
         "*share regained*: of the gap, which is measured on one half of the test galaxies, and "
         "what is regained on the other; given where that gap is clear of zero. *distance*, *recall "
         "at 1* and *AUC*: as in [RESULTS.md](RESULTS.md).",
-        *(part for survey, of in numbers.items()
-          for part in (f"### {label_of(survey)}", method_table(of).markdown())),
+        *(part for survey, of in by.items() for part in (
+            f"### {label_of(survey)}", method_table([one["adaptation"] for one in of]).markdown())),
+        "## The published network",
+        "Trained on the DECaLS images of the sky for 20 epochs at a rate of 1e-3, on the first "
+        f"skies alone. *{METHOD}*: its published adaptation, as `transfer/adapt.py` does it.",
+        *(part for survey, of in published.items()
+          for part in (f"### {label_of(survey)}, {len(of)} skies", method_table(of).markdown())),
+        "## Seeing and depth",
+        "DECaLS in worse conditions, the weights that travel with the project as they are; maps "
+        f"fitted on {survey_grid.TRAINING} training pairs. *mag*: by which the noise of a pixel is "
+        "brighter.",
+        grid_table(grids).markdown(),
+        "## Search among all skies",
+        "Share of test images whose galaxy is the nearest (among the ten nearest) of all DECaLS "
+        "images, by the weights that travel with the project.",
+        *_searched(searches),
         "## Uses",
         "The change is that by a method, minus before adaptation, on galaxies it never saw.",
-        use_table(skies, surveys).markdown(),
+        use_table(by).markdown(),
         "### Few labels in the second survey",
         "Logistic regression; means over the questions with so many training galaxies.",
-        label_table(skies, surveys).markdown(),
+        label_table(by).markdown(),
         "### Quantities learned in DECaLS and predicted in the other survey",
         "*bias*: predicted in the survey minus in DECaLS; *scatter*: of prediction minus truth.",
-        regression_table(skies, surveys).markdown(),
+        regression_table(by).markdown(),
         "### Class fractions on either side of the border",
         "Predicted fraction in the survey minus that in DECaLS, of the same galaxies.",
-        fraction_table(skies, surveys).markdown(),
+        fraction_table(by).markdown(),
     ]  # fmt: skip
     write_text(page, "\n\n".join(parts) + "\n")
     print(f"{page}: {counted}", flush=True)
