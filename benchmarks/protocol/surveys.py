@@ -67,6 +67,8 @@ def main(config: Config) -> None:
     """Measure what is missing, and write the page."""
     if not config.seeds or not config.surveys or min(config.processes, config.galaxies) < 1:
         raise Problem("seeds, surveys, processes and galaxies must be at least one")
+    if unknown := set(config.published) - set(survey_sky.OTHERS):
+        raise Problem(f"published: there is no survey {min(unknown)!r} beside DECaLS")
     jobs = jobs_of(config)
     wanted = [job for job in jobs if survey_sky.missing(job)]
     threads = config.threads or max(1, cores() // config.processes)

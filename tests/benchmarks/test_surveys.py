@@ -29,6 +29,7 @@ from benchmarks.protocol import (
     survey_page,
     survey_search,
     survey_sky,
+    survey_verdicts,
     surveys,
 )
 from benchmarks.protocol import survey_uses as uses
@@ -216,7 +217,7 @@ def test_scores_on_halves_and_changes_of_fractions():
     assert uses.half_scores([asked], [second], half) == [1, 0.5]
     assert uses.fraction_changes([asked], ([first], [second])) == {"one": {"a": -0.25, "b": 0.25}}
     entry = {"fractions": {"one": {"a": -0.25, "b": 0.25}, "two": {"a": 0.0, "b": 0.0}}}
-    assert survey_page.shift(entry) == 0.125
+    assert survey_verdicts.shift(entry) == 0.125
 
 
 @pytest.fixture
@@ -249,7 +250,7 @@ def test_gap_of_a_shift_is_regained_and_another_night_has_none(shifted: Pairs):
     )  # a classifier of the survey takes a second
     few = replace(shifted, latents={name: shifted.latents[name] for name in names})
     found = uses.adaptation(few)
-    gaps = {name: survey_page.gap(entry) for name, entry in found.items()}
+    gaps = {name: survey_verdicts.gap(entry) for name, entry in found.items()}
     assert gaps["no_tf"] > 0.2 and found["no_tf"]["auc"] > 0.8
     for name in (uses.PER_LATENT, uses.RECOMMENDED, uses.OWN, uses.NIGHT):
         assert gaps[name] < 0.1, name
@@ -277,16 +278,16 @@ def test_uses_of_adaptation_on_a_shift(shifted: Pairs):
 def test_ratio_of_means_has_fiellers_interval():
     rng = np.random.default_rng(2)
     below = rng.normal(0.10, 0.01, 8)
-    found = survey_page.ratio(below / 2, below)
+    found = survey_verdicts.ratio(below / 2, below)
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
     above = rng.normal(0.05, 0.01, 8)
-    found = survey_page.ratio(above, below)
+    found = survey_verdicts.ratio(above, below)
     assert found.value == pytest.approx(above.mean() / below.mean())
     assert found.low < found.value < found.high
     for limit in (found.low, found.high):  # there above - limit * below is just not clear of zero
-        rest = survey_page.across(above - limit * below)
+        rest = survey_verdicts.across(above - limit * below)
         assert min(abs(rest.low), abs(rest.high)) == pytest.approx(0, abs=1e-9)
-    assert survey_page.ratio(above, rng.normal(0, 0.1, 8)) is None
+    assert survey_verdicts.ratio(above, rng.normal(0, 0.1, 8)) is None
 
 
 def test_a_method_that_does_nothing_regains_nothing_of_a_gap_that_is_large_by_chance():
@@ -300,7 +301,7 @@ def test_a_method_that_does_nothing_regains_nothing_of_a_gap_that_is_large_by_ch
         skies.append({"no_tf": of, "nothing": after})
     large = [sky for sky in skies if 0.8 - sky["no_tf"]["halves"][1][0] > 0.05]
     assert len(large) > 300
-    found = survey_page.share_closed(large, "nothing")
+    found = survey_verdicts.share_closed(large, "nothing")
     assert found.low < 0 < found.high and abs(found.value) < 0.1
 
 
@@ -376,9 +377,9 @@ def test_grid_finds_the_gap_of_a_cell_and_its_closing(
         "test": int(shifted.test[np.array(defects) == ""].sum()),
     }
     assert found["questions"]["one"]["n_train"] > 150, "DECaLS labels of all training galaxies"
-    gaps = {cell: survey_page.gap(of["no_tf"]) for cell, of in found["cells"].items()}
+    gaps = {cell: survey_verdicts.gap(of["no_tf"]) for cell, of in found["cells"].items()}
     assert gaps.pop(cells[-1]) > 0.2 and max(gaps.values()) < 0.1
-    assert survey_page.gap(found["cells"][cells[-1]]["affine"]) < 0.1
+    assert survey_verdicts.gap(found["cells"][cells[-1]]["affine"]) < 0.1
     arrays = survey_search.read(tmp_path, 5, "decals")
     assert np.allclose(arrays["every"], first, atol=0.01)
     assert np.allclose(arrays["no_tf"], first[arrays["own"]], atol=0.3)
