@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import tyro
 from conftest import says_one_line
 
 from VAE_model.evaluation.classification import Question, set_question
@@ -135,6 +136,10 @@ def test_constants_of_the_runner_reach_every_sky():
     ]
     jobs = surveys.jobs_of(surveys.Config(seeds=(5, 6), surveys=("des", "sdss"), long=1))
     assert [job.published for job in jobs] == [("sdss",), ()]
+    for job in jobs:
+        options = [word for one in fields(job)
+                   for word in skies.words(one.name, getattr(job, one.name))]  # fmt: skip
+        assert tyro.cli(survey_sky.Config, args=options) == job
     assert skies.words("min_test", 3) == ["--min-test", "3"]
     assert skies.words("surveys", ("des", "hsc")) == ["--surveys", "des", "hsc"]
 
