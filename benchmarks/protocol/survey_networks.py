@@ -24,7 +24,7 @@ from VAE_model.preparation.stretch import Stretch
 from VAE_model.training.device import choose_device
 from VAE_model.training.loop import Files, LoopSettings, Trainer
 from VAE_model.training.model_file import TrainedVAE
-from VAE_model.transfer.adaptation import PairTask, settings_of
+from VAE_model.transfer.adaptation import BEFORE, PairTask, settings_of
 from VAE_model.transfer.pairs import SurveyImages, images_in_both, read_pairs
 
 sys.path.insert(0, str(ROOT))
@@ -60,7 +60,7 @@ def preparation(run: Run, pairs: Pairs, kept: Path) -> Content:
     numbers = {
         "pixels": components(pixels, pairs),
         "aligned": components(aligned, pairs),
-        WEIGHTS: shipped[survey_search.BEFORE],
+        WEIGHTS: shipped[BEFORE],
         f"{WEIGHTS}, affine": shipped[AFFINE],
     }
     return measured(pairs, numbers)
