@@ -8,15 +8,12 @@ Example: python benchmarks/protocol/survey_page.py
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
-from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
@@ -24,38 +21,40 @@ from VAE_model.report.figures import GREY, INDIGO, ROSE, new_figure, save_figure
 from VAE_model.report.skies import across, read_skies
 from VAE_model.report.tables import Table
 from VAE_model.report.transfer import label_of as method_label
-from VAE_model.surveys import label_of
+from VAE_model.surveys import DECALS, label_of
 from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import survey_sky
+from benchmarks.protocol import survey_grid, survey_sky
 from benchmarks.protocol.results import half_width, text
 from benchmarks.protocol.sky import AFFINE
-from benchmarks.protocol.survey_sky import OTHERS, PARTS, PREPARATION, WEIGHTS
-from benchmarks.protocol.survey_uses import (
-    ADAPTED,
-    LABELS,
-    NIGHT,
-    NOISE,
-    OWN,
-    POOLED,
-    QUANTITIES,
+from benchmarks.protocol.survey_networks import METHOD, WEIGHTS
+from benchmarks.protocol.survey_search import ALONE, MOVED, TOGETHER
+from benchmarks.protocol.survey_sky import GRID, OTHERS, PREPARATION, PUBLISHED
+from benchmarks.protocol.survey_uses import ADAPTED, LABELS, NIGHT, OWN, POOLED, QUANTITIES
+from benchmarks.protocol.survey_verdicts import (
+    LABELLED,
+    NULLS,
+    USES,
+    By,
+    Content,
+    change,
+    gap,
+    gaps,
+    of_survey,
+    score,
+    share_closed,
+    verdicts,
 )
 
-Content = dict[str, Any]
-# What the protocol expects of the forest's gap before adaptation.
-EXPECTED = {
-    "des": ("the null", False), "sdss": ("the positive control", True),
-}  # fmt: skip
 NUMBERS = {  # other numbers than the default network's, in the table of the preparation
     "pixels": "PCA-40 of the pixels",
     "aligned": "PCA-40 of the aligned images",
     WEIGHTS: "weights that travel with the project",
     f"{WEIGHTS}, affine": "the same, moved by an affine map",
 }
-NULLS = (NOISE, NIGHT)
+MAPS = ("standardise", "coral", AFFINE)  # methods in the table of the grid
 SHOWN = ("coral", AFFINE, RECOMMENDED)  # methods in the table of uses
-FEWEST = str(LABELS[0])
 
 
 @dataclass(frozen=True)
@@ -70,159 +69,105 @@ class Config:
     """Skies of the protocol."""
 
 
-# ---- values of one sky and survey
-
-
-def score(entry: Content, side: str) -> float:
-    """Return the mean score over the questions in a survey: `first` or `second`."""
-    return float(np.mean(entry[side]))
-
-
-def gap(entry: Content) -> float:
-    """Return the score in DECaLS minus that in the other survey."""
-    return score(entry, "first") - score(entry, "second")
-
-
-def shift(entry: Content) -> float:
-    """Return how far predicted class fractions move from DECaLS to the other survey.
-
-    Half of the sum of the absolute changes, the mean over the questions.
-    """
-    changes = [list(of.values()) for of in entry["fractions"].values()]
-    return float(np.mean([np.abs(of).sum() / 2 for of in changes]))
-
-
-def _pooled(of: Content, method: str) -> float:
-    """Return the score with the fewest labels of the second survey beside those of DECaLS."""
-    if FEWEST not in of["few labels"]:  # no question has so many training galaxies
-        return math.nan
-    return of["few labels"][FEWEST][method]["pooled"]
-
-
-def _error(quantity: str) -> Callable[[Content, str], float]:
-    return lambda of, method: -of["regression"]["methods"][method][quantity]["error"]
-
-
-# The experiments: a value of a sky's survey and a method, more of which is better.
-USES: dict[str, Callable[[Content, str], float]] = {
-    "score of DECaLS's forest": lambda of, m: score(of["adaptation"][m], "second"),
-    f"score with {FEWEST} labels and DECaLS's": _pooled,
-    "overlap of the outliers": lambda of, m: of["outliers"]["methods"][m]["overlap"],
-    "correlation of the outlier scores": lambda of, m: of["outliers"]["methods"][m]["correlation"],
-    "retrieval at 1": lambda of, m: of["retrieval"]["methods"][m]["recall_at_1"],
-    **{f"− error of the {name}": _error(name) for name in QUANTITIES},
-    "− shift of the class fractions": lambda of, m: -shift(of["adaptation"][m]),
-}
-LABELLED = f"score with {FEWEST} labels and DECaLS's"  # has no null from another night
-
-
-# ---- across skies
-
-
-def of_survey(skies: Sequence[Content], survey: str) -> list[Content]:
-    """Return the content of a survey on the skies where all its parts are measured."""
-    found = [sky["surveys"].get(survey, {}) for sky in skies]
-    return [of for of in found if all(part in of for part in PARTS)]
-
-
-def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate | None:
-    """Return the ratio of two means over skies and its 95 % interval (Fieller 1954).
-
-    None unless the mean of `below` is clear of zero, where the interval is unbounded, or for fewer
-    than three skies.
-    """
-    k = len(below)
-    if k < 3 or across(below).low <= 0:
-        return None
-    factor = t.ppf(0.975, k - 1) ** 2 / k
-    (vx, cov), (_, vy) = np.cov(above, below)
-    x, y = float(np.mean(above)), float(np.mean(below))
-    a, b, c = y * y - factor * vy, x * y - factor * cov, x * x - factor * vx
-    half = math.sqrt(max(b * b - a * c, 0))
-    return Estimate(x / y, (b - half) / a, (b + half) / a)
-
-
-def share_closed(of: Sequence[Content], method: str) -> Estimate | None:
-    """Return the share of the gap that a method regains in the other survey.
-
-    The gap is measured on one half of the test galaxies, what the method regains on the other, so
-    that a gap that is large by chance does not close by chance. None where that gap is not clear of
-    zero.
-    """
-    before = [one["adaptation"][BEFORE]["halves"] for one in of]
-    after = [one["adaptation"][method]["halves"] for one in of]
-    gaps = [first[0] - second[0] for first, second in before]
-    regained = [new[1][1] - old[1][1] for old, new in zip(before, after, strict=True)]
-    return ratio(regained, gaps)
-
-
-def change(of: Sequence[Content], use: str, method: str) -> list[float]:
-    """Return a method's value of a use minus that before adaptation, of each sky."""
-    value = USES[use]
-    found = [value(one, method) - value(one, BEFORE) for one in of]
-    return [one for one in found if not math.isnan(one)]
-
-
 # ---- tables
+
+
+MEASURES = {"distance": "distance", "recall_at_1": "recall at 1", "auc": "AUC of the survey"}
 
 
 def _cells(of: Sequence[Content], names: Sequence[str]) -> list[str]:
     return [text([one[name] for one in of]) if name in of[0] else "–" for name in names]
 
 
-MEASURES = {"distance": "distance", "recall_at_1": "recall at 1", "auc": "AUC of the survey"}
+def _shown(values: Sequence[float], spec: str = "+.3f") -> list[str]:
+    """Return mean and interval, and the difference that would show."""
+    return [text(values, spec), half_width(values)]
 
 
-def preparation_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def _scores(of: Sequence[Content]) -> list[str]:
+    """Return the scores in DECaLS and in the survey, the gap, and the gap that would show."""
+    sides = [text([score(one, side) for one in of]) for side in ("first", "second")]
+    return [*sides, *_shown([gap(one) for one in of])]
+
+
+SCORES = ["DECaLS → DECaLS", "DECaLS → survey", "gap", "gap that would show"]
+
+
+def preparation_table(by: By) -> Table:
     """Return the gap of the default network's latents and of other numbers, by survey."""
     cells = []
-    for survey in surveys:
-        of = of_survey(skies, survey)
+    for survey, of in by.items():
         rows = {words: [one[PREPARATION][name] for one in of] for name, words in NUMBERS.items()}
         rows["**default network**"] = [one["adaptation"][BEFORE] for one in of]
-        for words, entries in rows.items():
-            gaps = [gap(entry) for entry in entries]
-            sides = (text([score(e, side) for e in entries]) for side in ("first", "second"))
-            cells.append([
-                label_of(survey), words, len(of), *sides, text(gaps, "+.3f"), half_width(gaps),
-                *_cells(entries, list(MEASURES)),
-            ])  # fmt: skip
-    head = ["survey", "numbers by", "skies", "DECaLS → DECaLS", "DECaLS → survey", "gap",
-            "gap that would show", *MEASURES.values()]  # fmt: skip
-    return Table(head, cells)
+        cells += [[label_of(survey), words, len(of), *_scores(one), *_cells(one, [*MEASURES])]
+                  for words, one in rows.items()]  # fmt: skip
+    return Table(["survey", "numbers by", "skies", *SCORES, *MEASURES.values()], cells)
 
 
 def method_table(of: Sequence[Content]) -> Table:
-    """Return a row per method, forest and null of one survey."""
+    """Return a row per method, forest and null of one survey; of: entries by method."""
     cells = []
-    before = [score(one["adaptation"][BEFORE], "second") for one in of]
     names = {OWN: f"*{OWN}: each survey's forest in itself*",
              POOLED: f"*{POOLED}: a forest of both*",
              **{kind: f"*null: DECaLS, {kind}*" for kind in NULLS}}  # fmt: skip
-    for method in of[0]["adaptation"]:
-        entries = [one["adaptation"][method] for one in of]
-        gaps = [gap(entry) for entry in entries]
-        moved = [score(e, "second") - was for e, was in zip(entries, before, strict=True)]
-        compared = method not in (BEFORE, *NULLS)
-        share = share_closed(of, method) if compared else None
-        cells.append([
-            names.get(method, method_label(method)),
-            *(text([score(e, side) for e in entries]) for side in ("first", "second")),
-            text(gaps, "+.3f"), half_width(gaps),
-            text(moved, "+.3f") if compared else "–", half_width(moved) if compared else "–",
-            format(share, ".2f") if share else "–", *_cells(entries, list(MEASURES)),
-        ])  # fmt: skip
-    head = ["method", "in DECaLS", "in the survey", "gap", "gap that would show",
-            "change in the survey", "change that would show", "share regained",
+    for method in of[0]:
+        entries = [one[method] for one in of]
+        row = [names.get(method, method_label(method)), *_scores(entries), "–", "–", "–"]
+        if method not in (BEFORE, *NULLS):
+            moved = [score(one[method], "second") - score(one[BEFORE], "second") for one in of]
+            row[-3:] = [*_shown(moved), _share(of, method)]
+        cells.append([*row, *_cells(entries, [*MEASURES])])
+    head = ["method", *SCORES, "change in the survey", "change that would show", "share regained",
             *MEASURES.values()]  # fmt: skip
     return Table(head, cells)
 
 
-def use_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def _share(of: Sequence[Content], method: str) -> str:
+    share = share_closed(of, method)
+    return format(share, ".2f") if share else "–"
+
+
+def grid_table(grids: Sequence[Content]) -> Table:
+    """Return the gap and its closing in each cell of the grid of seeing and depth."""
+    cells = []
+    for name in survey_grid.GRID:
+        of = [one["cells"][name] for one in grids]
+        before, after = ([one[method] for one in of] for method in (BEFORE, AFFINE))
+        words = f"*null: {name}*" if name == survey_grid.NULL else name
+        cells.append([
+            words, len(of), *_scores(before), *(text(gaps(of, m), "+.3f") for m in MAPS),
+            *(_share(of, method) for method in MAPS), *_cells(before, ["distance", "recall_at_1"]),
+            *_cells(after, ["distance", "recall_at_1"]),
+        ])  # fmt: skip
+    measures = [f"{what}, {when}" for when in ("before", AFFINE)
+                for what in ("distance", "recall at 1")]  # fmt: skip
+    head = ["cell", "skies", *SCORES, *(f"gap by {m}" for m in MAPS),
+            *(f"share regained by {m}" for m in MAPS), *measures]  # fmt: skip
+    return Table(head, cells)
+
+
+def search_table(searches: Sequence[Content]) -> Table:
+    """Return the recall of test images among the DECaLS images of all skies, by survey."""
+    cells = []
+    for survey in searches[0]["surveys"]:
+        of = [one["surveys"][survey] for one in searches]
+        values = {(method, place): [one[method][place]["recall_at_1"] for one in of]
+                  for method in MOVED for place in (ALONE, TOGETHER)}  # fmt: skip
+        ten = (text([one[method][TOGETHER]["recall_at_10"] for one in of]) for method in MOVED)
+        moved = np.subtract(*(values[method, TOGETHER] for method in reversed(MOVED)))
+        words = label_of(survey) if survey in OTHERS else "*null: DECaLS, another night*"
+        cells.append([words, len(of), *map(text, values.values()), *_shown(moved), *ten])
+    head = [f"at 1, {method_label(method)}, {place}"
+            for method in MOVED for place in (ALONE, TOGETHER)]  # fmt: skip
+    return Table(["survey", "skies", *head, f"change by {AFFINE}", "change that would show",
+                  *(f"at 10, {method_label(method)}, {TOGETHER}" for method in MOVED)],
+                 cells)  # fmt: skip
+
+
+def use_table(by: By) -> Table:
     """Return each experiment before adaptation, by another night, and its changes by SHOWN."""
     cells = []
-    for survey in surveys:
-        of = of_survey(skies, survey)
+    for survey, of in by.items():
         for use, value in USES.items():
             before = [one for one in (value(one, BEFORE) for one in of) if not math.isnan(one)]
             if not before:
@@ -239,39 +184,36 @@ def use_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
     return Table(head, cells)
 
 
-def label_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def label_table(by: By) -> Table:
     """Return the scores with few labels in the second survey, by their number."""
     cells = []
-    for survey in surveys:
+    for survey, every in by.items():
         for number in map(str, LABELS):
-            found = [one["few labels"].get(number) for one in of_survey(skies, survey)]
-            if not (of := [one for one in found if one]):
+            of = [one["few labels"][number] for one in every if number in one["few labels"]]
+            if not of:
                 continue
             row: list[object] = [label_of(survey), int(number), len(of)]
             row.append(f"{np.mean([one['questions'] for one in of]):.1f}")
             row.append(text([one[OWN] for one in of]))
             for method in ADAPTED:
                 row += _cells([one[method] for one in of], ["labels of DECaLS", "pooled"])
-            gained = [one[RECOMMENDED]["pooled"] - one[OWN] for one in of]
-            cells.append([*row, text(gained, "+.3f"), half_width(gained)])
+            cells.append([*row, *_shown([one[RECOMMENDED]["pooled"] - one[OWN] for one in of])])
     heads = (h for m in map(method_label, ADAPTED) for h in (f"{m}: DECaLS's labels", f"{m}: both"))
     head = ["survey", "labels in it", "skies", "questions", "these labels alone", *heads,
             f"{RECOMMENDED}, both, minus alone", "difference that would show"]  # fmt: skip
     return Table(head, cells)
 
 
-def regression_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def regression_table(by: By) -> Table:
     """Return bias and scatter of quantities learned in DECaLS, by survey and method."""
     cells = []
-    for survey in surveys:
-        of = [one["regression"]["methods"] for one in of_survey(skies, survey)]
+    for survey, of in by.items():
         for quantity, unit in QUANTITIES.items():
             for method in (NIGHT, BEFORE, *SHOWN):
-                entries = [one[method][quantity] for one in of]
-                bias = [one["bias"] for one in entries]
+                entries = [one["regression"]["methods"][method][quantity] for one in of]
                 cells.append([
                     label_of(survey), f"{quantity} ({unit})" if unit else quantity,
-                    method_label(method), len(of), text(bias, "+.4f"), half_width(bias),
+                    method_label(method), len(of), *_shown([e["bias"] for e in entries], "+.4f"),
                     *(text([one[name] for one in entries], ".4f")
                       for name in ("scatter_first", "scatter_second")),
                 ])  # fmt: skip
@@ -280,17 +222,17 @@ def regression_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
     return Table(head, cells)
 
 
-def fraction_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
+def fraction_table(by: By) -> Table:
     """Return the change of the predicted fraction of each answer, before and after adaptation."""
-    columns = [(survey, method) for survey in surveys for method in (BEFORE, RECOMMENDED)]
-    columns.insert(0, (surveys[0], NIGHT))
+    columns = [(survey, method) for survey in by for method in (BEFORE, RECOMMENDED)]
+    columns.insert(0, (next(iter(by)), NIGHT))
     values: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}
-    for column in columns:
-        for of in of_survey(skies, column[0]):
-            for question, answers in of["adaptation"][column[1]]["fractions"].items():
+    for survey, method in columns:
+        for of in by[survey]:
+            for question, answers in of["adaptation"][method]["fractions"].items():
                 for answer, value in answers.items():
                     row = values.setdefault((question, answer), {})
-                    row.setdefault(column, []).append(value)
+                    row.setdefault((survey, method), []).append(value)
     cells = [
         [question, answer,
          *(text(row[column], "+.3f") if column in row else "–" for column in columns)]
@@ -300,116 +242,18 @@ def fraction_table(skies: Sequence[Content], surveys: Sequence[str]) -> Table:
     return Table(["question", "answer", "DECaLS, another night", *head], cells)
 
 
-# ---- sentences
-
-
-def state_of(gaps: Sequence[float]) -> str:
-    """Return in words whether a gap is shown."""
-    if len(gaps) < 2:
-        return "one sky decides nothing"
-    found = across(gaps)
-    if found.low > 0:
-        return "there is a gap"
-    if found.high < 0:
-        return "the forest scores higher there"
-    return f"no gap is shown; one of {half_width(gaps)} would have shown"
-
-
-def gap_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return the gap before adaptation, and for a control whether it is what was expected."""
-    gaps = [gap(one["adaptation"][BEFORE]) for one in of]
-    words = f"{label_of(survey)}: gap before adaptation {text(gaps, '+.3f')} (n = {len(of)} skies)"
-    words += f": {state_of(gaps)}"
-    if survey in EXPECTED and len(gaps) > 1:
-        role, there = EXPECTED[survey]
-        agrees = (across(gaps).low > 0) == there
-        words += f". It is {role}: {'as' if agrees else 'against what was'} expected"
-    return f"{words}."
-
-
-def closing_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return which methods regain a share of the gap; empty where no gap is shown."""
-    methods = [m for m in of[0]["adaptation"] if m not in (BEFORE, OWN, POOLED, *NULLS)]
-    shares = {m: share for m in methods if (share := share_closed(of, m))}
-    if not shares:
-        shown = across([gap(one["adaptation"][BEFORE]) for one in of]).low > 0
-        why = "no share is given, as the gap is not clear of zero on half of the galaxies"
-        return f"{label_of(survey)}: {why}." if shown else ""
-    clear = {m: share for m, share in shares.items() if share.low > 0}
-    if not clear:
-        return f"{label_of(survey)}: no method regains a share of the gap with an interval above 0."
-    listed = ", ".join(f"{m} {share:.2f}" for m, share in clear.items())
-    own = share_closed(of, OWN)
-    return f"{label_of(survey)}: share of the gap regained: {listed}; by {OWN} {own:.2f}."
-
-
-def against_sentence(of: Sequence[Content], survey: str) -> str:
-    """Return the recommended method against the affine map, and the survey's own labels."""
-    words = []
-    for other in (AFFINE, OWN):
-        pairs = [[score(one["adaptation"][m], "second") for m in (RECOMMENDED, other)]
-                 for one in of]  # fmt: skip
-        difference = [one - two for one, two in pairs]
-        words.append(f"minus {other} {text(difference, '+.3f')}")
-        if len(of) > 1 and across(difference).low <= 0 <= across(difference).high:
-            words[-1] += f" (undecided; {half_width(difference)} would have shown)"
-    return f"{label_of(survey)}: score in the survey by {RECOMMENDED} {', '.join(words)}."
-
-
-def pixel_sentence(skies: Sequence[Content], surveys: Sequence[str]) -> str:
-    """Return the gaps of the pixels, the control of the preparation."""
-    found = {s: [gap(one[PREPARATION]["pixels"]) for one in of_survey(skies, s)] for s in surveys}
-    listed = "; ".join(f"{label_of(s)} {text(v, '+.3f')}, {state_of(v)}" for s, v in found.items())
-    return f"The same gap of principal components of the pixels: {listed}."
-
-
-def use_sentence(skies: Sequence[Content], surveys: Sequence[str]) -> str:
-    """Return the experiments in which the recommended method helps or harms."""
-    better, worse, number = [], [], 0
-    for survey in surveys:
-        for use in USES:
-            changes = change(of_survey(skies, survey), use, RECOMMENDED)
-            if len(changes) < 2:
-                continue
-            number += 1
-            found = across(changes)
-            listed = f"{label_of(survey)}, {use} {text(changes, '+.3f')}"
-            better += [listed] if found.low > 0 else []
-            worse += [listed] if found.high < 0 else []
-    if not number:
-        return "Uses: one sky decides nothing."
-    used = "; ".join(better) or (
-        "none is shown; the table of uses says for each which change would have shown"
-    )
-    harm = f" It harms: {'; '.join(worse)}." if worse else ""
-    return (
-        f"Uses of {RECOMMENDED} on galaxies it never saw, of {number} comparisons that are not "
-        f"corrected for their number: {used}.{harm}"
-    )
-
-
-def verdicts(skies: Sequence[Content], surveys: Sequence[str]) -> list[str]:
-    """Return the conclusions that the numbers allow, a sentence each."""
-    by = {survey: of_survey(skies, survey) for survey in surveys}
-    lines = [sentence(of, survey) for sentence in (gap_sentence, closing_sentence, against_sentence)
-             for survey, of in by.items()]  # fmt: skip
-    lines += [pixel_sentence(skies, surveys), use_sentence(skies, surveys)]
-    return [line for line in lines if line]
-
-
 # ---- the page
 
 
-def draw(skies: Sequence[Content], surveys: Sequence[str], path: Path) -> None:
+def draw(by: By, path: Path) -> None:
     """Draw the gaps of each survey: each sky, and mean with interval."""
-    figure = new_figure(3.2 * len(surveys) + 1.6, 3.4, layout="constrained")
-    panels = figure.subplots(1, len(surveys), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, survey in zip(panels, surveys, strict=True):
-        of = of_survey(skies, survey)
+    figure = new_figure(3.2 * len(by) + 1.6, 3.4, layout="constrained")
+    panels = figure.subplots(1, len(by), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (survey, of) in zip(panels, by.items(), strict=True):
         rows = {"PCA of the pixels": [gap(one[PREPARATION]["pixels"]) for one in of]}
         for method in (BEFORE, AFFINE, RECOMMENDED, OWN, NIGHT):
             name = {NIGHT: "null: another night"}.get(method, method_label(method))
-            rows[name] = [gap(one["adaptation"][method]) for one in of]
+            rows[name] = gaps([one["adaptation"] for one in of], method)
         for y, values in enumerate(rows.values()):
             found, colour = across(values), INDIGO if y else ROSE
             axes.plot(values, np.full(len(values), y), "o", color=GREY, markersize=3)
@@ -424,6 +268,14 @@ def draw(skies: Sequence[Content], surveys: Sequence[str], path: Path) -> None:
     save_figure(figure, path)
 
 
+def _searched(searches: Sequence[Content]) -> list[str]:
+    if not searches:
+        return ["Measured when every sky is."]
+    among = searches[0]["among"]
+    return [f"*{ALONE}*: among {among[ALONE]:,} images; *{TOGETHER}*: among {among[TOGETHER]:,}.",
+            search_table(searches).markdown()]  # fmt: skip
+
+
 def write(folder: Path, page: Path, wanted: int) -> None:
     """Write the page and its figure.
 
@@ -431,22 +283,27 @@ def write(folder: Path, page: Path, wanted: int) -> None:
     or the results are of different code or constants.
     """
     skies = read_skies(ROOT / folder)
-    surveys = [survey for survey in OTHERS if of_survey(skies, survey)]
-    if not surveys:
+    every = {survey: of_survey(skies, survey) for survey in OTHERS}
+    if not (by := {survey: of for survey, of in every.items() if of}):
         raise Problem(f"{ROOT / folder} has no measured sky: run make surveys")
     if len({sky["code"] for sky in skies}) > 1:
         raise Problem(f"{ROOT / folder}: results of different code are not mixed")
     page = ROOT / page
     figure = page.with_name(f"{page.stem.lower()}.png")
-    draw(skies, surveys, figure)
+    draw(by, figure)
     versions = ", ".join(f"{name} {number}" for name, number in skies[0]["versions"].items())
-    numbers = {survey: of_survey(skies, survey) for survey in surveys}
     counted = "; ".join(
         f"{label_of(survey)} {len(of)} of {wanted} skies, "
         f"{np.mean([one['pairs']['train'] for one in of]):,.0f} training and "
         f"{np.mean([one['pairs']['test'] for one in of]):,.0f} test pairs each"
-        for survey, of in numbers.items()
+        for survey, of in by.items()
     )
+    published = {survey: [one[PUBLISHED] for one in of if PUBLISHED in one]
+                 for survey, of in by.items()}  # fmt: skip
+    published = {survey: of for survey, of in published.items() if of}
+    home = [sky["surveys"].get(DECALS.name, {}) for sky in skies]
+    grids = [of[GRID] for of in home if GRID in of]
+    searches = [sky["search"] for sky in skies if "search" in sky]
     galaxies = skies[0]["constants"]["galaxies"]
     parts = [
         "# From DECaLS to other surveys",
@@ -456,29 +313,43 @@ def write(folder: Path, page: Path, wanted: int) -> None:
         "*that would show*: half of an interval. Scores are balanced accuracies, means over the "
         "questions of Galaxy Zoo on test pairs, of forests fitted on DECaLS images of training "
         "pairs.",
-        "\n".join(f"- {line}" for line in verdicts(skies, surveys)),
+        verdicts(by, published, grids, searches),
         f"![Gaps of each sky, and the mean with its interval]({figure.name})",
         "## Where the gap is",
         "The gap before adaptation, in the images and in the latents.",
-        preparation_table(skies, surveys).markdown(),
+        preparation_table(by).markdown(),
         "## Methods of adaptation",
         "*share regained*: of the gap, which is measured on one half of the test galaxies, and "
         "what is regained on the other; given where that gap is clear of zero. *distance*, *recall "
         "at 1* and *AUC*: as in [RESULTS.md](RESULTS.md).",
-        *(part for survey, of in numbers.items()
-          for part in (f"### {label_of(survey)}", method_table(of).markdown())),
+        *(part for survey, of in by.items() for part in (
+            f"### {label_of(survey)}", method_table([one["adaptation"] for one in of]).markdown())),
+        "## The published network",
+        "Trained on the DECaLS images of the sky for 20 epochs at a rate of 1e-3, on the first "
+        f"skies alone. *{METHOD}*: its published adaptation, as `transfer/adapt.py` does it.",
+        *(part for survey, of in published.items()
+          for part in (f"### {label_of(survey)}, {len(of)} skies", method_table(of).markdown())),
+        "## Seeing and depth",
+        "DECaLS in worse conditions, the weights that travel with the project as they are; maps "
+        f"fitted on {survey_grid.TRAINING} training pairs. *mag*: by which the noise of a pixel is "
+        "brighter.",
+        grid_table(grids).markdown(),
+        "## Search among all skies",
+        "Share of test images whose galaxy is the nearest (among the ten nearest) of all DECaLS "
+        "images, by the weights that travel with the project.",
+        *_searched(searches),
         "## Uses",
         "The change is that by a method, minus before adaptation, on galaxies it never saw.",
-        use_table(skies, surveys).markdown(),
+        use_table(by).markdown(),
         "### Few labels in the second survey",
         "Logistic regression; means over the questions with so many training galaxies.",
-        label_table(skies, surveys).markdown(),
+        label_table(by).markdown(),
         "### Quantities learned in DECaLS and predicted in the other survey",
         "*bias*: predicted in the survey minus in DECaLS; *scatter*: of prediction minus truth.",
-        regression_table(skies, surveys).markdown(),
+        regression_table(by).markdown(),
         "### Class fractions on either side of the border",
         "Predicted fraction in the survey minus that in DECaLS, of the same galaxies.",
-        fraction_table(skies, surveys).markdown(),
+        fraction_table(by).markdown(),
     ]  # fmt: skip
     write_text(page, "\n\n".join(parts) + "\n")
     print(f"{page}: {counted}", flush=True)

@@ -6,7 +6,8 @@ a survey) is kept as soon as it is measured, so that the same command resumes. T
 are those of its environment.
 
 Reads:  <results>/<seed>.json, if there is one
-Writes: <folder>/<seed>/ (a run, removed at the end), <results>/<seed>.json
+Writes: <folder>/<seed>/ (a run, removed at the end), <results>/<seed>.json and, with the latents
+        for the search among all skies, <results>/<seed>_<survey>.npz
 
 Example: python benchmarks/protocol/survey_sky.py --seed 11 --results data/surveys_results
 """
@@ -24,30 +25,22 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from VAE_model import pretrained
-from VAE_model.evaluation.classification import set_question
-from VAE_model.evaluation.pca import pooled_pixels
 from VAE_model.evaluation.probe import exposures
 from VAE_model.evaluation.probe.encoded import Encoded, Encoder
-from VAE_model.extraction.extract import extract_means
 from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, read_parquet, sha256, write_json
 from VAE_model.pipeline.provenance import versions
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.script_server import ScriptServer
 from VAE_model.pipeline.stage import Problem, start
-from VAE_model.preparation.prepared_inputs import PreparedInputs
-from VAE_model.preparation.stretch import Stretch
 from VAE_model.surveys import DECALS, SURVEYS
-from VAE_model.training.model_file import TrainedVAE
 from VAE_model.transfer.adaptation import BEFORE, METHODS
-from VAE_model.transfer.pair_latents import Sides, read_sides
-from VAE_model.transfer.pairs import SurveyImages, images_in_both, read_pairs
+from VAE_model.transfer.pair_latents import read_sides
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import sky, tasks
+from benchmarks.protocol import sky, survey_grid, survey_networks, survey_search
 from benchmarks.protocol.scoring import Effort
 from benchmarks.protocol.survey_uses import (
     EXPERIMENTS,
@@ -56,25 +49,23 @@ from benchmarks.protocol.survey_uses import (
     PER_LATENT,
     Latents,
     Pairs,
-    measured,
     per_latent,
+    questions_of,
 )
 from benchmarks.protocol.tasks import LATENTS
 
 PREPARATION = "preparation"  # an experiment on the images, beside those on the latents
+PUBLISHED = "published"  # the same experiment as "adaptation", with the published network
+GRID = "grid"  # on DECaLS itself
 PARTS = ("adaptation", PREPARATION, *(name for name in EXPERIMENTS if name != "adaptation"))
 OTHERS = tuple(name for name in SURVEYS if name != DECALS.name)
-WEIGHTS = "weights"
-SIDE = 64  # pixels of the images whose principal components are measured
 Content = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Config:
+class Constants:
     """Constants of the protocol; see docs/PROTOCOL.md."""
 
-    seed: int = 301
-    """Seed of the sky."""
     surveys: tuple[str, ...] = OTHERS
     """Surveys beside DECaLS: bassmzls, des, sdss, hsc."""
     folder: Path = Path("data/surveys")
@@ -95,18 +86,29 @@ class Config:
     """Galaxies that an answer needs in either split."""
 
 
+@dataclass(frozen=True)
+class Config(Constants):
+    """Constants of one sky."""
+
+    seed: int = 301
+    """Seed of the sky."""
+    published: tuple[str, ...] = ()
+    """Surveys to which the published network is adapted too."""
+
+
 def frozen_code() -> str:
     """Return the version of all code that can change a result, with the constants of the stages."""
     scripts = [ROOT / entry.script for entry in (*sky.DRAWN, *sky.PAIRED)]
-    own = ("tasks", "scoring", "sky", "survey_sky", "survey_uses")
+    own = ("tasks", "rivals", "scoring", "sky", "survey_sky", "survey_uses", "survey_grid",
+           "survey_networks", "survey_search")  # fmt: skip
     beside = [Path(__file__).with_name(f"{name}.py") for name in own]
     return f"{code_version(*scripts, *beside, frozen=True)} {sha256(pretrained.WEIGHTS)[:8]}"
 
 
 def constants_of(config: Config) -> Content:
     """Return the constants that determine the result of a sky."""
-    chosen = asdict(config)
-    return {k: v for k, v in chosen.items() if k not in ("surveys", "folder", "results")}
+    free = ("surveys", "published", "folder", "results")
+    return {name: value for name, value in asdict(config).items() if name not in free}
 
 
 def path_of(config: Config) -> Path:
@@ -138,14 +140,17 @@ def missing(config: Config) -> dict[str, list[str]]:
 
     Raises Problem if a survey is unknown.
     """
-    if unknown := [name for name in config.surveys if name not in OTHERS]:
-        raise Problem(f"there is no survey {unknown[0]!r} beside DECaLS: choose among {OTHERS}")
+    for name in (*config.surveys, *config.published):
+        if name not in OTHERS:
+            raise Problem(f"there is no survey {name!r} beside DECaLS: choose among {OTHERS}")
+    parts: dict[str, list[str]] = {DECALS.name: [GRID]}
+    for survey in dict.fromkeys((*config.surveys, *config.published)):
+        parts[survey] = [*PARTS] * (survey in config.surveys)
+        parts[survey] += [PUBLISHED] * (survey in config.published)
     there = read_result(config)["surveys"]
-    left = {
-        survey: [part for part in PARTS if part not in there.get(survey, {})]
-        for survey in config.surveys
-    }
-    return {survey: parts for survey, parts in left.items() if parts}
+    left = {survey: [part for part in of if part not in there.get(survey, {})]
+            for survey, of in parts.items()}  # fmt: skip
+    return {survey: of for survey, of in left.items() if of}
 
 
 def do(config: Config, run: Run, entries: Sequence[Any], surveys: Sequence[str]) -> None:
@@ -204,19 +209,17 @@ def read_all_pairs(
     split = np.where(kept, of_split, "left out")
     fit, test = split == "train", split == "test"
     sides[sky.AFFINE] = sky.affine(before, fit)
-    latents = {name: latents_of(of) for name, of in sides.items()}
+    latents = {name: Latents(of.first, of.second) for name, of in sides.items()}
     latents[PER_LATENT] = per_latent(latents[BEFORE], fit)
-    answers, labels = tasks.sky_labels(run)
-    labels = labels.reindex(before.pairs["path"])
-    least = {"min_test": config.min_test, "min_answer": config.min_answer}
-    asked = [set_question(name, of, labels[name], split, **least) for name, of in answers.items()]
-    questions = [question for question in asked if not question.too_few]
-    if not questions:
-        raise Problem(f"{run.show(run.pairs)}: no question can be scored: {asked[0].too_few}")
+    questions = questions_of(run, before.pairs["path"], split, config.min_test, config.min_answer)
     seen = {name: np.where(test[:, None], of[place], np.nan) for name, of in again.items()}
-    effort = Effort(config.trees, config.forests, config.epochs)
     truth = true_quantities(run, before.pairs["iauname"])
-    return Pairs(latents, seen, questions, fit, test, truth, effort, config.seed)
+    return Pairs(latents, seen, questions, fit, test, truth, effort_of(config), config.seed)
+
+
+def effort_of(config: Config) -> Effort:
+    """Return the size of the measurement."""
+    return Effort(config.trees, config.forests, config.epochs)
 
 
 def true_quantities(run: Run, names: pd.Series) -> pd.DataFrame:
@@ -230,55 +233,6 @@ def true_quantities(run: Run, names: pd.Series) -> pd.DataFrame:
         "magnitude": truth["mag_r"], "size": np.log10(truth["half_light_radius"]),
         "redshift": truth["redshift"],
     })  # fmt: skip
-
-
-# ---- what the preparation and the weights make of the two surveys
-
-
-def preparation(run: Run, pairs: Pairs) -> Content:
-    """Return what `measured` returns for other numbers of the same images.
-
-    pixels: principal components of the stretched pixels, as they are; aligned: the same of the
-    default network's input (contaminants masked, in the galaxy's frame); weights: latents of the
-    weights that travel with the project; weights, affine: moved by an affine map.
-    """
-    before = read_sides(run, run.pair_latents(BEFORE), LATENTS)
-    both = images_in_both(run, read_pairs(run))
-    stretch = Stretch.of(both[0].packed.index["display"])
-    pixels, aligned, latents = [], [], []
-    model = pretrained.load(precision="auto")
-    for side in both:
-        pixels.append(pooled_pixels(side.packed.images, side.rows, SIDE, stretch))
-        aligned.append(aligned_images(side, model))
-        latents.append(extract_means(side.packed, model, 64, side.rows))
-    shipped = before._replace(first=latents[0], second=latents[1])
-    numbers = {
-        "pixels": components(pixels, pairs),
-        "aligned": components(aligned, pairs),
-        WEIGHTS: latents_of(shipped),
-        f"{WEIGHTS}, affine": latents_of(sky.affine(shipped, pairs.fit)),
-    }
-    return measured(pairs, numbers)
-
-
-def aligned_images(side: SurveyImages, model: TrainedVAE) -> NDArray[np.float32]:
-    """Return the image part of the network's input for a survey's images of the pairs, (N, D)."""
-    inputs = PreparedInputs(side.packed, model.network, model.stretch, model.device)
-    parts = (part for _, part, _ in inputs.batches(side.rows, 256))
-    return np.concatenate([part[:, : model.network.PIXELS].cpu().numpy() for part in parts])
-
-
-def components(images: Sequence[NDArray[np.float32]], pairs: Pairs) -> Latents:
-    """Return principal components of two surveys' images (N, D), fitted on DECaLS's training."""
-    first, second = images
-    solver = PCA(LATENTS, svd_solver="randomized", random_state=pairs.seed).fit(first[pairs.fit])
-    one, two = (solver.transform(side).astype(np.float32) for side in (first, second))
-    return Latents(one, two)
-
-
-def latents_of(sides: Sides) -> Latents:
-    """Return the two sides without their table."""
-    return Latents(sides.first, sides.second)
 
 
 # ---- the sky
@@ -302,23 +256,38 @@ def main(config: Config) -> None:
 def measure(config: Config, run: Run, parts: dict[str, list[str]]) -> None:
     """Draw the sky, measure the parts by survey, keep each, and remove the run."""
     began = time.monotonic()
-    do(config, run, sky.DRAWN, list(parts))
-    paths, again = observed_again(run)
     content = read_result(config)
     before = content["minutes"]
-    for survey, experiments in parts.items():
-        do(config, run, sky.PAIRED, [survey])
-        pairs = read_all_pairs(config, run, paths, again)
+    others = [survey for survey in parts if survey != DECALS.name]
+    do(config, run, sky.DRAWN, others)
+    again = observed_again(run) if others else None
+    for survey, wanted in parts.items():
         found = content["surveys"].setdefault(survey, {})
-        found["pairs"] = {"train": int(pairs.fit.sum()), "test": int(pairs.test.sum())}
-        found["questions"] = sky.counts(pairs.questions)
-        for part in experiments:
+        pairs = None
+        if again and survey != DECALS.name:
+            do(config, run, sky.PAIRED, [survey])
+            pairs = read_all_pairs(config, run, *again)
+            found["pairs"] = {"train": int(pairs.fit.sum()), "test": int(pairs.test.sum())}
+            found["questions"] = sky.counts(pairs.questions)
+        for part in wanted:
             print(f"{survey}: {part}", flush=True)
-            one = EXPERIMENTS.get(part)
-            found[part] = one(pairs) if one else preparation(run, pairs)
+            found[part] = measure_part(config, run, survey, part, pairs)
             content["minutes"] = round(before + (time.monotonic() - began) / 60, 1)
             write_json(path_of(config), content)
     shutil.rmtree(run.folder)
+
+
+def measure_part(config: Config, run: Run, survey: str, part: str, pairs: Pairs | None) -> Content:
+    """Return one experiment in a survey; pairs: of all but DECaLS itself."""
+    kept = survey_search.path_of(path_of(config).parent, config.seed, survey)
+    if pairs is None:
+        least = {"min_test": config.min_test, "min_answer": config.min_answer}
+        return survey_grid.measure(run, config.seed, effort_of(config), least, kept)
+    if part == PREPARATION:
+        return survey_networks.preparation(run, pairs, kept)
+    if part == PUBLISHED:
+        return survey_networks.published(run, pairs)
+    return EXPERIMENTS[part](pairs)
 
 
 if __name__ == "__main__":

@@ -22,15 +22,19 @@ from VAE_model.evaluation.classification import (
     Question,
     balanced_accuracy,
     confusion_matrix,
+    set_question,
 )
 from VAE_model.evaluation.outliers import mahalanobis
-from VAE_model.pipeline.run import ROOT
-from VAE_model.transfer.adaptation import BEFORE, RECOMMENDED
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem
+from VAE_model.transfer.adaptation import BEFORE, METHODS, RECOMMENDED
 from VAE_model.transfer.comparison import FIRST, SECOND, Codes, predict
+from VAE_model.transfer.pair_latents import Sides
 
 sys.path.insert(0, str(ROOT))
+from benchmarks.protocol import tasks
 from benchmarks.protocol.scoring import Effort
-from benchmarks.protocol.sky import AFFINE, likeness
+from benchmarks.protocol.sky import AFFINE, affine, likeness
 
 PER_LATENT = "affine per latent"  # a control: a straight line for each latent, on training pairs
 OWN = "own labels"  # the trivial solution: a forest fitted on the second survey's own images
@@ -99,6 +103,38 @@ def per_latent(pairs: Latents, fit: NDArray[np.bool_]) -> Latents:
     )
     moved = first.mean(axis=0) + slope * (pairs.second - second.mean(axis=0))
     return Latents(pairs.first, moved.astype(np.float32))
+
+
+def mapped(pairs: Latents, fit: NDArray[np.bool_]) -> dict[str, Latents]:
+    """Return the latents before adaptation, and by each map that needs no training.
+
+    These are `standardise`, `coral` and the affine map of sky.py, on the pairs `fit`, (N,).
+    """
+    found = {BEFORE: pairs}
+    for name, method in METHODS.items():
+        if method.map:
+            matrix, offset = method.map(pairs.second[fit], pairs.first[fit])
+            second = (pairs.second @ matrix.T + offset).astype(np.float32)
+            found[name] = Latents(pairs.first, second)
+    sides = affine(Sides(pd.DataFrame(), *pairs, ("", "")), fit)
+    return {**found, AFFINE: Latents(sides.first, sides.second)}
+
+
+def questions_of(
+    run: Run, paths: pd.Series, split: NDArray, min_test: int, min_answer: int
+) -> list[Question]:
+    """Return the questions about the galaxies with these DECaLS images, (N,), that can be scored.
+
+    split: of each, `train`, `test` or other. Raises Problem if no question can be scored.
+    """
+    answers, labels = tasks.sky_labels(run)
+    labels = labels.reindex(paths)
+    least = {"min_test": min_test, "min_answer": min_answer}
+    asked = [set_question(name, of, labels[name], split, **least) for name, of in answers.items()]
+    questions = [question for question in asked if not question.too_few]
+    if not questions:
+        raise Problem(f"{run.show(run.folder)}: no question can be scored: {asked[0].too_few}")
+    return questions
 
 
 # ---- the gap, and what a method makes of it
@@ -330,13 +366,20 @@ def retrieval(pairs: Pairs) -> Content:
     recall_at_1, recall_at_10: the share of the second survey's images whose galaxy is among the
     nearest, in standard deviations of the latents.
     """
-    deviation, content = pairs.deviation, {}
+    unit, own, content = pairs.deviation, np.flatnonzero(pairs.test), {}
     for name, of in pairs.all_latents.items():
-        apart = cdist(of.second[pairs.test] / deviation, of.first / deviation)
-        own = apart[np.arange(len(apart)), np.flatnonzero(pairs.test)]
-        nearer = (apart < own[:, None]).sum(axis=1)
-        content[name] = {f"recall_at_{k}": round(float(np.mean(nearer < k)), 4) for k in (1, 10)}
-    return {"n": int(pairs.test.sum()), "among": len(pairs.test), "methods": content}
+        content[name] = recall(of.second[pairs.test] / unit, own, of.first / unit)
+    return {"n": len(own), "among": len(pairs.test), "methods": content}
+
+
+def recall(sought: NDArray, own: NDArray[np.int64], among: NDArray) -> Content:
+    """Return the share of the images whose galaxy is among the nearest 1 and 10.
+
+    sought: latents of the images, (n, d); own: rows of their galaxies, (n,), in `among`, (N, d).
+    """
+    apart = cdist(sought, among)
+    nearer = (apart < apart[np.arange(len(own)), own][:, None]).sum(axis=1)
+    return {f"recall_at_{k}": round(float(np.mean(nearer < k)), 4) for k in (1, 10)}
 
 
 def regression(pairs: Pairs) -> Content:

@@ -3,8 +3,8 @@
 Every sky is drawn, measured and removed by a process of its own (survey_sky.py). The same command
 resumes. Results do not depend on the number of processes and threads beyond rounding.
 
-Reads:  <results>/<seed>.json of the skies that are done
-Writes: <results>/<seed>.json, <page> and, beside it, transfer.png
+Reads:  <results>/<seed>.json, <results>/<seed>_<survey>.npz of the skies that are done
+Writes: these, <page> and, beside it, transfer.png
 
 Example: python benchmarks/protocol/surveys.py --processes 2 --threads 1
 """
@@ -14,58 +14,61 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
+from VAE_model.pipeline.files import write_json
 from VAE_model.pipeline.parallel import cores
 from VAE_model.pipeline.run import ROOT
 from VAE_model.pipeline.stage import Problem, start
+from VAE_model.surveys import BASSMZLS, SDSS
 
 sys.path.insert(0, str(ROOT))
-from benchmarks.protocol import survey_page, survey_sky
+from benchmarks.protocol import survey_page, survey_search, survey_sky
 from benchmarks.protocol.skies import run_all
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(survey_sky.Constants):
     """Constants of the protocol; see docs/PROTOCOL.md and survey_sky.py."""
 
     seeds: tuple[int, ...] = tuple(range(301, 309))
     """Seeds of the skies."""
-    surveys: tuple[str, ...] = survey_sky.Config.surveys
-    """Surveys beside DECaLS: bassmzls, des, sdss, hsc."""
+    long: int = 3
+    """Skies, the first of them, on which the published network is measured too."""
+    published: tuple[str, ...] = (BASSMZLS.name, SDSS.name)
+    """Those of the surveys to which it is adapted."""
     processes: int = 1
     """Skies at a time."""
     threads: int = 0
     """Threads of each; 0: the cores divided by the processes."""
     page: Path = Path("docs/TRANSFER.md")
     """The page; its figure lies beside it."""
-    folder: Path = survey_sky.Config.folder
-    """Folder of the runs, which are removed as they are done."""
-    results: Path = survey_sky.Config.results
-    """Folder of the results."""
-    galaxies: int = survey_sky.Config.galaxies
-    """Galaxies in each sky; every survey observes all of them."""
-    trees: int = survey_sky.Config.trees
-    """Trees per forest."""
-    forests: int = survey_sky.Config.forests
-    """Forests with different seeds that are averaged."""
-    epochs: int = survey_sky.Config.epochs
-    """Of every training; 0: those of the stages."""
-    min_test: int = survey_sky.Config.min_test
-    """Test galaxies that a question needs."""
-    min_answer: int = survey_sky.Config.min_answer
-    """Galaxies that an answer needs in either split."""
 
 
 def jobs_of(config: Config) -> list[survey_sky.Config]:
     """Return what is to be measured, one job per sky."""
-    names = {one.name for one in fields(survey_sky.Config)} & {one.name for one in fields(Config)}
-    shared = {name: getattr(config, name) for name in names}
-    return [survey_sky.Config(seed=seed, **shared) for seed in config.seeds]
+    shared = {one.name: getattr(config, one.name) for one in fields(survey_sky.Constants)}
+    published = tuple(name for name in config.published if name in config.surveys)
+    return [survey_sky.Config(seed=seed, published=published * (place < config.long), **shared)
+            for place, seed in enumerate(config.seeds)]  # fmt: skip
+
+
+def search(jobs: list[survey_sky.Config]) -> None:
+    """Add the search among all skies to the results of each, if it is not there."""
+    contents = {job.seed: survey_sky.read_result(job) for job in jobs}
+    seeds, surveys = list(contents), jobs[0].surveys
+    there = [content.get("search", {"seeds": [], "surveys": ()}) for content in contents.values()]
+    if all(of["seeds"] == seeds and set(surveys) <= set(of["surveys"]) for of in there):
+        return
+    folder = survey_sky.path_of(jobs[0]).parent
+    for job, found in zip(jobs, survey_search.search(folder, seeds, surveys).values(), strict=True):
+        write_json(survey_sky.path_of(job), contents[job.seed] | {"search": found})
 
 
 def main(config: Config) -> None:
     """Measure what is missing, and write the page."""
     if not config.seeds or not config.surveys or min(config.processes, config.galaxies) < 1:
         raise Problem("seeds, surveys, processes and galaxies must be at least one")
+    if unknown := set(config.published) - set(survey_sky.OTHERS):
+        raise Problem(f"published: there is no survey {min(unknown)!r} beside DECaLS")
     jobs = jobs_of(config)
     wanted = [job for job in jobs if survey_sky.missing(job)]
     threads = config.threads or max(1, cores() // config.processes)
@@ -73,6 +76,7 @@ def main(config: Config) -> None:
           f"with {threads} threads each", flush=True)  # fmt: skip
     write = partial(survey_page.write, config.results, config.page, len(config.seeds))
     run_all(wanted, config.processes, threads, Path(survey_sky.__file__), write)
+    search(jobs)
     write()
 
 
