@@ -188,7 +188,10 @@ def order_of(kind: str, table: pd.DataFrame) -> str:
 
 
 def top(table: pd.DataFrame, kind: str, most: int) -> pd.DataFrame:
-    """Return the highest ranked images of a kind; of broken ones, without marks, each flag in turn."""
+    """Return the highest ranked images of a kind, `most` at most.
+
+    Without marks, each flag of broken images has its turn.
+    """
     own = table[table["kind"] == kind].sort_values(order_of(kind, table))
     if MARK_RANK in table:
         return own.head(most)
@@ -214,7 +217,8 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
         part.suptitle(f"{kind.label.capitalize()}: {kind.meaning} ({of})", fontsize=15,
                       fontweight="bold", x=0.005, ha="left", color="#222222")  # fmt: skip
         titles = [
-            f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[order_of(kind.name, table)]:,}")
+            f"{row['iauname']}\n"
+            + (", ".join(words(row)) or f"rank {row[order_of(kind.name, table)]:,}")
             for _, row in rows.iterrows()
         ]
         images = [figures.packed_thumbnail(packed, row, 256) for row in rows.index]
@@ -264,8 +268,9 @@ def main(config: Config) -> None:
         return
     stage.begin()
     table, latents = read_means(run, source, number, ("logvar_",), ("survey", *COLUMNS))
-    if (training := int((table["split"] == "train").sum())) < outliers.MIN_TRAINING:
-        what = f"has {training} training galaxies, and {outliers.MIN_TRAINING} are needed: add images"
+    training, needed = int((table["split"] == "train").sum()), outliers.MIN_TRAINING
+    if training < needed:
+        what = f"has {training} training galaxies, and {needed} are needed: add images"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):

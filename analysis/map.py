@@ -148,9 +148,10 @@ def marking_of(run: Run, number: int, paths: pd.Series) -> dict[str, Any] | None
 
     None where the table of all latents is missing, or lacks one of them or a measurement.
     """
-    if not run.latents(number).exists() or not set(COLUMNS) <= {*parquet_columns(run.latents(number))}:
+    source = run.latents(number)
+    if not source.exists() or not set(COLUMNS) <= {*parquet_columns(source)}:
         return None
-    images, latents = read_means(run, run.latents(number), number, ("logvar_",), COLUMNS)
+    images, latents = read_means(run, source, number, ("logvar_",), COLUMNS)
     rows = pd.Index(images["path"]).get_indexer(paths.to_numpy(object))
     if (rows < 0).any():
         return None

@@ -181,7 +181,9 @@ def read_marks(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     if not known.any():
         first = read.filter(["name", "path"]).iloc[:1].to_numpy().ravel().tolist()
         what = f" (the first is of {first[0]})" if first else ""
-        raise Problem(f"{path} has no mark of an image of this run{what}: name the marks of this run")
+        raise Problem(
+            f"{path} has no mark of an image of this run{what}: name the marks of this run"
+        )
     marks = pd.DataFrame("", table.index, ["mark", "time"], dtype=object)
     for column in {"mark", "time"} & set(read):
         marks.loc[marks.index[rows[known]], column] = read.loc[known, column].to_numpy(object)

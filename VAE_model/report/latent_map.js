@@ -544,6 +544,7 @@ schemeNames();
 at("scheme").addEventListener("change", (event) => {
   scheme = Number(event.target.value);
   hidden = new Set();
+  marking?.changed();
   legend();
   redraw();
 });
@@ -561,19 +562,23 @@ const marking = data.marking && new Marking(data, {
   changed() {
     const { labels, target } = marking.state;
     const none = { label: "not marked", colour: "#C4C4C4", marker: "o", none: true };
-    const mark = (i) => labels.indexOf(marking.of(i));
-    const all = [...Array(count).keys()];
-    schemes.splice(data.schemes.length, 2, {
-      title: "your marks", codes: all.map((i) => mark(i) < 0 ? labels.length : mark(i)),
-      answers: [...labels.map((label, k) => ({ label, colour: COLOURS[k], marker: "osD^"[k % 4] })), none],
-    }, {
-      title: `likely ${target}`, codes: all.map((i) => LIKELY.findIndex((p) => marking.chance(i) >= p)),
-      answers: LIKELY.map((p, k) => ({ label: p ? `${100 * p} % or more` : "less", colour: SHADES[k],
-        marker: "o", none: !p })),
-    });
+    const likely = { title: `likely ${target}`, codes: [], answers: LIKELY.map((p, k) => (
+      { label: p ? `${100 * p} % or more` : "less", colour: SHADES[k], marker: "o", none: !p })) };
+    const own = { title: "your marks", codes: [], answers: [...labels.map((label, k) => (
+      { label, colour: COLOURS[k], marker: "osD^"[k % 4] })), none] };
+    for (let i = 0; i < count; i++) {
+      const mark = marking.of(i);
+      own.codes.push(mark ? labels.indexOf(mark) : labels.length);
+    }
+    if (scheme > data.schemes.length) // it takes some time
+      for (let i = 0; i < count; i++) {
+        const chance = marking.chance(i);
+        likely.codes.push(LIKELY.findIndex((p) => chance >= p));
+      }
+    schemes.splice(data.schemes.length, 2, own, likely);
     schemeNames();
     if (scheme >= data.schemes.length) legend();
-    const best = marking.order.filter((i) => mark(i) < 0).slice(0, marking.known ? BEST : 0);
+    const best = marking.order.filter((i) => !marking.of(i)).slice(0, marking.known ? BEST : 0);
     at("ranked").hidden = !best.length;
     at("ranked-title").textContent = `Most likely ${target}`;
     at("ranked-list").replaceChildren();

@@ -1,9 +1,10 @@
 """The interactive map of the latent space: one HTML file that works offline.
 
 The page (templates/latent_map.html) holds a canvas, one script (marks.js and latent_map.js), the
-galaxies as JSON, and their thumbnails as sheets of JPEG tiles, which the browser decodes when it shows them.
-Names come from files and tables of other people: they enter the page as data and are shown as
-text. The page's content security policy forbids every request, and every script but this one.
+galaxies as JSON, and their thumbnails as sheets of JPEG tiles, which the browser decodes when it
+shows them. Names come from files and tables of other people: they enter the page as data and are
+shown as text. The page's content security policy forbids every request, and every script but this
+one.
 """
 
 from collections.abc import Iterator

@@ -86,28 +86,31 @@ const Learner = {
     return { weights, lower };
   },
 
-  // The score of each galaxy (log-odds of being wanted) and its variance.
+  // The score of each galaxy: log-odds of being wanted. Their variances are found when needed.
   rank(features, { weights, lower }) {
-    const { values, step } = features, size = weights.length, count = values.length / (size - 1);
-    const score = new Float64Array(count), variance = new Float64Array(count);
-    const z = new Float64Array(size);
-    for (let i = 0; i < count; i++) {
-      let sum = weights[size - 1], square = 0;
-      for (let k = 0; k < size; k++) {
-        const x = k < size - 1 ? values[i * (size - 1) + k] * step : 1;
-        if (k < size - 1) sum += x * weights[k];
-        let rest = x;
-        for (let j = 0, at = k * size; j < k; j++) rest -= lower[at + j] * z[j];
-        z[k] = rest / lower[k * size + k];
-        square += z[k] * z[k];
-      }
-      score[i] = sum;
-      variance[i] = square;
-    }
-    return { score, variance };
+    const { values, step } = features, size = weights.length - 1, count = values.length / size;
+    const score = new Float64Array(count).fill(weights[size]);
+    for (let i = 0; i < count; i++)
+      for (let k = 0; k < size; k++) score[i] += values[i * size + k] * step * weights[k];
+    return { score, features, lower, known: new Float64Array(count).fill(-1) };
   },
 
-  moderate: ({ score, variance }, i) => score[i] / Math.sqrt(1 + Math.PI * variance[i] / 8),
+  variance({ features, lower, known }, i) {
+    if (known[i] >= 0) return known[i];
+    const z = Learner.row(features, i);
+    let square = 0;
+    for (let k = 0; k < z.length; k++) {
+      for (let j = 0, at = k * z.length; j < k; j++) z[k] -= lower[at + j] * z[j];
+      z[k] /= lower[k * z.length + k];
+      square += z[k] * z[k];
+    }
+    known[i] = square;
+    return square;
+  },
+
+  moderate(ranking, i) { // log-odds with the uncertainty averaged over
+    return ranking.score[i] / Math.sqrt(1 + Math.PI * Learner.variance(ranking, i) / 8);
+  },
 };
 
 // ---- the file of marks
@@ -142,7 +145,7 @@ class Marking {
   // data: name, paths, ra, dec of the galaxies, and marking: features, key, file, marks. show(i):
   // look at a galaxy; changed(): the marks or the order have; may(i): whether it can be proposed.
   constructor(data, { show, changed, may = () => true }) {
-    Object.assign(this, { data, show, changed, may, current: -1, before: [], left: 0 });
+    Object.assign(this, { data, show, changed, may, current: -1, before: [], passed: new Set() });
     const { key, marks, labels } = data.marking;
     this.key = `galaxy_vae marks ${key}`;
     this.features = Learner.features(data.marking);
@@ -195,7 +198,7 @@ class Marking {
     const uncertain = this.state.by === "uncertain" || (this.state.by === "both" && this.count % 2);
     let best = -1, least = Infinity;
     for (const i of this.order) {
-      if (i === this.current || this.of(i) || !this.may(i)) continue;
+      if (this.passed.has(i) || this.of(i) || !this.may(i)) continue;
       const apart = uncertain ? Math.abs(Learner.moderate(this.ranking, i)) : 0;
       if (apart < least) { best = i; least = apart; }
       if (!uncertain) break;
@@ -203,8 +206,13 @@ class Marking {
     return best;
   }
 
-  next() {
-    const i = this.proposal();
+  next() { // those that were passed without a mark come again when all have been
+    this.passed.add(this.current);
+    let i = this.proposal();
+    if (i < 0) {
+      this.passed.clear();
+      i = this.proposal();
+    }
     if (i < 0) this.say("Every galaxy here is marked.");
     else { this.look(i); this.show(i); }
   }
@@ -254,9 +262,10 @@ class Marking {
   }
 
   read(words) { // a file of marks, added to those that are there; what to say of it
-    const [head, ...rows] = Csv.read(words) || [[]];
+    const [head = [], ...rows] = Csv.read(words) || [];
     const [name, path, ra, dec, mark, time] = Csv.head.map((title) => head.indexOf(title));
-    if (mark < 0 || (name < 0 && path < 0)) return "This is no CSV file with the columns name or path, and mark.";
+    if (mark < 0 || (name < 0 && path < 0))
+      return "This is no CSV file with the columns name or path, and mark.";
     const named = new Map();
     this.data.name.forEach((n, i) => named.set(n, named.has(n) ? -1 : i));
     const changes = [];
