@@ -156,10 +156,11 @@ def read_questions(
     The second has one row per galaxy in the table's order and one column per question.
     """
     if config.label:
-        answers, labels, origins = {}, pd.DataFrame(index=range(len(table))), []
-        columns = [label for label in config.label if not label.lower().endswith(".csv")]
-        if columns:
-            answers, labels = read_answers(run, columns, table["path"].tolist())
+        answers: dict[str, list[str]] = {}
+        labels, origins = pd.DataFrame(index=range(len(table))), []
+        named = [label for label in config.label if not label.lower().endswith(".csv")]
+        if named:
+            answers, labels = read_answers(run, named, table["path"].tolist())
             labels = labels.reset_index(drop=True)
             origins = [f"by the table that the images came with ({run.labels.name})"]
         for path in marks_file(config):

@@ -1,16 +1,16 @@
 """Precision of the ranking that learns from marks, with simulated users.
 
 A simulated user finds some images interesting: those with an injected defect (`defect`, of a
-simulated sky), or with a value of a label (`label=nongalaxy`, `perturbation>=0.5`). In each repeat
-a random half of the images is marked, up to 100 of them, chosen by the proposals of the page or at
-random; the precision is that among the first 100 images of the other half, none of which is ever
-marked. The ranks without labels (decals_4.py) are scored on the same halves.
+simulated sky), or with values of labels (`label=nongalaxy`, `Inner_Ring>=0.5|Outer_Ring>=0.5`). In
+each repeat a random half of the images can be marked, up to 100 of them, chosen by the proposals of
+the page or at random. The precision is that among the first 100 images of the other half, none of
+which is ever marked. The ranks without labels (decals_4.py) are scored on the same halves.
 
 Reads:  result/latents_40.parquet, result/outliers_40.parquet, and truth.parquet or labels.parquet
         of each run
 Writes: prints the tables; with `write` also below the line in docs/MARKS.md
 
-Example: python benchmarks/experiments/marks.py --sets data/demo:defect data/efigi:perturbation>=0.5
+Example: python benchmarks/experiments/marks.py --sets data/demo:defect "data/efigi:bar>=0.5"
 """
 
 import re
@@ -69,14 +69,18 @@ def interesting(run: Run, what: str, table: pd.DataFrame) -> NDArray[np.bool_]:
         return np.array(
             [bool(row[s]) for s, (_, row) in zip(survey, defects.iterrows(), strict=True)]
         )
-    parts = re.fullmatch(r"(\w+)(=|>=)(.+)", what)
-    if not parts:
-        raise Problem(f"{what!r} is neither `defect`, `label=value` nor `label>=number`")
-    labels = read_parquet(run.labels, ["path", parts[1]]).set_index("path")[parts[1]]
-    values = labels.reindex(table["path"])
-    if parts[2] == "=":
-        return (values.astype(str) == parts[3]).to_numpy()
-    return values.to_numpy(float) >= float(parts[3])
+    found = np.zeros(len(table), bool)
+    for one in what.split("|"):
+        parts = re.fullmatch(r"(\w+)(=|>=)(.+)", one)
+        if not parts:
+            raise Problem(f"{one!r} is neither `defect`, `label=value` nor `label>=number`")
+        labels = read_parquet(run.labels, ["path", parts[1]]).set_index("path")[parts[1]]
+        values = labels.reindex(table["path"])
+        if parts[2] == "=":
+            found |= (values.astype(str) == parts[3]).to_numpy()
+        else:
+            found |= values.to_numpy(float) >= float(parts[3])
+    return found
 
 
 def session(

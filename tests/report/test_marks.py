@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from test_latent_map import HOSTILE, galaxies, tiles
 
 from VAE_model.evaluation.marks import BACKGROUND, MARKS, Features, learn, read_marks
-from VAE_model.pipeline.files import read_json, read_parquet
+from VAE_model.pipeline.files import read_json, read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.preparation.defects import FLAGS
@@ -24,6 +24,7 @@ from VAE_model.report.marking import marking_content
 
 GALLERY = "analysis/decals_4.py"
 classify = load_script("analysis/classify.py")
+experiment = load_script("benchmarks/experiments/marks.py")
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)"
 )
@@ -105,6 +106,30 @@ def test_a_latent_that_the_network_does_not_use_has_no_weight():
     latents[:, 0] *= 1e-5
     table = table.assign(**{f"logvar_{k:02d}": 0.0 for k in range(12)})
     assert not Features.of(table, latents).values[:, 0].any()
+
+
+def test_a_simulated_user_who_follows_the_proposals_finds_more():
+    table, latents = images_of([str(i) for i in range(240)])
+    wanted = latents[:, -1] > 3
+    config = experiment.Config(marks=(0, 30), first=15, repeats=3)
+    ranks = pd.DataFrame({"rank": np.arange(240), "image_rank": np.arange(240)})
+    scores = experiment.measure(Features.of(table, latents), wanted, ranks, config)
+    found = {name: values[:, -1].mean() for name, values in scores.items()}
+    assert found["best"] > found["rank"] + 0.2
+    assert found["found best"] > 1.5 * found["found random"]
+    text = experiment.table_of("x", wanted, scores, config)
+    assert text.count("\n| ") == 8 and "240 images" in text
+
+
+def test_what_is_interesting_is_a_defect_or_a_value_of_a_label(tmp_path):
+    run, table = Run(tmp_path), images_of(list("abcd"))[0].assign(survey="decals")
+    write_parquet(run.truth, table[["iauname"]][::-1].assign(defect_decals=["", "gap", "", ""]))
+    labels = pd.DataFrame({"bar": [0.0, 0.5, -1, 0.7], "ring": ["no", "no", "yes", None]})
+    write_parquet(run.labels, table[["path"]].join(labels)[::-1])
+    for what, expected in (("defect", [2]), ("bar>=0.5", [1, 3]), ("ring=yes|bar>=0.7", [2, 3])):
+        assert np.flatnonzero(experiment.interesting(run, what, table)).tolist() == expected
+    with pytest.raises(Problem, match="'odd' is neither"):
+        experiment.interesting(run, "odd", table)
 
 
 # ---- in a browser
