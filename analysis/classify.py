@@ -2,7 +2,8 @@
 
 The questions are the seven of Galaxy Zoo, or, for images that were imported with a table of labels,
 the columns that the constant `label` names (none: every column with 2 to 20 values); labels are
-then joined by the path of the image.
+then joined by the path of the image. A label that is a file, marks.csv, holds the marks that the
+gallery or the map has saved: the question `mark`.
 
 For each question a forest is trained on the galaxies of the train split and scored on those of the
 test split. It is compared with predicting the majority class and with a forest on as many principal
@@ -13,8 +14,8 @@ The forests also answer for every image, with or without a label (VAE_model/eval
 predictions.py): `bar_predicted`, `bar_p_yes` and so on, and `bar_reliability`, the share of correct
 answers among test galaxies of a similar probability. Images without a label come first.
 
-Reads:  result/class_latents_40.parquet (with `label` labels.parquet); result/latents_40.parquet;
-        train.txt (its packed images)
+Reads:  result/class_latents_40.parquet (with `label` labels.parquet or the file of marks);
+        result/latents_40.parquet; train.txt (its packed images)
 Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
         figures/classification_40.png, confusion_40.png, reliability_40.png
 
@@ -35,6 +36,7 @@ from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification
 from VAE_model.evaluation.calibration import calibration, mean_error
 from VAE_model.evaluation.classification import Question, Scores
+from VAE_model.evaluation.marks import read_marks
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.evaluation.predictions import all_probabilities, prediction_table
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet, write_text
@@ -59,8 +61,8 @@ class Config:
     num_var: int = 40
     """Number of latent variables."""
     label: tuple[str, ...] = ()
-    """Columns of labels.parquet to predict; none: the seven questions of Galaxy Zoo, or, without a
-    catalogue, every column with 2 to 20 values."""
+    """Columns of labels.parquet to predict, or a file of marks (.csv); none: the seven questions of
+    Galaxy Zoo, or, without a catalogue, every column with 2 to 20 values."""
     features: str = "mu_"
     """Prefix of the feature columns."""
     trees: int = 200
@@ -88,6 +90,14 @@ class Config:
 def latents_of(config: Config, run: Run) -> Path:
     """Return the table with the features: of all images, or of those in the Galaxy Zoo classes."""
     return (run.latents if config.label else run.class_latents)(config.num_var)
+
+
+def marks_file(config: Config) -> list[Path]:
+    """Return the file of marks among the labels, in a list; empty where there is none."""
+    found = [Path(label).absolute() for label in config.label if label.lower().endswith(".csv")]
+    if len(found) > 1:
+        raise Problem(f"--label names {len(found)} files of marks: merge them, one is read")
+    return found
 
 
 def with_labels(config: Config, run: Run) -> Config:
@@ -146,8 +156,21 @@ def read_questions(
     The second has one row per galaxy in the table's order and one column per question.
     """
     if config.label:
-        answers, labels = read_answers(run, config.label, table["path"].tolist())
-        return answers, labels, f"by the table that the images came with ({run.labels.name})"
+        answers: dict[str, list[str]] = {}
+        labels, origins = pd.DataFrame(index=range(len(table))), []
+        named = [label for label in config.label if not label.lower().endswith(".csv")]
+        if named:
+            answers, labels = read_answers(run, named, table["path"].tolist())
+            labels = labels.reset_index(drop=True)
+            origins = [f"by the table that the images came with ({run.labels.name})"]
+        for path in marks_file(config):
+            marks = read_marks(path, table)["mark"].replace("", None)
+            labels["mark"], answers["mark"] = marks, sorted(marks.dropna().unique())
+            if len(answers["mark"]) < 2:
+                what = f"has only the mark {answers['mark'][0]!r}"
+                raise Problem(f"{path} {what}: two or more different marks make a question")
+            origins.append(f"by a person's marks ({path.name})")
+        return answers, labels, " and ".join(origins)
     answers = {name: list(of) for name, of in galaxy_zoo.questions().items()}
     columns = {galaxy_zoo.answer_column(name): name for name in answers}
     lacking = [name for name in columns if name not in table]
@@ -193,7 +216,9 @@ def main(config: Config) -> None:
         run.figure(f"reliability_{number}.png"): shown.draw_calibration,
     }
     inputs = [*dict.fromkeys([latents_of(config, run), run.latents(number)]), run.train_txt]
-    inputs += [run.labels] if config.label else []
+    marks = marks_file(config)
+    inputs += [run.labels] if len(config.label) > len(marks) else []
+    inputs += marks
     outputs = [json_path, csv_path, md_path, run.predictions(number), *figures]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():

@@ -9,16 +9,18 @@ crowding): the rms of the background from place to place over the galaxy's own l
 
 An image with a defect flag is `broken`; of the others, those with an unusually uneven background
 are `suspect`, and of the rest those of highest `rank` are `rare`. Look at the gallery to see what
-is rare about them.
+is rare about them, and mark them there: the page learns from the marks and ranks its cards again.
+With the file of marks that it saves (`--marks`), this script ranks all images by the same model.
 
 Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
-        result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky)
+        result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky), `marks`
 Writes: result/outliers_40.parquet: iauname, ra, dec, path, survey, split, distance,
         class_distance, isolation, residual, combined, rank, background_rms_over_flux, image_rank,
-        kind, flag_*; result/outliers_40.json (the number of injected defects that were found),
-        figures/outliers_40.png, figures/outliers_40.html
+        kind, flag_*, with marks also mark, mark_score (log-odds of the mark `target`), mark_error
+        (its standard deviation), mark_rank; result/outliers_40.json (the number of injected
+        defects that were found), figures/outliers_40.png, figures/outliers_40.html
 
-Example: python analysis/decals_4.py --num-var 40
+Example: python analysis/decals_4.py --marks marks_demo.csv
 """
 
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import sexagesimal, viewer_url
 from VAE_model.evaluation import outliers
+from VAE_model.evaluation.marks import BACKGROUND, COLUMNS, MARKS, Features, learn, read_marks
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline import files
 from VAE_model.pipeline.files import read_parquet
@@ -42,6 +45,7 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.defects import FLAGS
 from VAE_model.report import figures
 from VAE_model.report.gallery import Card, Kind, gallery_page
+from VAE_model.report.marking import marking_content
 from VAE_model.report.plotting import Figure
 from VAE_model.report.tables import prose
 from VAE_model.surveys import DECALS, SURVEYS
@@ -55,11 +59,11 @@ KINDS = (
     Kind("rare", "rare", "an unusual galaxy in an ordinary image", "#44AA99"),
     Kind("suspect", "suspect", "the sky beside the galaxy is unusually uneven", "#DDCC77"),
     Kind("broken", "broken", "has a defect flag", "#CC6677"),
+    Kind("ordinary", "ordinary", "none of these, of highest rank", "#8A8C91"),
 )
-COLUMNS, ROWS = 8, 2  # of thumbnails of each kind in the figure
-ORDER = {"rare": "rank", "suspect": "image_rank", "broken": "image_rank"}  # rank of each kind
-MIN_TRAINING = 10  # training galaxies that the scores need
-BACKGROUND = "background_rms_over_flux"
+ACROSS, DOWN = 8, 2  # of thumbnails of each kind in the figure
+ORDER = {"suspect": "image_rank", "broken": "image_rank"}  # rank of these kinds
+MARK_RANK = "mark_rank"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,10 @@ class Config:
     """Cards of each kind in the gallery, at most."""
     picture: int = 224
     """Side of a picture in the gallery, pixels."""
+    marks: Path | None = None
+    """File of marks that the gallery or the map has saved: the images are ranked by it."""
+    target: str = MARKS[0]
+    """The mark that images are ranked by."""
 
 
 def score(
@@ -159,9 +167,34 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     }
 
 
+def by_marks(features: Features, marks: pd.Series, target: str) -> pd.DataFrame:
+    """Return the columns mark, mark_score, mark_error and mark_rank of all images.
+
+    marks: of each image, "" for none. Raises Problem where no mark is the target.
+    """
+    given = marks.to_numpy(object)
+    if target not in given:
+        there = ", ".join(sorted(set(given) - {""}))
+        raise Problem(f"no image is marked {target!r}: choose --target from {there}")
+    rows = np.flatnonzero(given != "")
+    found = learn(features, rows, given[rows] == target)
+    columns = {"mark": marks, "mark_score": found.score, "mark_error": np.sqrt(found.variance)}
+    return pd.DataFrame({**columns, MARK_RANK: outliers.rank(found.score)})
+
+
+def order_of(kind: str, table: pd.DataFrame) -> str:
+    """Return the column that images of a kind are ordered by."""
+    return MARK_RANK if MARK_RANK in table else ORDER.get(kind, "rank")
+
+
 def top(table: pd.DataFrame, kind: str, most: int) -> pd.DataFrame:
-    """Return the highest ranked images of a kind; of broken ones every flag in turn."""
-    own = table[table["kind"] == kind].sort_values(ORDER[kind])
+    """Return the highest ranked images of a kind, `most` at most.
+
+    Without marks, each flag of broken images has its turn.
+    """
+    own = table[table["kind"] == kind].sort_values(order_of(kind, table))
+    if MARK_RANK in table:
+        return own.head(most)
     turn = own.groupby(own[list(FLAGS)].to_numpy().argmax(axis=1)).cumcount()
     return own.iloc[np.argsort(turn, kind="stable")].head(most)
 
@@ -173,9 +206,9 @@ def words(row: pd.Series) -> tuple[str, ...]:
 
 def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
     """Return a contact sheet of the highest ranked images of each kind."""
-    chosen = {kind: top(table, kind.name, COLUMNS * ROWS) for kind in KINDS}
+    chosen = {kind: top(table, kind.name, ACROSS * DOWN) for kind in KINDS[:-1]}
     chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
-    lines = [-(-len(rows) // COLUMNS) for rows in chosen.values()]
+    lines = [-(-len(rows) // ACROSS) for rows in chosen.values()]
     figure = figures.new_figure(17, 2.65 * sum(lines), layout="constrained")
     parts = figure.subfigures(len(chosen), 1, hspace=0.02, squeeze=False, height_ratios=lines)
     for part, (kind, rows) in zip(parts.ravel(), chosen.items(), strict=True):
@@ -184,20 +217,21 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
         part.suptitle(f"{kind.label.capitalize()}: {kind.meaning} ({of})", fontsize=15,
                       fontweight="bold", x=0.005, ha="left", color="#222222")  # fmt: skip
         titles = [
-            f"{row['iauname']}\n" + (", ".join(words(row)) or f"rank {row[ORDER[kind.name]]:,}")
+            f"{row['iauname']}\n"
+            + (", ".join(words(row)) or f"rank {row[order_of(kind.name, table)]:,}")
             for _, row in rows.iterrows()
         ]
         images = [figures.packed_thumbnail(packed, row, 256) for row in rows.index]
-        figures.contact_sheet(part, images, titles, COLUMNS, kind.colour)
+        figures.contact_sheet(part, images, titles, ACROSS, kind.colour)
     return figure
 
 
-def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
-    """Return the cards of the gallery, by rank."""
+def cards(table: pd.DataFrame, packed: Packed, config: Config) -> tuple[list[Card], pd.Index]:
+    """Return the cards of the gallery, by rank, and the rows of their images."""
     shares = {name: outliers.percentile(table[name]) for name in SCORES}
     chosen = pd.concat([top(table, kind.name, config.cards) for kind in KINDS])
-    made = []
-    for number, row in chosen.sort_values("rank").iterrows():
+    chosen, made = chosen.sort_values(order_of("rare", table)), []
+    for number, row in chosen.iterrows():
         known = np.isfinite([row["ra"], row["dec"]]).all()
         facts = {"rank": f"{row['rank']:,}", "of images": f"{row['image_rank']:,}"}
         for name, label in SCORES.items():
@@ -213,9 +247,12 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> list[Card]:
                        f"{row['survey']}, {row['split']}"),
                 facts=facts,
                 tags=words(row) or (row["kind"],),
+                path=row["path"],
+                ra=round(row["ra"], 6) if known else None,
+                dec=round(row["dec"], 6) if known else None,
             )
         )  # fmt: skip
-    return made
+    return made, chosen.index
 
 
 def main(config: Config) -> None:
@@ -224,16 +261,16 @@ def main(config: Config) -> None:
     source, classes = run.latents(number), run.class_latents(number)
     numbers, drawing = run.result(f"outliers_{number}.json"), run.figure(f"outliers_{number}.png")
     inputs = [source, run.train_txt, *(path for path in (classes, run.truth) if path.exists())]
+    inputs += [config.marks.absolute()] if config.marks else []
     outputs = [run.outliers(number), numbers, drawing, run.outliers_page(number)]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
         return
     stage.begin()
-    table, latents = read_means(
-        run, source, number, required=("survey", "residual", BACKGROUND, *FLAGS)
-    )
-    if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
-        what = f"has {training} training galaxies, and {MIN_TRAINING} are needed: add images"
+    table, latents = read_means(run, source, number, ("logvar_",), ("survey", *COLUMNS))
+    training, needed = int((table["split"] == "train").sum()), outliers.MIN_TRAINING
+    if training < needed:
+        what = f"has {training} training galaxies, and {needed} are needed: add images"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):
@@ -241,6 +278,10 @@ def main(config: Config) -> None:
         raise Problem(f"{run.show(source)} is not of the images in train.txt: {again}")
     members = members_of_classes(run, config, table["path"])
     result = score(table, latents, members, config)
+    features = Features.of(table, latents)
+    marks = read_marks(config.marks, table) if config.marks else None
+    if marks is not None:
+        result = pd.concat([result, by_marks(features, marks["mark"], config.target)], axis=1)
     found = recovery(result, run) if run.truth.exists() else {}
     kinds = result["kind"].tolist()
     counts = {kind: kinds.count(kind) for kind in ("broken", "suspect", "rare", "ordinary")}
@@ -257,7 +298,9 @@ def main(config: Config) -> None:
     values = {"images": len(table), "dimension": number, "cards": config.cards, **counts}
     lead = [prose("outliers_page", share=config.rare_share, **values), prose("ranks")]
     title = "Outliers: rare galaxies and bad images"
-    page = gallery_page(title, lead, KINDS, cards(result, packed, config))
+    shown, rows = cards(result, packed, config)
+    marking = marking_content(run, table, features, rows, marks)
+    page = gallery_page(title, lead, KINDS, shown, marking)
     files.write_text(run.outliers_page(number), page)
     files.write_json(numbers, {"kinds": counts, "flags": flags, "recovery": found})
     files.write_parquet(run.outliers(number), result)

@@ -3,7 +3,8 @@
 Hover (or tap) shows a galaxy's thumbnail, name, labels or votes, and the galaxies most similar to
 it; a click keeps them, and opens the survey's viewer there; zoom in, and points become images.
 Search by a part of the name or file name, or by position; colour by class, by the answers to a
-question, by a label or number of your own table, or by survey.
+question, by a label or number of your own table, or by survey. Mark galaxies: the page learns from
+the marks, shows what is most like them, and saves them for decals_4.py and classify.py.
 
 Reads:  result/map_40.parquet, result/class_latents_40.parquet, or, in a run without classes,
         result/latents_40.parquet; train.txt (its packed images); where they are there:
@@ -16,6 +17,7 @@ Example: python analysis/map.py --num-var 40
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +26,11 @@ from numpy.typing import NDArray
 from VAE_model.data.galaxy_zoo import ASKED_AFTER, TREE, answer_column, fraction, questions
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_of
+from VAE_model.evaluation.marks import COLUMNS, Features
 from VAE_model.evaluation.similarity import nearest
 from VAE_model.extraction.latent_table import in_scatters, posterior_widths, read_means
 from VAE_model.extraction.repeatability import SCATTER
-from VAE_model.pipeline.files import read_parquet, write_text
+from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report.figures import packed_thumbnail
@@ -40,6 +43,7 @@ from VAE_model.report.map_data import (
     shown_side,
     survey_labels,
 )
+from VAE_model.report.marking import marking_content
 from VAE_model.report.tables import prose
 from VAE_model.tables.columns import as_numbers
 from VAE_model.tables.joins import image_rows, join_rows
@@ -139,6 +143,21 @@ def read_map(run: Run, number: int) -> tuple[pd.DataFrame, NDArray[np.float32], 
     return table, scaled[rows], str(others.attrs.get("labels", "")) or "votes"
 
 
+def marking_of(run: Run, number: int, paths: pd.Series) -> dict[str, Any] | None:
+    """Return what the page needs to learn from marks of galaxies, by their paths.
+
+    None where the table of all latents is missing, or lacks one of them or a measurement.
+    """
+    source = run.latents(number)
+    if not source.exists() or not set(COLUMNS) <= {*parquet_columns(source)}:
+        return None
+    images, latents = read_means(run, source, number, ("logvar_",), COLUMNS)
+    rows = pd.Index(images["path"]).get_indexer(paths.to_numpy(object))
+    if (rows < 0).any():
+        return None
+    return marking_content(run, images, Features.of(images, latents), rows)
+
+
 def main(config: Config) -> None:
     """Run the stage."""
     run, number = Run(config.run), config.num_var
@@ -172,6 +191,7 @@ def main(config: Config) -> None:
         votes=votes_of(run, table["iauname"]),
         labels=labels,
         simulated=run.truth.exists(),
+        marking=marking_of(run, number, table["path"]),
     )
     crop = crop_of(run, table["path"], config.crop)
     side = shown_side(run, table["path"], crop)

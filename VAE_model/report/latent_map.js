@@ -1,12 +1,13 @@
 "use strict";
 // The map of the latent space: points on a canvas, thumbnails where one looks closely, a card for
-// the galaxy under the pointer. Data come as JSON in the page, and enter it as text, never as
+// the galaxy under the pointer, marks (marks.js before this file). Data come as JSON in the page, and enter it as text, never as
 // markup. Places are in units of the map's longer side; (0, 0) is its lower left corner.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const canvas = at("map"), pen = canvas.getContext("2d"), card = at("card");
 const count = data.x.length;
+const schemes = [...data.schemes]; // with those of the marks
 const REACH = { mouse: 14, pen: 20, touch: 26 }; // pixels around a pointer in which a galaxy is found
 const MOST_TILES = 420; // galaxies in sight from which on down thumbnails stand for points
 const KEPT = 12; // sheets of thumbnails that stay decoded, beyond those in sight
@@ -23,7 +24,7 @@ let side = 0; // pixels of a thumbnail on the map; 0 where points are drawn
 
 const toX = (i) => view.x + data.x[i] * view.zoom;
 const toY = (i) => view.y - data.y[i] * view.zoom;
-const shown = (i) => !hidden.has(data.schemes[scheme].codes[i]);
+const shown = (i) => !hidden.has(schemes[scheme].codes[i]);
 
 function fit() {
   const margin = 24, buttons = width < 500 ? 52 : 0; // pixels on the right of a narrow map
@@ -62,7 +63,7 @@ function redraw() {
 
 // ---- sheets of thumbnails, decoded when they are needed
 const sheets = new Map();
-let inSight = new Set(), onCard = new Set(); // sheets of the thumbnails on the map, on the card
+let inSight = new Set(), onCard = new Set(), inStrip = new Set(); // sheets of the thumbnails there
 const sheetOf = (i) => Math.floor(i / data.tiles ** 2);
 function sheet(number) {
   const known = sheets.get(number);
@@ -78,7 +79,7 @@ function sheet(number) {
   image.src = "data:image/jpeg;base64," + source.textContent;
   sheets.set(number, image);
   for (const other of sheets.keys())
-    if (sheets.size > KEPT && other !== number && !inSight.has(other) && !onCard.has(other))
+    if (sheets.size > KEPT && other !== number && ![inSight, onCard, inStrip].some((of) => of.has(other)))
       sheets.delete(other);
   return null;
 }
@@ -120,7 +121,7 @@ function stamp(answer, r, quiet) { // a marker, drawn once and copied to every p
 
 function draw() {
   drawing = false;
-  const { codes, answers } = data.schemes[scheme];
+  const { codes, answers } = schemes[scheme];
   pen.fillStyle = "#FFFFFF";
   pen.fillRect(0, 0, width, height);
   const sight = [];
@@ -161,7 +162,7 @@ function ring(i, r, colour) {
 }
 
 function drawTiles(sight) {
-  const { codes, answers } = data.schemes[scheme];
+  const { codes, answers } = schemes[scheme];
   inSight = new Set(sight.map(sheetOf));
   side = Math.max(22, Math.min(80, 0.62 * Math.sqrt(width * height / (sight.length + 1))));
   const last = new Set([...found, chosen]); // on top of the others
@@ -203,7 +204,7 @@ function picture(parent, i, pixels) {
 }
 
 function drawPicture() {
-  for (const one of card.querySelectorAll("canvas"))
+  for (const one of document.querySelectorAll("#card canvas, #ranked canvas"))
     drawTile(one.getContext("2d"), one.galaxy, 0, 0, one.width);
 }
 
@@ -262,6 +263,7 @@ function choose(i, keep = true) {
     drawPicture();
     fromUnder();
   }
+  marking?.look(i);
   redraw();
 }
 
@@ -275,17 +277,17 @@ function similar(i) {
   const part = text(card, "div", "", "similar");
   text(part, "h3", "Most similar");
   const list = text(part, "div", "");
-  for (const other of data.similar[i]) {
-    const button = text(list, "button", "");
-    button.type = "button";
-    button.title = data.name[other];
-    picture(button, other, data.tile);
-    text(button, "span", data.name[other]);
-    button.addEventListener("click", () => {
-      goTo(other);
-      card.querySelector(".similar button").focus({ preventScroll: true });
-    });
-  }
+  for (const other of data.similar[i])
+    thumbnail(list, other, () => card.querySelector(".similar button").focus({ preventScroll: true }));
+}
+
+function thumbnail(parent, i, then) { // a button that leads to a galaxy
+  const button = text(parent, "button", "");
+  button.type = "button";
+  button.title = data.name[i];
+  picture(button, i, data.tile);
+  text(button, "span", data.name[i]);
+  button.addEventListener("click", () => { goTo(i); then(); });
 }
 
 // What the card, which on a phone lies over the map, leaves free of the canvas: top and bottom.
@@ -506,7 +508,7 @@ at("search").addEventListener("submit", (event) => {
 
 // ---- colours and legend
 function legend() {
-  const list = at("legend"), { answers, codes } = data.schemes[scheme];
+  const list = at("legend"), { answers, codes } = schemes[scheme];
   list.replaceChildren();
   const numbers = new Array(answers.length).fill(0);
   for (const code of codes) numbers[code]++;
@@ -534,17 +536,60 @@ function legend() {
     });
   });
 }
-data.schemes.forEach(({ title }, k) => {
-  text(at("scheme"), "option", title).value = k;
-});
+const schemeNames = () => {
+  at("scheme").replaceChildren(...schemes.map(({ title }, k) => new Option(title, k)));
+  at("scheme").value = scheme;
+};
+schemeNames();
 at("scheme").addEventListener("change", (event) => {
   scheme = Number(event.target.value);
   hidden = new Set();
+  marking?.changed();
   legend();
   redraw();
 });
 
+// ---- marks: two more colourings, and the galaxies to look at first
+const BEST = 24; // thumbnails of them
+const LIKELY = [0.9, 0.7, 0.5, 0.3, 0]; // probabilities from which on a galaxy has a colour
+const SHADES = ["#FDC527", "#F07F4F", "#C03A76", "#7201A8", "#C4C4C4"];
+const marking = data.marking && new Marking(data, {
+  may: shown,
+  show(i) {
+    goTo(i);
+    canvas.focus({ preventScroll: true });
+  },
+  changed() {
+    const { labels, target } = marking.state;
+    const none = { label: "not marked", colour: "#C4C4C4", marker: "o", none: true };
+    const likely = { title: `likely ${target}`, codes: [], answers: LIKELY.map((p, k) => (
+      { label: p ? `${100 * p} % or more` : "less", colour: SHADES[k], marker: "o", none: !p })) };
+    const own = { title: "your marks", codes: [], answers: [...labels.map((label, k) => (
+      { label, colour: COLOURS[k], marker: "osD^"[k % 4] })), none] };
+    for (let i = 0; i < count; i++) {
+      const mark = marking.of(i);
+      own.codes.push(mark ? labels.indexOf(mark) : labels.length);
+    }
+    if (scheme > data.schemes.length) // it takes some time
+      for (let i = 0; i < count; i++) {
+        const chance = marking.chance(i);
+        likely.codes.push(LIKELY.findIndex((p) => chance >= p));
+      }
+    schemes.splice(data.schemes.length, 2, own, likely);
+    schemeNames();
+    if (scheme >= data.schemes.length) legend();
+    const best = marking.order.filter((i) => !marking.of(i)).slice(0, marking.known ? BEST : 0);
+    at("ranked").hidden = !best.length;
+    at("ranked-title").textContent = `Most likely ${target}`;
+    at("ranked-list").replaceChildren();
+    for (const i of best) thumbnail(at("ranked-list"), i, () => canvas.focus({ preventScroll: true }));
+    inStrip = new Set(best.map(sheetOf));
+    drawAll();
+  },
+});
+
 legend();
+marking?.update();
 new ResizeObserver(resize).observe(canvas);
 resize();
 window.addEventListener("load", drawAll);

@@ -1,31 +1,26 @@
 """The interactive map of the latent space: one HTML file that works offline.
 
-The page (templates/latent_map.html) holds a canvas, one script (latent_map.js), the galaxies as
-JSON, and their thumbnails as sheets of JPEG tiles, which the browser decodes when it shows them.
-Names come from files and tables of other people: they enter the page as data and are shown as
-text. The page's content security policy forbids every request, and every script but this one.
+The page (templates/latent_map.html) holds a canvas, one script (marks.js and latent_map.js), the
+galaxies as JSON, and their thumbnails as sheets of JPEG tiles, which the browser decodes when it
+shows them. Names come from files and tables of other people: they enter the page as data and are
+shown as text. The page's content security policy forbids every request, and every script but this
+one.
 """
 
-import base64
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from VAE_model.report.figures import jpeg
 from VAE_model.report.map_data import Scheme
-from VAE_model.report.page import render
+from VAE_model.report.page import in_script, render, script_of
 
 TILE = 80  # pixels on a side of a thumbnail
 TILES = 16  # thumbnails on a side of a sheet
 QUALITY = 82  # of the sheets' JPEG
-SCRIPT = Path(__file__).with_name("latent_map.js")
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,8 @@ class Galaxies:
     unknown; survey: code of each galaxy's in `surveys`, their labels; viewer: address of each
     survey's viewer, with {ra} and {dec}; schemes: the first is shown first, the last is not on the
     cards; similar: rows of the galaxies most similar to each, (N, K), the most similar first;
-    labels: origin of the votes; simulated: the sky is.
+    labels: origin of the votes; simulated: the sky is; marking: from marking_content, None where
+    galaxies cannot be marked.
     """
 
     places: NDArray[np.floating]
@@ -66,6 +62,7 @@ class Galaxies:
     votes: list[Vote]
     labels: str
     simulated: bool = False
+    marking: dict[str, Any] | None = None
 
 
 def sheet_order(places: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -99,21 +96,11 @@ def sheets(thumbnails: Iterator[NDArray[np.uint8]]) -> Iterator[str]:
 
 def map_page(title: str, lead: str, galaxies: Galaxies, thumbnails: Iterator[NDArray]) -> str:
     """Return the page. thumbnails: colours (TILE, TILE, 3) in the galaxies' order."""
-    script = SCRIPT.read_text(encoding="utf-8")
     return render(
-        "latent_map.html", title=title, lead=lead, script=Markup(script),  # noqa: S704
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        data=Markup(in_script(_content(galaxies))), sheets=sheets(thumbnails),  # noqa: S704
+        "latent_map.html", title=title, lead=lead, data=in_script(_content(galaxies)),
+        marking=galaxies.marking is not None, sheets=sheets(thumbnails),
+        **script_of("marks.js", "latent_map.js"),
     )  # fmt: skip
-
-
-def in_script(content: Any) -> str:
-    """Return JSON for a script element: no character of it can end or open one."""
-    text = json.dumps(
-        content, ensure_ascii=True, separators=(",", ":"), allow_nan=False,
-        default=lambda of: of.tolist() if isinstance(of, np.ndarray) else vars(of),
-    )  # fmt: skip
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _content(galaxies: Galaxies) -> dict[str, Any]:

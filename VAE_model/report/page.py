@@ -1,4 +1,4 @@
-"""Pages that need no other file: no font, no server, no network, and (but for the map) no script.
+"""Pages that need no other file: no font, no server, no network.
 
 The markup lies in templates/ (jinja2), which escape every text that enters them, so that a file
 name or a reason in a table can never become markup. A page is made of blocks: tables
@@ -7,7 +7,9 @@ the width of a phone.
 """
 
 import base64
+import hashlib
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import jinja2
+import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from VAE_model.report.tables import Table
@@ -79,6 +83,24 @@ _templates.filters["kind"] = lambda block: type(block).__name__.lower()
 def render(template: str, **content: Any) -> str:
     """Return the page that a file of templates/ makes of `content`."""
     return _templates.get_template(template).render(**content)
+
+
+def in_script(content: Any) -> Markup:
+    """Return JSON for a script element: no character of it can end or open one."""
+    text = json.dumps(
+        content, ensure_ascii=True, separators=(",", ":"), allow_nan=False,
+        default=lambda of: of.tolist() if isinstance(of, np.ndarray) else vars(of),
+    )  # fmt: skip
+    text = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text)  # noqa: S704
+
+
+def script_of(*names: str) -> dict[str, str]:
+    """Return the scripts of these files of this package as one, and its digest for the policy."""
+    here = Path(__file__).parent
+    text = "\n".join((here / name).read_text(encoding="utf-8") for name in names)
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return {"script": Markup(text), "digest": digest}  # noqa: S704
 
 
 def facts(numbers: dict[str, Any], head: tuple[str, str] = ("", "number")) -> list[Table]:

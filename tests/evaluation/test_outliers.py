@@ -125,11 +125,11 @@ def test_the_page_escapes_what_comes_from_outside_and_needs_no_other_file():
     kinds = (Kind("rare", "rare", "so & so", "#123456"),)
     nasty = '<script>alert("1")</script>'
     card = Card("rare", nasty, "data:,", "javascript:alert(1)", (nasty,), {nasty: nasty}, (nasty,))
-    page = gallery_page(nasty, [nasty], kinds, [card])
-    assert "<script" not in page and "javascript:" not in page
-    assert "&lt;script&gt;" in page
+    page = gallery_page(nasty, [nasty], kinds, [card], {"labels": [nasty]})
+    assert page.count("<script") == 2 and "<script>alert" not in page and "javascript:" not in page
+    assert "&lt;script&gt;" in page and "default-src 'none'" in page
     with pytest.raises(ValueError, match="without a button: odd"):
-        gallery_page("t", [], kinds, [Card("odd", "x", "data:,")])
+        gallery_page("t", [], kinds, [Card("odd", "x", "data:,")], {})
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +187,10 @@ def test_the_recovery_of_injected_defects_is_reported(whole):
 def test_the_figures_can_be_read(whole):
     assert imread(whole.figure(f"outliers_{NUM_VAR}.png")).shape[1] > 1000
     page = whole.outliers_page(NUM_VAR).read_text()
-    kinds = read_parquet(whole.outliers(NUM_VAR))["kind"]
-    assert page.count("<article") == (kinds != "ordinary").sum()
+    assert page.count("<article") == len(read_parquet(whole.outliers(NUM_VAR)))
     addresses = re.findall(r'(?:src|href)="([^"]{0,40})', page)
     viewer = "https://www.legacysurvey.org/viewer?ra="
     assert all(a.startswith(("data:image/jpeg;base64,", viewer)) for a in addresses)
-    assert "<script" not in page
 
 
 def test_a_second_run_does_nothing(whole):
