@@ -16,10 +16,11 @@ from tqdm import tqdm
 from VAE_model import pretrained
 from VAE_model.data.cutouts import SHAPE
 from VAE_model.data.packed import Packed
+from VAE_model.data.packing import INDEX
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.similarity import nearest_others
 from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
-from VAE_model.pipeline.files import parquet_columns
+from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
 from VAE_model.report.figures import contact_sheet, new_figure, thumbnail
@@ -43,11 +44,12 @@ def encode(
     Parameters
     ----------
     flux
-        Images (N, 3, 256, 256) in nanomaggies: bands g, r, z, 0.262 arcsec per pixel, FITS
-        orientation (north up is the last row).
+        Images (N, 3, 256, 256) in nanomaggies, or, of 8-bit images, brightness from 0 to 1: bands
+        g, r, z, 0.262 arcsec per pixel, (band, y, x) as in FITS.
     model
-        `load()`, or a run: the model that encoded its images. None: the weights that travel with
-        the project. Only latents of the same model are comparable.
+        `load()`, with `load(display=True)` for 8-bit images; or a run: the model that encoded its
+        images. None: the weights that travel with the project, for flux. Only latents of the same
+        model are comparable.
     surveys
         The survey of each image, (N,), for a model that was adapted to a second survey.
     num_var
@@ -66,7 +68,7 @@ def encode(
     ValueError
         If the images have another shape, or a pixel is not finite.
     Problem
-        If the model of the run is missing.
+        If the model of the run, or the packed copy of its images, is missing.
 
     Examples
     --------
@@ -340,7 +342,8 @@ def _flagged(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _model_of(run: Run, num_var: int) -> TrainedVAE:
-    """Return the model that encoded the images of a run."""
+    """Return the model that encoded the images of a run, with the stretch for its images."""
     path = model_of(run, num_var)
     path = pretrained.WEIGHTS if path.name == pretrained.NAME else path
-    return TrainedVAE.load(path, num_var)
+    display = read_parquet(run.packed / INDEX, ["display"])["display"].to_numpy(bool)
+    return TrainedVAE.load(path, num_var).for_images(display, any_unit=True)
