@@ -38,7 +38,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,onnx]'
 	@touch $@
 
 setup: $(VENV)/installed  ## create .venv and install requirements.txt
@@ -109,6 +109,11 @@ audit: $(VENV)/installed-dev  ## known weaknesses of the pinned packages (asks p
 	$(PY) -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
 	grep -v '^-e' requirements.txt > $(VENV)/pinned.txt
 	$(PY) -m pip_audit --requirement $(VENV)/pinned.txt
+docs: setup  ## these pages and the reference of the package as a site, build/site/index.html
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	rm -rf build/pages && mkdir -p build/pages
+	tar cf - *.md CITATION.cff *.py docs analysis/*.py data/*.py outline/* transfer/* | tar xf - -C build/pages
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 tables: setup  ## the stage tables of the READMEs, from the list of stages
 	$(PY) -m VAE_model.pipeline
 lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types
@@ -119,4 +124,5 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run real paper mine published weights skies surveys real_sets real_pairs dimensions \
-  degradation notebooks bench test faults coverage audit tables lint clean
+  degradation notebooks bench test faults coverage audit docs tables \
+  lint clean

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_url
-from VAE_model.evaluation.similarity import nearest
+from VAE_model.evaluation.similarity import nearest_others
 from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
 from VAE_model.extraction.single_image import encode_file, is_image_file
 from VAE_model.pipeline.files import read_parquet, write_parquet
@@ -120,26 +120,6 @@ def read_queries(
     return Queries(names, paths, np.array(rows), np.stack(means), images)
 
 
-def find(
-    latents: NDArray[np.float32],
-    good: NDArray[np.bool_],
-    queries: NDArray[np.float32],
-    own: NDArray[np.int64],
-    count: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return rows and distances of the nearest good galaxies, each (Q, count).
-
-    latents: (N, d); queries: (Q, d); own: the row of each query galaxy, which is left out, or -1.
-    """
-    rows = np.flatnonzero(good)
-    places, distances = nearest(latents[rows], queries, count + 1)
-    found = rows[places]
-    drop = found == own[:, None]
-    drop[~drop.any(axis=1), -1] = True  # the query is not among them: drop the farthest
-    shape = (len(queries), found.shape[1] - 1)
-    return found[~drop].reshape(shape), distances[~drop].reshape(shape)
-
-
 def sheet(
     queries: Queries, found: pd.DataFrame, packed: Packed, rows: pd.Series, config: Config
 ) -> Figure:
@@ -205,7 +185,7 @@ def main(config: Config) -> None:
         )
     queries = read_queries(config, run, table, latents, good)
     places, asked = in_scatters(table, latents), in_scatters(table, queries.latents)
-    similar, distances = find(places, good, asked, queries.rows, config.count)
+    similar, distances = nearest_others(places, good, asked, queries.rows, config.count)
     count = similar.shape[1]
     columns = ["iauname", "path", "ra", "dec", "survey"]
     others = table.iloc[similar.ravel()][columns].reset_index(drop=True)

@@ -30,3 +30,24 @@ def nearest(
         rows[part] = np.take_along_axis(found, order, 1)
         distances[part] = np.take_along_axis(apart, order, 1)
     return rows, distances
+
+
+def nearest_others(
+    latents: NDArray[np.float32],
+    good: NDArray[np.bool_],
+    queries: NDArray[np.float32],
+    own: NDArray[np.int64],
+    count: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return rows and distances of the nearest good galaxies, each (Q, count).
+
+    latents: (N, d); good: galaxies to search among, (N,); queries: (Q, d); own: the row of each
+    query galaxy, which is left out, or -1.
+    """
+    rows = np.flatnonzero(good)
+    places, distances = nearest(latents[rows], queries, count + 1)
+    found = rows[places]
+    drop = found == own[:, None]
+    drop[~drop.any(axis=1), -1] = True  # the query is not among them: drop the farthest
+    shape = (len(queries), found.shape[1] - 1)
+    return found[~drop].reshape(shape), distances[~drop].reshape(shape)

@@ -88,6 +88,8 @@ class Run:
     dimensions = _Files("result/dimensions.{}", "json")
     report = _File("report.html")
 
+    onnx = _Files("onnx/{}_{}.onnx")  # encoder or decoder, for other programs
+
     # the second survey
     transfer = _Files("transfer/{}")
     pairs = _File("transfer/pairs.parquet")  # the same galaxies in two surveys
