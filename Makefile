@@ -12,7 +12,7 @@ SIMILAR ?=
 EXPOSURES ?=
 WEIGHTS ?=
 BENCH ?=
-GPU ?=
+GPU_OPTIONS ?=
 SKIES ?=
 SURVEYS ?=
 REAL_SETS ?=
@@ -95,8 +95,8 @@ notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
 	$(PY) benchmarks/speed.py --write $(BENCH)
-gpu: $(VENV)/installed-dev  ## speed on a GPU, into docs/BENCHMARKS.md (4 minutes) (GPU="--budget 600")
-	$(PY) benchmarks/gpu.py --write $(GPU)
+gpu: $(VENV)/installed-dev  ## speed on a GPU, into docs/BENCHMARKS.md (4 minutes) (GPU_OPTIONS="--budget 600")
+	$(PY) benchmarks/gpu.py --write $(GPU_OPTIONS)
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests

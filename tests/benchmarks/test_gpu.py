@@ -17,8 +17,11 @@ from VAE_model.pipeline.run import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import ceilings
 import gpu
+import gpu_parts
 import workload
-from gpu import RATES, SETUP, TABLES, Bench, Budget, Part
+from budget import Budget
+from gpu import Part
+from gpu_parts import QUICK, RATES, SETUP, TABLES, Bench, Sizes
 from workload import Sides
 
 LIMITS = {  # per second
@@ -28,10 +31,10 @@ LIMITS = {  # per second
 
 
 def bench_of(seconds: float, folder: Path) -> Bench:
-    return Bench(gpu.QUICK, torch.device("cpu"), folder, Budget(seconds))
+    return Bench(QUICK, torch.device("cpu"), folder, Budget(seconds))
 
 
-def row_of(what: str) -> gpu.Measured:
+def row_of(what: str) -> gpu_parts.Measured:
     yield SETUP, (what, "1.0")
 
 
@@ -47,7 +50,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("gpu") / "page.md"
     path.write_text("before\n<!-- gpu -->\nold\n<!-- end of gpu -->\nafter\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "ScriptServer", lambda _: contextlib.nullcontext(SERVER))
+        patch.setattr(gpu_parts, "ScriptServer", lambda _: contextlib.nullcontext(SERVER))
         gpu.main(gpu.Config(device="cpu", budget=3600, write=True, page=path))
     return path.read_text()
 
@@ -61,11 +64,11 @@ def test_every_part_has_rows_on_a_cpu(page: str):
         for place in ("in memory", "packed file")
     ]
     assert [row[0] for row in found[RATES]] == compared
-    assert [row[0] for row in found[gpu.SHARES]] == compared
-    assert {row[0] for row in found[gpu.PROFILE]} == {"published network", "default network"}
-    assert [row[0] for row in found[gpu.PROCESSES]] == ["1"]
-    assert found[gpu.STAGES][1][0] == "data/simulate.py"
-    assert len(found[gpu.MEMORY]) == 5 and len(found[gpu.CEILINGS]) == 6
+    assert [row[0] for row in found[gpu_parts.SHARES]] == compared
+    assert {row[0] for row in found[gpu_parts.PROFILE]} == {"published network", "default network"}
+    assert [row[0] for row in found[gpu_parts.PROCESSES]] == ["1"]
+    assert found[gpu_parts.STAGES][1][0] == "data/simulate.py"
+    assert len(found[gpu_parts.MEMORY]) == 5 and len(found[gpu_parts.CEILINGS]) == 6
     assert "failed" not in page and "stopped" not in page
     assert page.count("left out") == 1, "the stages after the first"
     for row in found[RATES]:
@@ -107,7 +110,7 @@ def test_estimates_fit_the_budget():
 
 
 def test_part_that_goes_on_is_stopped_when_the_budget_ends(tmp_path: Path):
-    def endless(_: Bench) -> gpu.Measured:
+    def endless(_: Bench) -> gpu_parts.Measured:
         yield from row_of("first")
         with contextlib.suppress(Exception):  # as a library may do
             time.sleep(30)
@@ -122,7 +125,7 @@ def test_part_that_goes_on_is_stopped_when_the_budget_ends(tmp_path: Path):
 
 
 def test_failing_part_is_one_row_and_the_others_go_on(tmp_path: Path, capsys):
-    def failing(_: Bench) -> gpu.Measured:
+    def failing(_: Bench) -> gpu_parts.Measured:
         yield from row_of("before")
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
 
@@ -149,7 +152,7 @@ def test_failing_side_leaves_the_other_its_rate(side: str, tmp_path: Path):
     network = build("published", 2)
     work = ceilings.Work(1, 1)
     passes = {"reference": lambda: None, "ours": lambda: None, side: fail}
-    rows = list(gpu.compare(bench, "training", Sides(8, **passes), network, lambda: work, 0))
+    rows = list(gpu_parts.compare(bench, "training", Sides(8, **passes), network, lambda: work, 0))
     (row,) = [row for table, row in rows if table == RATES]
     cells = dict(zip(("what", "reference", "ours", "ratio", "eager"), row, strict=True))
     assert cells[side] == "failed: RuntimeError: no C compiler" and cells["ratio"] == "–"
@@ -161,9 +164,9 @@ def test_shares_are_what_known_numbers_give():
     work = ceilings.Work(flops=4e9, traffic=1e8)
     found = ceilings.shares(1000, work, LIMITS, torch.bfloat16)
     assert found == pytest.approx((0.4, 2.0, 0.1)) and found.roofline == pytest.approx(2.0)
-    row = gpu.share_row("x", 1000, work, LIMITS, torch.bfloat16, copied=786_432)
+    row = gpu_parts.share_row("x", 1000, work, LIMITS, torch.bfloat16, copied=786_432)
     assert row == ("x", "4.00 GFLOP and 100 MB per image", "40%", "200%", "10%", "8%", "200%")
-    row = gpu.share_row("x", 1000, work, LIMITS, torch.bfloat16, copied=0)
+    row = gpu_parts.share_row("x", 1000, work, LIMITS, torch.bfloat16, copied=0)
     assert row[5] == "–", "nothing is copied"
 
 
@@ -185,17 +188,19 @@ def test_without_a_gpu_the_command_says_what_it_needs(monkeypatch):
 
 
 def test_more_processes_than_cores_are_left_out(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(gpu, "cores", lambda: 1)
-    monkeypatch.setattr(gpu, "simulate", lambda *_: None)
-    monkeypatch.setattr(gpu.Packed, "of", lambda *_: None)
+    monkeypatch.setattr(gpu_parts, "cores", lambda: 1)
+    monkeypatch.setattr(gpu_parts, "simulate", lambda *_: None)
+    monkeypatch.setattr(gpu_parts.Packed, "of", lambda *_: None)
     bench = bench_of(50, tmp_path)
-    bench.sizes = gpu.Sizes(processes=(1, 4), drawn=1)
-    rows = [row for table, row in gpu.measure_processes(bench) if table == gpu.PROCESSES]
+    bench.sizes = Sizes(processes=(1, 4), drawn=1)
+    rows = [
+        row for table, row in gpu_parts.measure_processes(bench) if table == gpu_parts.PROCESSES
+    ]
     assert [row[:2] for row in rows][1] == ("4", "left out: 1 cores here")
 
 
 def test_stage_that_fails_is_told_by_its_last_line(tmp_path: Path):
     err = tmp_path / "err"
     err.write_text("bar 1\rbar 2\nerror: train.txt is missing\n")
-    assert gpu.ended(1, err) == "failed: RuntimeError: error: train.txt is missing"
-    assert gpu.ended(-signal.SIGALRM, err) == "stopped: the budget is used up"
+    assert gpu_parts.ended(1, err) == "failed: RuntimeError: error: train.txt is missing"
+    assert gpu_parts.ended(-signal.SIGALRM, err) == "stopped: the budget is used up"
