@@ -12,6 +12,7 @@ SIMILAR ?=
 EXPOSURES ?=
 WEIGHTS ?=
 BENCH ?=
+GPU_OPTIONS ?=
 SKIES ?=
 SURVEYS ?=
 REAL_SETS ?=
@@ -94,6 +95,8 @@ notebooks: $(VENV)/installed-dev  ## execute the notebooks in place, on the demo
 	$(PY) outline/execute.py
 bench: $(VENV)/installed-dev  ## speed against a plain loop, into docs/BENCHMARKS.md (leave the machine alone meanwhile)
 	$(PY) benchmarks/speed.py --write $(BENCH)
+gpu: $(VENV)/installed-dev  ## speed on a GPU, into docs/BENCHMARKS.md (4 minutes) (GPU_OPTIONS="--budget 600")
+	$(PY) benchmarks/gpu.py --write $(GPU_OPTIONS)
 
 # ---- checks
 test: $(VENV)/installed-dev  ## the tests
@@ -124,5 +127,4 @@ clean:  ## remove the demo's run, not the installation
 	rm -rf data/demo
 
 .PHONY: help setup run real paper mine published weights skies surveys real_sets real_pairs dimensions \
-  degradation notebooks bench test faults coverage audit docs tables \
-  lint clean
+  degradation notebooks bench gpu test faults coverage audit docs tables lint clean

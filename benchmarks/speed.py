@@ -10,9 +10,6 @@ Example: python benchmarks/speed.py --write
 """
 
 import os
-import platform
-import shutil
-import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,29 +18,26 @@ from typing import get_args
 
 import ceilings
 import numpy as np
-import pandas as pd
 import reference
 import torch
+import workload
+from ceilings import machine
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from timing import in_turns, spread, timed, watch, write_below_the_line
+from workload import Rates, Sides, make_run
 
-from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import cross_match
 from VAE_model.evaluation import outliers, similarity
-from VAE_model.extraction.extract import extract
 from VAE_model.models import build
-from VAE_model.pipeline.files import write_parquet, write_text
-from VAE_model.pipeline.parallel import cores
+from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import start
 from VAE_model.report.tables import Table
 from VAE_model.training.device import Precision, choose_device, compute_dtype
-from VAE_model.training.exposure_task import task_of
-from VAE_model.training.image_task import Settings
 from VAE_model.training.loader import batches, shuffled
-from VAE_model.training.loop import Files, Trainer
+from VAE_model.training.loop import Trainer
 from VAE_model.training.model_file import TrainedVAE
 
 
@@ -70,16 +64,12 @@ class Config:
     """Write docs/BENCHMARKS.md."""
 
 
-Compared = dict[str, dict[str, list[float]]]  # images per second of either side, by what they do
+Compared = dict[str, Rates]  # by what was done
 
 
 def rate_table(compared: Compared) -> str:
     """Return the rates as Markdown; a ratio is that of two rates of one turn."""
-    rows = []
-    for what, rates in compared.items():
-        ratios = [o / r for o, r in zip(rates["ours"], rates["reference"], strict=True)]
-        rows.append((what, "images/s", *(spread(rates[side]) for side in ("reference", "ours")),
-                     spread(ratios, 2)))  # fmt: skip
+    rows = [workload.rate_row(what, rates) for what, rates in compared.items()]
     return Table(["what", "unit", "reference loop", "ours", "ratio"], rows).markdown()
 
 
@@ -89,65 +79,42 @@ def roofline(compared: Compared, limits: ceilings.Rates) -> str:
     network = build("published", 40).to(device).to(memory_format=torch.channels_last)
     dtype, inputs = compute_dtype(device, "auto", network), torch.zeros(4, 3, 256, 256).to(device)
     for what, rates in compared.items():
-        rate = statistics.median(rates["ours"])
+        rate = workload.middle(rates)
         if what.startswith("reading"):
             share = rate * inputs[0].nbytes / max(limits[ceilings.CACHE])
             rows.append((what, f"{inputs[0].nbytes / 1e6:.2f} MB per image", "–",
                          f"{share:.0%} (page cache)", f"{share:.0%}"))  # fmt: skip
             continue
-        flops, traffic = ceilings.work(network, inputs, what.startswith("training"))
-        compute = rate * flops / max(limits[ceilings.convolution(dtype)])
-        memory = rate * traffic / max(limits[ceilings.MEMORY])
-        rows.append((what, f"{flops / 1e9:.2f} GFLOP and {traffic / 1e6:.0f} MB per image",
-                     f"{compute:.0%}", f"{memory:.0%}", f"{max(compute, memory):.0%}"))  # fmt: skip
+        work = ceilings.work(network, inputs, what.startswith("training"))
+        found = ceilings.shares(rate, work, limits, dtype)
+        rows.append((what, str(work), f"{found.convolution:.0%}", f"{found.memory:.0%}",
+                     f"{found.roofline:.0%}"))  # fmt: skip
     head = ["ours", "work", "of the convolution ceiling", "of the memory ceiling", "roofline"]
     return Table(head, rows).markdown()
 
 
-def make_run(folder: Path, count: int) -> Run:
-    """Write images of noise and a blob in the survey's format: rates do not depend on pixels."""
-    run, rng = Run(folder), np.random.default_rng(0)
-    y, x = np.mgrid[:256, :256] - 127.5
-    blob = np.exp(-np.hypot(x, y) / 12).astype(np.float32)
-    for number in range(count):
-        ra, dec = round(number * 0.31 % 360, 4), round(-5 + number * 0.37 % 30, 4)
-        sky = rng.normal(size=(3, 256, 256)) * np.array([0.0031, 0.0044, 0.0117])[:, None, None]
-        flux = (sky + rng.uniform(0.1, 2) * blob).astype(np.float32)
-        write_cutout(run.images() / f"{ra:.4f}_{dec:.4f}.fits", flux, ra, dec, "DR9-south")
-    names = sorted(path.name for path in run.images().glob("*.fits"))
-    write_text(run.train_txt, "".join(f"images/decals/{name}\n" for name in names))
-    return run
+def compare(sides: Sides, config: Config) -> Rates:
+    """Return the rates of both sides, in turns."""
+    return in_turns(
+        sides.count, config.repeats, reference=sides.reference, ours=sides.ours
+    )  # fmt: skip
 
 
 def trainer(
     packed: Packed, folder: Path, config: Config, precision: Precision = "auto", epochs: int = 1
 ) -> Trainer:
-    """Return a trainer of the published network with the published loss."""
-    shutil.rmtree(folder, ignore_errors=True)
-    settings = Settings(
-        network="published", contaminants="kept", num_var=40, stretch="linear", loss="published",
-        kl_weight=1.0, epochs=epochs, batch_size=config.batch_size, learning_rate=1e-3,
-        schedule="constant", max_grad_norm=1e4, seed=0, precision=precision,
-        train_images=config.trained,
+    """Return a trainer of the published network."""
+    return workload.trainer(
+        packed, folder, choose_device(), config.trained, config.batch_size,
+        precision=precision, epochs=epochs,
     )  # fmt: skip
-    task = task_of(packed, "benchmark", settings, choose_device())
-    return Trainer(task, Files.of(folder / "best.safetensors"))
 
 
 def compare_training(run: Run, packed: Packed, config: Config) -> tuple[Compared, str]:
     """Return rates of training, and a table row of the losses in float32 and in bf16."""
     ours = trainer(packed, run.folder / "ours", config)
     ours.task.initialise()
-    rows = ours.task.train_rows
-    paths = [str(run.folder / packed.index["path"][row]) for row in rows]
-    network = reference.Network(40).to(choose_device())
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    images = reference.loader(paths, config.batch_size)
-    rates = in_turns(
-        len(rows), config.repeats,
-        reference=lambda: reference.epoch(network, optimizer, images),
-        ours=lambda: ours.train_epoch(0),
-    )  # fmt: skip
+    rates = compare(workload.training(run, packed, ours), config)
     float32, bf16 = (
         trainer(packed, run.folder / kind, config, kind, epochs=3).run()["validation_loss"]
         for kind in get_args(Precision)[1:]
@@ -165,7 +132,7 @@ def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
     images = reference.loader(paths, config.batch_size)
     return {"reading a shuffled epoch, page cache warm": in_turns(
         len(rows), config.repeats,
-        reference=lambda: [flux.shape for flux in images],
+        reference=lambda: [flux.shape for flux, in images],
         ours=lambda: [
             flux.shape for _, flux in batches(packed.images, shuffled(rows, 0, 1), 32, cpu)
         ],
@@ -173,30 +140,15 @@ def compare_reading(run: Run, packed: Packed, config: Config) -> Compared:
 
 
 def compare_extraction(run: Run, packed: Packed, config: Config) -> Compared:
-    """Return rates of extraction from images to a written table: latents, error and SSIM.
-
-    Ours has the defect flags too, which are in the packed copy.
-    """
+    """Return rates of extraction from images to a written table: latents, error and SSIM."""
     rows = np.arange(min(config.extracted, len(packed.images)))
     model = TrainedVAE.load(run.folder / "bf16" / "best.safetensors", 40, precision="auto")
-    network = reference.Network(40).to(model.device).eval()
-    paths = [str(run.folder / packed.index["path"][row]) for row in rows]
-
-    def ours() -> None:
-        """Extract by this repository."""
-        latents = extract(packed, model, 64, rows)
-        flags = packed.flags.iloc[rows].reset_index(drop=True)
-        write_parquet(run.folder / "ours.parquet", pd.concat([latents, flags], axis=1))
-
-    def theirs(similarity: bool) -> None:
-        """Extract by the reference, with or without SSIM."""
-        images = reference.loader(paths, config.batch_size, shuffle=False)
-        table = np.concatenate(list(reference.extract(network, images, similarity)))
-        write_parquet(run.folder / "theirs.parquet", pd.DataFrame(table).add_prefix("column_"))
-
     return {
-        f"extraction end to end, {words}": in_turns(
-            len(rows), config.repeats, reference=lambda s=with_ssim: theirs(s), ours=ours
+        f"extraction end to end, {words}": compare(
+            workload.extraction(
+                run, packed, model, rows, 64, with_ssim, reference_batch=config.batch_size
+            ),
+            config,
         )
         for with_ssim, words in ((True, "with SSIM"), (False, "reference without SSIM"))
     }
@@ -258,19 +210,6 @@ def memory(run: Run, count: int) -> list[str]:
     return rows
 
 
-def machine() -> str:
-    """Return the processor, the memory and the GPU in words."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    model = next(models, platform.processor() or platform.machine())
-    ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    dtype = compute_dtype(torch.device("cpu"), "auto", build("published", 1))
-    has = "with" if dtype == torch.bfloat16 else "without"
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{model}, {cores()} cores {has} bf16, {ram:.0f} GiB, {gpu}; torch {torch.__version__}"
-
-
 def main(config: Config) -> None:
     """Run all comparisons, print the tables, and write them if wanted."""
     with tempfile.TemporaryDirectory(prefix="galaxy_vae_speed_") as folder:
@@ -281,7 +220,9 @@ def main(config: Config) -> None:
         compared |= compare_reading(run, packed, config)
         compared |= compare_extraction(run, packed, config)
         used = memory(run, config.lines) if config.lines else []
-    limits = ceilings.ceilings()
+    device = choose_device()
+    size = ceilings.GPU if device.type == "cuda" else ceilings.CPU
+    limits = ceilings.ceilings(device, size)
     text = "\n".join([
         f"{machine()}. {config.repeats} turns; median (range).", "", rate_table(compared), losses,
         "",

@@ -33,16 +33,28 @@ def watch(*arguments: object) -> tuple[float, float]:
 
 def timed(function: Callable[[], object]) -> float:
     """Return the seconds that a function takes, including the work of the device."""
-    began = time.perf_counter()
+    if not torch.cuda.is_initialized():  # nothing runs on a GPU
+        began = time.perf_counter()
+        function()
+        return time.perf_counter() - began
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    before.record()
     function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+    torch.cuda.synchronize()  # all streams
+    after.record()
+    after.synchronize()
+    return before.elapsed_time(after) / 1e3
 
 
-def in_turns(count: int, repeats: int, **sides: Callable[[], object]) -> dict[str, list[float]]:
-    """Return rates per second of each side, in turns, after a first pass that is not counted."""
-    for side in sides.values():
+def in_turns(
+    count: int, repeats: int, *, warm: bool = False, **sides: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Return rates per second of each side, in turns, after a first pass that is not counted.
+
+    warm: the first pass has been made.
+    """
+    for side in () if warm else sides.values():
         side()
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
@@ -55,6 +67,13 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """Format as: median (lowest to highest)."""
     middle, low, high = statistics.median(values), min(values), max(values)
     return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Replace what a page in docs/ has between the marks <!-- name --> and <!-- end of name -->."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    head, rest = page.read_text(encoding="utf-8").split(begin)
+    write_text(page, f"{head}{begin}{text}\n{end}{rest.split(end)[1]}")
 
 
 def write_below_the_line(page: Path, text: str) -> None:
