@@ -155,9 +155,9 @@ class Bench:
         return torch.compiler.set_stance("default" if compiles else "force_eager")
 
     def release(self) -> None:
-        """Free what no part needs any more."""
-        gc.collect()
+        """Free the device's memory that nothing needs any more."""
         if self.device.type == "cuda":
+            gc.collect()  # which takes a second
             torch.cuda.empty_cache()
 
 
@@ -188,7 +188,6 @@ def compare_training(bench: Bench, network: str) -> Measured:
         work = partial(ceilings.work, task.network, inputs, True)
         copied = 0 if resident else workload.copied_bytes(task.network, True)
         yield from compare(bench, what, sides, task.network, work, copied)
-        bench.release()
 
 
 def compare_extraction(bench: Bench, network: str) -> Measured:
@@ -205,7 +204,6 @@ def compare_extraction(bench: Bench, network: str) -> Measured:
         work = partial(ceilings.work, model.network, inputs, False)
         copied = 0 if resident else workload.copied_bytes(model.network, False)
         yield from compare(bench, what, sides, model.network, work, copied, compiled=False)
-        bench.release()
 
 
 def compare(
@@ -234,7 +232,8 @@ def compare(
             cells[side] = failure(error)
             if side == "ours" and compiled and not isinstance(error, torch.OutOfMemoryError):
                 bench.compiles = False
-        bench.release()
+        if cells[side] != "–":  # here, as the error holds what it was raised in
+            bench.release()
     if "ours" in warm:
         yield SETUP, (f"first pass: {what}", f"{warm['ours']:.1f}")
     rates = in_turns(
@@ -306,7 +305,6 @@ def measure_memory(bench: Bench) -> Measured:
         for words, function in (
             ("training", partial(trainer.train_epoch, 0)), ("extraction", sides.ours)
         ):  # fmt: skip
-            bench.release()
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
             with bench.compiler():
