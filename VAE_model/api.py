@@ -129,7 +129,7 @@ def read_latents(run: Run, num_var: int = 40) -> tuple[pd.DataFrame, NDArray[np.
     >>> table, latents = read_latents(Run("data/demo"))
     >>> latents.shape == (len(table), 40)
     True
-    >>> "ra" in table and "flag_half_empty" in table
+    >>> "ra" in table and "flag_gap" in table
     True
     """
     path = run.latents(num_var)
