@@ -1,6 +1,7 @@
 """Claims about benchmarks/gpu.py: each part runs on a CPU, the budget holds, a failure is a row."""
 
 import contextlib
+import re
 import signal
 import sys
 import time
@@ -102,7 +103,7 @@ def test_part_that_would_pass_the_budget_is_left_out_and_said(tmp_path: Path):
     assert [row[0] for row in found[SETUP]] == ["short", "last"]
     (row,) = found[RATES]
     assert row[0] == "long" and len(row) == len(TABLES[RATES])
-    assert row[1] == "left out: takes about 99 s, 50 s of 50 left"
+    assert re.fullmatch(r"left out: takes about 99 s, (49|50) s of 50 left", row[1])
 
 
 def test_estimates_fit_the_budget():

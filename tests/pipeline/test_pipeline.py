@@ -145,8 +145,12 @@ def test_a_stage_before_its_predecessor_names_the_command(tmp_path, script, stag
 
 
 def spoiled(small_run: Run, tmp_path, name: str, content: bytes) -> Run:
-    """A run that holds small_run's files as links, but one of them is spoiled."""
-    run = Run(tmp_path / "spoiled")
+    """A run that holds small_run's files as links, but one of them is spoiled.
+
+    It has the same name, which the map names.
+    """
+    run = Run(tmp_path / "spoiled" / small_run.folder.name)
+    run.folder.parent.mkdir()
     subprocess.run(["cp", "-al", str(small_run.folder), str(run.folder)], check=True)
     target = run.folder / name
     target.unlink()
