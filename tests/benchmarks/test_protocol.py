@@ -53,6 +53,7 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@pytest.mark.long
 def test_protocol_goes_from_nothing_to_a_page_resumes_and_refuses_other_code(tmp_path: Path):
     killed, first = start(tmp_path), tmp_path / "results" / "1.json"
     while not first.exists():

@@ -211,6 +211,7 @@ def few_of(name: str, folder: Path) -> None:
     few.to_csv(folder / name / "labels.csv", index=False)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not (REAL / "efigi").is_dir(),
     reason="real sets are absent: set GALAXY_VAE_REAL to the folder that holds efigi/",
