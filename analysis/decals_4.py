@@ -36,7 +36,15 @@ from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import sexagesimal, viewer_url
 from VAE_model.evaluation import outliers
-from VAE_model.evaluation.marks import BACKGROUND, COLUMNS, MARKS, Features, learn, read_marks
+from VAE_model.evaluation.marks import (
+    BACKGROUND,
+    COLUMNS,
+    MARKS,
+    MIN_TRAINING,
+    Features,
+    learn,
+    read_marks,
+)
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline import files
 from VAE_model.pipeline.files import read_parquet
@@ -268,9 +276,8 @@ def main(config: Config) -> None:
         return
     stage.begin()
     table, latents = read_means(run, source, number, ("logvar_",), ("survey", *COLUMNS))
-    training, needed = int((table["split"] == "train").sum()), outliers.MIN_TRAINING
-    if training < needed:
-        what = f"has {training} training galaxies, and {needed} are needed: add images"
+    if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
+        what = f"has {training} training galaxies, and {MIN_TRAINING} are needed: add images"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
     if not table["path"].equals(packed.index["path"]):

@@ -27,6 +27,7 @@ from VAE_model.preparation.defects import FLAGS
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
 
+MIN_TRAINING = 10  # training galaxies that the distance from the others needs
 MARKS = ("interesting", "boring", "artefact")  # that a page offers; a person may add others
 STEP = 4 / 127  # of the rounded features: int8 spans -4 to 4 standard deviations
 BACKGROUND = "background_rms_over_flux"
@@ -66,8 +67,8 @@ class Features:
         spread = np.sqrt(latents.var(axis=0) + np.square(width))
         scaled = (latents - latents.mean(axis=0)) / np.where(spread > 0, spread, 1)
         train = (table["split"] == "train").to_numpy()
-        train = train if train.sum() >= outliers.MIN_TRAINING else np.ones(len(table), bool)
-        few = len(table) < outliers.MIN_TRAINING
+        train = train if train.sum() >= MIN_TRAINING else np.ones(len(table), bool)
+        few = len(table) < MIN_TRAINING
         distance = np.zeros(len(table)) if few else outliers.mahalanobis(latents, train)
         measured = [_uniform(values) for values in (table["residual"], table[BACKGROUND], distance)]
         flags = _FLAG * table[list(FLAGS)].to_numpy(float)

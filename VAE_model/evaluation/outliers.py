@@ -14,7 +14,6 @@ from scipy.stats import rankdata
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 
-MIN_TRAINING = 10  # training galaxies that the scores need
 SMALLEST_CLASS = 30  # training members below which a class has no covariance of its own
 
 _FOLDS = 5
