@@ -116,7 +116,7 @@ docs: setup  ## these pages and the reference of the package as a site, build/si
 	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	rm -rf build/pages && mkdir -p build/pages
 	tar cf - *.md CITATION.cff *.py docs analysis/*.py data/*.py outline/* transfer/* | tar xf - -C build/pages
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict -f docs/mkdocs.yml
 tables: setup  ## the stage tables of the READMEs, from the list of stages
 	$(PY) -m VAE_model.pipeline
 lint: $(VENV)/installed-dev  ## ruff: rules and layout; mypy: types

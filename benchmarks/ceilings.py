@@ -60,7 +60,7 @@ class Work(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """What a rate needs, as shares of the best measurements of the ceilings."""
+    """The needs of a rate, as shares of the best measurements of the ceilings."""
 
     matrix: float
     convolution: float

@@ -71,7 +71,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What is measured, as its tables call it."""
+        """The name in the tables."""
         return f"{self.kind}, {NETWORKS[self.network]}" if self.network else self.kind
 
     def measure(self, bench: Bench) -> Measured:

@@ -43,7 +43,7 @@ from data.simulate import simulate
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """Sizes of the measurements."""
 
     images: int = 512
     """Files that are written and packed."""
@@ -105,7 +105,7 @@ _OTHER_STAGE = 5
 
 @dataclass
 class Bench:
-    """What the parts share.
+    """Objects that the parts share.
 
     limits: the ceilings, once measured; compiles: False after the compiler has failed.
     """

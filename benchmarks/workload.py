@@ -1,4 +1,4 @@
-"""What the benchmarks time: training and extraction, by this repository and by the reference.
+"""The work that the benchmarks time: training and extraction, by us and by the reference.
 
 speed.py and gpu.py run the same work; they differ in sizes and in what they report.
 """

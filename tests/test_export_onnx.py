@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +43,16 @@ def test_the_files_say_what_they_are(exported: Run):
         assert facts["stretch"] == "asinh" and len(facts["softening"]) == 3
 
 
-def test_the_example_of_the_page_gives_what_pytorch_gives(exported: Run):
+def test_the_example_of_the_page_gives_what_pytorch_gives(exported: Run, tmp_path):
     """On a galaxy that the export did not see, and in another number."""
     page = (ROOT / "docs" / "WEIGHTS.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(import onnxruntime.*?)```", page, re.DOTALL)[1]
     y, x = np.mgrid[:256, :256] - 127.5
     disc = np.exp(-np.hypot(x / 9, y / 5)).astype(np.float32)
-    names = {"flux": torch.from_numpy(np.stack([[disc, disc, disc], [disc, 2 * disc, 3 * disc]]))}
-    exec(example.replace("data/mine", str(exported.folder)), names)
+    flux = torch.from_numpy(np.stack([[disc, disc, disc], [disc, 2 * disc, 3 * disc]]))
+    script = tmp_path / "example.py"
+    script.write_text(example.replace("data/mine", str(exported.folder)), encoding="utf-8")
+    names = runpy.run_path(str(script), {"flux": flux})
     mean, _ = names["model"].encode(names["flux"])
     np.testing.assert_allclose(names["mean"], mean, atol=1e-4)
     flat = names["pose"]._replace(angle=torch.zeros(2), x=torch.zeros(2), y=torch.zeros(2))

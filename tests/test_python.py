@@ -106,7 +106,7 @@ def test_the_package_is_imported_without_torch():
 
 
 def test_the_site_has_every_page_and_every_module_of_the_reference():
-    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    site = (ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8")
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
     assert set(re.findall(r": (\S+\.md)$", site, re.MULTILINE)) == pages | {
         "README.md", "README_zh.md"

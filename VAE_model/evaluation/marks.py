@@ -42,7 +42,7 @@ _BLOCK = 65_536  # rows scored at a time
 
 @dataclass(frozen=True)
 class Features:
-    """What the model knows of each image, and the prior of its weights.
+    """The numbers by which the model knows each image, and the prior of its weights.
 
     values: int8 (N, K) in units of STEP: the latents, then the percentiles of the residual, the
     background and the distance from the other galaxies, then the flags; mean, variance: of the
