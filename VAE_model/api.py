@@ -19,7 +19,8 @@ from VAE_model.data.packed import Packed
 from VAE_model.data.packing import INDEX
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.similarity import nearest_others
-from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
+from VAE_model.extraction.latent_table import in_scatters, read_means
+from VAE_model.extraction.single_image import weights_of
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
@@ -343,7 +344,5 @@ def _flagged(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _model_of(run: Run, num_var: int) -> TrainedVAE:
     """Return the model that encoded the images of a run, with the stretch for its images."""
-    path = model_of(run, num_var)
-    path = pretrained.WEIGHTS if path.name == pretrained.NAME else path
     display = read_parquet(run.packed / INDEX, ["display"])["display"].to_numpy(bool)
-    return TrainedVAE.load(path, num_var).for_images(display, any_unit=True)
+    return TrainedVAE.load(weights_of(run, num_var), num_var).for_images(display, any_unit=True)

@@ -2,7 +2,9 @@
 
 The page needs no other file and no network, and is readable on a phone. Stages that have not been
 run are listed with their command. All numbers come from the files of the run; beside those of a
-simulated sky stands their range on the skies of the protocol (docs/PROTOCOL.md).
+simulated sky stands their range on the skies of the protocol (docs/PROTOCOL.md). While another
+script is at work on the run the page says so, with the epochs of a training so far and the time
+that is left.
 
 Reads:  every output that the stages have left in the run so far; of a simulated sky also
         benchmarks/protocol/results/
@@ -17,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from VAE_model.pipeline.files import write_text
+from VAE_model.pipeline.provenance import whole_sidecar
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.report import skies
+from VAE_model.report.at_work import AtWork
 from VAE_model.report.chapters import CHAPTERS, Chapter, caption, key_numbers
 from VAE_model.report.classification import LATENTS
 from VAE_model.report.page import Block, Details, Paragraph, Picture, Tiles, facts, render
@@ -40,7 +44,7 @@ class Config:
     """Pixels; figures that are wider are scaled down to it, to keep the page small."""
 
 
-def report(outputs: RunOutputs, widest: int, left_out: list[str]) -> str:
+def report(outputs: RunOutputs, widest: int, left_out: list[str], going_on: AtWork) -> str:
     """Return the page. left_out: a line for each output that is not shown."""
     known = {script for chapter in CHAPTERS for script in chapter.scripts}
     others = dict.fromkeys(record["script"] for record in outputs.records.values())
@@ -52,7 +56,7 @@ def report(outputs: RunOutputs, widest: int, left_out: list[str]) -> str:
     name = outputs.run.folder.name
     return render(
         "report.html", title=f"{name} – Galaxy_VAE report", name=name, summary=summary(outputs),
-        opening=[*opening(outputs), *map(Paragraph, left_out)],
+        opening=[*going_on.blocks(), *opening(outputs), *map(Paragraph, left_out)],
         sections=[
             section(chapter, outputs, widest)
             for chapter in (*CHAPTERS, *unlisted)
@@ -148,18 +152,21 @@ def main(config: Config) -> None:
     outputs, left_out = RunOutputs.of(run, config.num_var).without_stale()
     inputs = [path for path in outputs.records if path.is_file()]
     others = skies.files() if run.truth.exists() else []
-    stage = Stage(__file__, run, config, inputs=[*inputs, *others], outputs=[run.report])
+    stage = Stage(__file__, run, config, [*inputs, *others], [run.report], alone=False)
     if not inputs and not stage.dry_run:
         begin = "run make run, or begin with python data/simulate.py and python make_datatxt.py"
         raise Problem(f"{run.show(run.folder)} has no output of any stage: {begin}")
-    if stage.is_up_to_date():
+    going_on = AtWork.of(run)
+    before = whole_sidecar(run.report).get("numbers", {})
+    if stage.is_up_to_date(unfinished=bool(going_on.script or before.get("at_work"))):
         return
     stage.begin()
-    for line in left_out:
+    for line in (*going_on.sentences(), *left_out):
         print(f"  {line}")
     numbers = key_numbers(outputs)
-    write_text(run.report, report(outputs, config.widest, left_out))
-    stage.finish(bytes=run.report.stat().st_size, **{label: value for label, value, _ in numbers})
+    write_text(run.report, report(outputs, config.widest, left_out, going_on))
+    shown = {label: value for label, value, _ in numbers}
+    stage.finish(bytes=run.report.stat().st_size, at_work=going_on.script, **shown)
     width = max((len(label) for label, _, _ in numbers), default=0)
     for label, value, note in numbers:
         print(f"  {label:<{width}}  {value}  ({note})")

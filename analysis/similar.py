@@ -1,19 +1,21 @@
 """Find the galaxies most similar to one or many query galaxies, by their latent variables.
 
 A query is a name or a part of one, a file name, a position in degrees or sexagesimal, or an image
-file that is in no run. Distances are in units of the scatter between two exposures of one galaxy
-(VAE_model/extraction/repeatability.py): at 1, two images are as far apart as two exposures. The
-search is exhaustive and exact.
+file that is in no run. For a position of `fetch` the image is downloaded. Distances are in units of
+the scatter between two exposures of one galaxy (VAE_model/extraction/repeatability.py): at 1, two
+images are as far apart as two exposures. The search is exhaustive and exact.
 
 Reads:  result/latents_40.parquet, train.txt (its packed images); for an image file the model
+        that made the latents
 Writes: result/similar_40.parquet: iauname, path, order (1 for the most similar), similar_iauname,
         similar_path, similar_ra, similar_dec, distance (scatters); figures/similar_40.png: each
         query galaxy and its nearest neighbours. With `query` the same as queries/similar_40.parquet
-        and .png, beside what the report shows
+        and .png, beside what the report shows; with `fetch` queries/<ra>_<dec>.fits
 
 Example: python analysis/similar.py --query J112953.88-000427.4 "152.63 1.367" my_galaxy.jpg
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,9 +25,11 @@ from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_url
+from VAE_model.downloads.cutout_service import SERVICE
+from VAE_model.downloads.fetching import fetch_position
 from VAE_model.evaluation.similarity import nearest_others
-from VAE_model.extraction.latent_table import in_scatters, model_of, read_means
-from VAE_model.extraction.single_image import encode_file, is_image_file
+from VAE_model.extraction.latent_table import in_scatters, read_means
+from VAE_model.extraction.single_image import encode_file, is_image_file, weights_of
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -40,7 +44,7 @@ from VAE_model.report.figures import (
 from VAE_model.report.map_data import crop_of
 from VAE_model.report.plotting import Figure
 from VAE_model.tables.joins import image_rows
-from VAE_model.tables.lookup import find_row
+from VAE_model.tables.lookup import find_row, position_in
 from VAE_model.training.model_file import TrainedVAE
 
 DRAWN = (10, 8)  # query galaxies, and neighbours of each, in the figure at most
@@ -58,8 +62,13 @@ class Config:
     query: tuple[str, ...] = ()
     """Query galaxies: a name or file name or a part of it, a position ("152.63 1.367" in degrees,
     "10:10:31 +01:22:01"), or an image file; none: `sample` random ones."""
+    fetch: tuple[str, ...] = ()
+    """Positions outside the run: their cutouts are downloaded from the Legacy Surveys and encoded
+    by the model that made the latents."""
+    service: str = SERVICE
+    """Address of the cutout service."""
     sample: int = 8
-    """Random query galaxies where `query` names none; a large number takes all."""
+    """Random query galaxies where `query` and `fetch` name none; a large number takes all."""
     count: int = 10
     """Neighbours per query galaxy."""
     broken: bool = False
@@ -92,13 +101,16 @@ def read_queries(
     table: pd.DataFrame,
     latents: NDArray[np.float32],
     good: NDArray[np.bool_],
+    fetched: Sequence[Path] = (),
 ) -> Queries:
     """Return the query galaxies; image files are encoded by the model of the run.
 
-    table: one row per image, with `latents` (N, num_var) and `good`, images without a flag.
+    table: one row per image, with `latents` (N, num_var) and `good`, images without a flag;
+    fetched: image files that follow the queries of the user.
     Raises Problem for a query that fits no image or several.
     """
-    if not config.query:
+    asked = [*config.query, *map(run.show, fetched)]
+    if not asked:
         some = np.random.default_rng(config.seed).permutation(np.flatnonzero(good))[: config.sample]
         own = np.sort(some)
         names, paths = table["iauname"].iloc[own].tolist(), table["path"].iloc[own].tolist()
@@ -106,9 +118,9 @@ def read_queries(
     model = None
     found: list[tuple[str, str, int, NDArray[np.float32]]] = []
     images = {}
-    for query in config.query:
+    for query in asked:
         if is_image_file(query):
-            model = model or TrainedVAE.load(model_of(run, config.num_var), config.num_var)
+            model = model or TrainedVAE.load(weights_of(run, config.num_var), config.num_var)
             mean, flux, display = encode_file(ROOT / query, run, model)
             images[query] = thumbnail(flux, TILE, config.crop, display)
             found.append((query, query, -1, mean[0]))
@@ -164,13 +176,19 @@ def main(config: Config) -> None:
     run, number = Run(config.run), config.num_var
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")
-    if config.query:
+    positions = [position_in(words) for words in config.fetch]
+    if None in positions:
+        wrong = config.fetch[positions.index(None)]
+        raise Problem(f"--fetch {wrong!r} is no position: RA Dec in degrees, or 10:19:05 +46:27:13")
+    by_user = bool(config.query or config.fetch)
+    if by_user:
         target, figure = (run.queries(f"similar_{number}.{e}") for e in ("parquet", "png"))
     files = [ROOT / query for query in config.query if is_image_file(query)]
-    inputs = [source, run.train_txt, *files, *([model_of(run, number)] if files else [])]
+    inputs = [source, run.train_txt, *files]
+    inputs += [weights_of(run, number)] if files or positions else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[target, figure])
     if stage.is_up_to_date():
-        return say(read_parquet(target), run.show(figure)) if config.query else None
+        return say(read_parquet(target), run.show(figure)) if by_user else None
     stage.begin()
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
@@ -183,7 +201,8 @@ def main(config: Config) -> None:
             f"{run.show(source)} has {good.sum()} images without a flag: add --broken to search "
             "among the others too"
         )
-    queries = read_queries(config, run, table, latents, good)
+    fetched = [fetch_position(run, *position, config.service) for position in positions if position]
+    queries = read_queries(config, run, table, latents, good, fetched)
     places, asked = in_scatters(table, latents), in_scatters(table, queries.latents)
     similar, distances = nearest_others(places, good, asked, queries.rows, config.count)
     count = similar.shape[1]
@@ -202,7 +221,7 @@ def main(config: Config) -> None:
     images = pd.Series(rows, table["path"])
     save_figure(sheet(queries, result, packed, images, config), figure, dpi=110)
     write_parquet(target, result)
-    if config.query:
+    if by_user:
         say(result, run.show(figure))
     middle = float(np.median(distances[:, 0]))
     print(

@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from VAE_model.data.cutouts import PIXEL_SCALE
-from VAE_model.data.sky import iauname
 from VAE_model.downloads.catalogue import RECORD, ZENODO, fetch_original, source_of, write_catalogue
 from VAE_model.downloads.client import Manners
-from VAE_model.downloads.cutout_service import SERVICE, Job, path_of, url_of
+from VAE_model.downloads.cutout_service import SERVICE, Job, job_at
 from VAE_model.downloads.fetching import fetch_all
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, Journal, fold
 from VAE_model.downloads.resuming import Before, check_space, unfinished
@@ -197,10 +196,7 @@ def surveys_of(config: Config) -> tuple[str, ...]:
 
 def job_of(config: Config, survey: str, ra: float, dec: float, name: str = "") -> Job:
     """Return the request for a survey's cutout at a position in degrees."""
-    there = SURVEYS[survey].at(config.release)
-    url = url_of(config.service, there.layer, ra, dec, config.pixel_scale)
-    path = path_of(survey, ra, dec)
-    return Job(name or iauname(ra, dec), ra, dec, survey, url, path, there.version)
+    return job_at(survey, ra, dec, name, config.release, config.service, config.pixel_scale)
 
 
 def plan(config: Config, galaxies: pd.DataFrame) -> Iterator[Job]:

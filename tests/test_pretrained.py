@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import run_script, succeeded
+from conftest import run_script, says_one_line, succeeded
+from cutout_service import CutoutService
 from own_images import import_own_images, write_own_images
 
 from VAE_model import load, models, pretrained
@@ -36,6 +37,29 @@ def test_forty_images_of_ones_own_have_latents_in_a_minute_without_training(tmp_
     table = read_parquet(run.latents(40))
     assert len(table) == 40 and np.isfinite(table.filter(like="mu_")).all(axis=None)
     assert not run.model(40).exists()
+
+
+def test_the_image_at_a_position_is_fetched_and_its_neighbours_are_found(copy_of_tiny_run: Run):
+    run, latents = copy_of_tiny_run, ("--model", "pretrained")
+    succeeded(run_script("analysis/extract_latents.py", run, *latents))
+    table = read_parquet(run.latents(40)).set_index("iauname")
+    good = table[~table.filter(like="flag_").any(axis=1) & (table["survey"] == "decals")]
+    name, ra, dec = good.index[3], good["ra"].iloc[3], good["dec"].iloc[3]
+    with CutoutService(images=run.images().parent) as service:
+        search = ("analysis/similar.py", run, "--fetch", f"{ra} {dec}", "--service", service.url)
+        succeeded(run_script(*search))
+        assert service.asked.total() == 1
+        again = succeeded(run_script(*search, "--count", "3"))
+        assert service.asked.total() == 1, "the image is there"
+        service.plan = lambda *_: "zero"
+        gone = run_script(*search[:3], f"{ra + 2} {dec}", *search[4:])
+    assert "zero image" in says_one_line(gone)
+    assert name in again.stdout
+    found = read_parquet(run.queries("similar_40.parquet"))
+    assert found["similar_iauname"].iloc[0] == name and found["distance"].iloc[0] < 0.01
+    assert found["distance"].iloc[1] > 0.1, "another galaxy is farther"
+    wrong = run_script("analysis/similar.py", run, "--fetch", "NGC 628")
+    assert "'NGC 628' is no position" in says_one_line(wrong)
 
 
 def test_images_are_encoded_in_python(tmp_path: Path):

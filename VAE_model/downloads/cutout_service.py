@@ -13,9 +13,9 @@ import numpy as np
 from VAE_model.data.astrometry import position_at
 from VAE_model.data.cutouts import SIZE, check_flux
 from VAE_model.data.fits_frames import BANDS, BadCutout, frame_in
-from VAE_model.data.sky import separation, unit_vectors
+from VAE_model.data.sky import iauname, separation, unit_vectors
 from VAE_model.downloads.client import Permanent, Transient
-from VAE_model.surveys import survey_of
+from VAE_model.surveys import RELEASE, SURVEYS, survey_of
 
 SERVICE = "https://www.legacysurvey.org/viewer/fits-cutout"
 
@@ -62,6 +62,22 @@ def url_of(service: str, layer: str, ra: float, dec: float, pixel_scale: float =
     query = {"ra": f"{ra:.6f}", "dec": f"{dec:.6f}", "layer": layer,
              "pixscale": f"{pixel_scale:g}", "bands": BANDS, "size": SIZE}  # fmt: skip
     return f"{service}?{urlencode(query)}"
+
+
+def job_at(
+    survey: str,
+    ra: float,
+    dec: float,
+    name: str = "",
+    release: str = RELEASE,
+    service: str = SERVICE,
+    pixel_scale: float = 0.262,
+) -> Job:
+    """Return the request for a survey's cutout at a position in degrees; pixel_scale: arcsec."""
+    there = SURVEYS[survey].at(release)
+    url = url_of(service, there.layer, ra, dec, pixel_scale)
+    path = path_of(survey, ra, dec)
+    return Job(name or iauname(ra, dec), ra, dec, survey, url, path, there.version)
 
 
 def _check_signature(body: bytes) -> None:

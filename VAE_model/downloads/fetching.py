@@ -1,4 +1,4 @@
-"""Download of many cutouts: one thread per connection, one row per cutout.
+"""Download of one cutout, or of many: one thread per connection, one row per cutout.
 
 Memory holds only the cutouts in flight.
 """
@@ -8,6 +8,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from VAE_model.downloads.client import (
     Client,
@@ -18,11 +20,21 @@ from VAE_model.downloads.client import (
     Transient,
     come_back,
 )
-from VAE_model.downloads.cutout_service import MOST_BYTES, Job, check_cutout, fill_in_version
+from VAE_model.downloads.cutout_service import (
+    MOST_BYTES,
+    SERVICE,
+    Job,
+    check_cutout,
+    file_name,
+    fill_in_version,
+    job_at,
+)
 from VAE_model.downloads.manifest import FAILED, GOOD, MISSING, REFUSED, Outcome
 from VAE_model.downloads.verdicts import Verdicts
 from VAE_model.pipeline.files import atomic
+from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import Run
+from VAE_model.surveys import RELEASE, survey_of
 
 # Consecutive refusals (HTTP 500) after which a request is not retried, and the minimum number that
 # indicates a position that cannot be cut rather than a transient error.
@@ -63,6 +75,28 @@ def fetch_one(client: Client, job: Job, run: Run | None) -> Outcome:
         status = REFUSED if hiccup.refusals >= _LEAST_REFUSALS else FAILED
         return Outcome(job, status, str(hiccup), tries=hiccup.tries, began=began)
     return Outcome(job, GOOD, "", length, digest, tries, began)
+
+
+def fetch_position(run: Run, ra: float, dec: float, service: str = SERVICE) -> Path:
+    """Return the cutout of the Legacy Surveys at a position in degrees, below queries/ of a run.
+
+    It is downloaded unless it is there. North of Dec 32.375 in the north galactic cap the survey
+    is BASS+MzLS, elsewhere DECaLS. Raises Problem if there is no image, or no answer.
+    """
+    job = job_at(survey_of(RELEASE.upper(), ra, dec), ra, dec, service=service)
+    path = run.queries(file_name(ra, dec))
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(Client(Manners(tries=3), Gate(run.not_before))) as client:
+        inside = replace(job, path=str(path.relative_to(run.folder)))
+        outcome = fetch_one(client, inside, run)
+    if outcome.status != GOOD:
+        raise Problem(
+            f"no image of {job.survey} at {ra:.4f} {dec:.4f} came from {service} "
+            f"({outcome.reason}): download it yourself, and give the file as --query"
+        )
+    return path
 
 
 def fetch_all(

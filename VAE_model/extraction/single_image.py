@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from VAE_model import pretrained
 from VAE_model.data.fits_frames import Reading
 from VAE_model.data.packed import Packed
 from VAE_model.extraction.extract import extract_means
+from VAE_model.extraction.latent_table import model_of
 from VAE_model.imports.importing import ENDINGS, Job, import_image
 from VAE_model.pipeline.files import write_text
 from VAE_model.pipeline.problem import Problem
@@ -20,6 +22,12 @@ from VAE_model.training.model_file import TrainedVAE
 def is_image_file(query: str) -> bool:
     """Return True if a query is the path of an image file."""
     return query.lower().endswith(ENDINGS) and (ROOT / query).is_file()
+
+
+def weights_of(run: Run, num_var: int) -> Path:
+    """Return the file of the model that encoded the images of a run."""
+    path = model_of(run, num_var)
+    return pretrained.WEIGHTS if path == ROOT / pretrained.NAME else path
 
 
 def encode_file(

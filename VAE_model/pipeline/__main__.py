@@ -78,6 +78,7 @@ def run_after(first: str, folder: str) -> int:
     """Run the stages that can follow the one that added the images; return their exit code."""
     from VAE_model.pipeline.script_server import ScriptServer  # needs all packages
 
+    print(f"meanwhile, python analysis/report.py --run {folder} shows what is there so far")
     with ScriptServer() as server:
         for entry in for_own_images() if first == "import" else after(first):
             command = [entry.script, "--run", folder]

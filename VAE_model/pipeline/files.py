@@ -41,14 +41,15 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files of `atomic` that killed processes left in `folder`."""
     for path in folder.glob(".partial-*"):
         owner = path.name.split("-")[1]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdigit() and not is_alive(int(owner)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Return True if there is a process of this number, of any user."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

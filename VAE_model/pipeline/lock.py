@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from VAE_model.pipeline.files import is_alive
 from VAE_model.pipeline.problem import Problem
 
 LOCK = ".lock"  # in the run's folder, where it stays when the lock is released
@@ -42,6 +43,20 @@ def hold(folder: Path, shown: str, script: str) -> None:
             print(f"  {shown} cannot be locked ({error}): start one script at a time on it")
         return
     _held[folder] = lock
+
+
+def user_of(folder: Path) -> str:
+    """Return the other script that holds the lock of a run, with its process number, or nothing.
+
+    Reads only, so that it can never keep another script from its lock.
+    """
+    try:
+        by = (folder / LOCK).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    number = by.rsplit(" ", 1)[-1]
+    others = number.isdigit() and int(number) != os.getpid() and is_alive(int(number))
+    return by if others else ""
 
 
 def _sign(script: str, descriptor: int) -> None:

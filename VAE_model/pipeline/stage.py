@@ -50,15 +50,17 @@ _MANY = 6  # inputs that the first line of a stage names
 class Stage:
     """One run of one script on one run folder.
 
-    inputs, outputs: files (or folders of images) under the run.
+    inputs, outputs: files (or folders of images) under the run; alone: no other script may use the
+    run meanwhile.
     """
 
     def __init__(
-        self, script: str, run: Run, config: Any, inputs: Iterable[Path], outputs: Iterable[Path]
-    ) -> None:
+        self, script: str, run: Run, config: Any, inputs: Iterable[Path], outputs: Iterable[Path],
+        alone: bool = True,
+    ) -> None:  # fmt: skip
         self.script = _name_of(Path(script).resolve())
         self.run, self.config = run, config
-        self.inputs, self.outputs = [*inputs], [*outputs]
+        self.inputs, self.outputs, self.alone = [*inputs], [*outputs], alone
         self.began = time.monotonic()
         self.identities: dict[str, dict[str, Any]] = {}  # of the inputs
 
@@ -111,7 +113,7 @@ class Stage:
             raise Stop
         distributed.barrier()  # no process writes before all have checked the outputs
         self.run.folder.mkdir(parents=True, exist_ok=True)
-        if given.script and not distributed.rank():
+        if self.alone and given.script and not distributed.rank():
             hold(self.run.folder, self.run.show(self.run.folder), self.script)
         if given.accept:
             self._accept()

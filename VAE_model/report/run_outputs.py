@@ -9,7 +9,7 @@ import pandas as pd
 
 from VAE_model.data.splits import SHARES
 from VAE_model.pipeline.files import read_json, read_parquet
-from VAE_model.pipeline.provenance import read_sidecar, why_stale
+from VAE_model.pipeline.provenance import is_unfinished, read_sidecar, why_stale
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stages import number_of
 
@@ -26,10 +26,11 @@ class RunOutputs:
 
     @classmethod
     def of(cls, run: Run, num_var: int) -> "RunOutputs":
-        """Find every output of every stage, except the report itself."""
+        """Find every output of every stage, except the report itself and what is being written."""
         sidecars = (path for name in _FOLDERS for path in run.folder.glob(f"{name}/*.json"))
         outputs = sorted(path.with_suffix("") for path in sidecars)
-        found = {p: read_sidecar(p) for p in outputs if p.exists() and p != run.report}
+        whole = [p for p in outputs if p.exists() and p != run.report and not is_unfinished(p)]
+        found = {path: read_sidecar(path) for path in whole}
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
         return cls(run, num_var, {path: found[path] for path in order})
 

@@ -1,19 +1,24 @@
 """The report shows what is there, names what is not, and is a page that stands alone."""
 
 import json
+import re
 import shlex
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_script, succeeded
 from PIL import Image
 
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.pipeline.files import count_rows, sha256, write_json, write_parquet, write_text
 from VAE_model.pipeline.provenance import sidecar
-from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.report import page, tables
 from VAE_model.report.chapters import CHAPTERS
 from VAE_model.report.run_outputs import RunOutputs
@@ -268,3 +273,27 @@ def test_numbers_are_written_as_people_read_them():
              np.int64(-4321), float("inf"), "x"]  # fmt: skip
     read = ["–", "–", "yes", "12,345", "0.1235", "1,234.6", "3", "0.25", "-4,321", "inf", "x"]
     assert [tables.number(value) for value in given] == read
+
+
+def test_a_run_can_be_looked_at_while_it_trains(copy_of_tiny_run: Run):
+    run = copy_of_tiny_run
+    command = [sys.executable, "Galaxy_VAE_n.py", "--run", run.folder, "--num-var", "4",
+               "--epochs", "500", "--start", "random"]  # fmt: skip
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, **silent) as training:
+        try:
+            log, until = run.model_log(4), time.monotonic() + 120
+            while not log.exists() and training.poll() is None and time.monotonic() < until:
+                time.sleep(0.1)
+            said = succeeded(run_script("analysis/report.py", run, "--num-var", "4")).stdout
+            assert training.poll() is None, "the report disturbs nobody"
+        finally:
+            training.kill()
+    line = next(line for line in said.splitlines() if "is at work" in line)
+    assert line.strip().startswith(f"Galaxy_VAE_n.py, process {training.pid}, is at work")
+    assert re.search(r"vae_4: epoch \d+ of 500, validation loss \S+; about \d+ min", said)
+    text = run.report.read_text()
+    assert "is at work" in text and "loss against epoch" in text
+    check_stands_alone(text)
+    said = succeeded(run_script("analysis/report.py", run, "--num-var", "4")).stdout
+    assert "is at work" not in said + run.report.read_text()
