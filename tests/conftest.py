@@ -38,11 +38,12 @@ SMALL = {  # constants that make a stage small
     "data/simulate.py": ("--galaxies", "90", "--overlap", "70"),
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "analysis/choose_dimension.py": ("--num-var", "2", "4", "--seeds", "0", "1", "--epochs", "1"),
-    "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20"),
+    "analysis/classify.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20",
+                             "--seeds", "0"),
     "analysis/probe.py": ("--trees", "20", "--n-bootstrap", "100"),
     "transfer/adapt.py": ("--epochs", "1"),
     "transfer/compare.py": ("--min-test", "5", "--min-answer", "2", "--trees", "20",
-                            "--n-bootstrap", "100"),
+                            "--seeds", "0", "--n-bootstrap", "100"),
 }  # fmt: skip
 
 

@@ -41,7 +41,7 @@ SHORT = {
     "Galaxy_VAE_n.py": ("--epochs", "2"),
     "transfer/adapt.py": ("--epochs", "2", "--batch-size", "8"),
     "transfer/compare.py": ("--min-test", "4", "--min-answer", "1", "--trees", "10",
-                            "--n-bootstrap", "50"),
+                            "--seeds", "0", "--n-bootstrap", "50"),
 }  # fmt: skip
 STAGES = [e.script for e in stages.needed("take", "compare") if e.number != "0"]
 
