@@ -94,6 +94,7 @@ def code_of(script: str) -> str:
 
 # Constants that say where and how fast: outputs stay valid when they change.
 NOT_THE_RESULT = {"run", "workers", "device"}
+_FORMER = ("features", "mu_")  # a constant that analysis/classify.py had with another meaning
 
 
 def command_for(path: Path, run: Run) -> str:
@@ -105,6 +106,9 @@ def command_for(path: Path, run: Run) -> str:
     if not path.is_relative_to(run.folder):
         other = Run(path.parent.parent)
         return command_for(path, other) if path.parent.name == other.model(40).parent.name else ""
+    own = whole_sidecar(path)
+    if own and (ROOT / own["script"]).is_file():
+        return command(own["script"], run.folder, constants(own))
     name = path.relative_to(run.folder).as_posix()
     beside, scripts = [path], [entry.script for entry in makers(name)]
     for one in (one for entry in makers(name) for one in entry.writes):
@@ -137,6 +141,8 @@ def constants(record: dict[str, Any]) -> list[str]:
         option = "--" + field.name.replace("_", "-")
         same = list(map(str, before)) if isinstance(before, tuple) else str(before)
         if field.name not in record["config"] or field.name in NOT_THE_RESULT:
+            continue
+        if (field.name, value) == _FORMER:
             continue
         if isinstance(value, bool):
             words += [] if value == before else [option if value else f"--no-{option[2:]}"]

@@ -1,0 +1,344 @@
+"""Score a table of features beside the latents, on all that the latents are scored on.
+
+The rivals are the features, the latents, as many principal components of the pixels as there are
+features, and the majority class, all on the same galaxies: those that have all features.
+
+- Each question (of Galaxy Zoo, or labels and marks as in classify.py): balanced accuracy and macro
+  F1 of random forests and of logistic regression, fitted on the train split, scored on the test
+  split; and the share of the nearest training galaxies that have the same answer, the mean over the
+  answers.
+- Outliers, in a simulated sky: how well the rank by distance and isolation finds injected defects,
+  as the area under the ROC curve (AUC), and as the share of the n highest ranked images that are
+  among the n defects (precision).
+- Galaxies with two images in the run: how often the nearest image is of the same galaxy.
+
+Intervals are 95 %, from resampled galaxies; differences are paired.
+
+Reads:  the table `features`; result/latents_40.parquet, train.txt (its packed images); where they
+        are there: result/classes.parquet and matches.parquet, labels.parquet, truth.parquet
+Writes: result/score_<table>.json, .csv, .md
+
+Example: python analysis/score_features.py --features statmorph.parquet --columns gini m20
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from VAE_model.api import rank_outliers
+from VAE_model.data.packed import Packed
+from VAE_model.data.sky import close_pairs
+from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
+from VAE_model.evaluation.classification import (
+    Question,
+    Scores,
+    balanced_accuracy,
+    confusion_matrix,
+    macro_f1,
+    set_question,
+)
+from VAE_model.evaluation.injected import injected_defects
+from VAE_model.evaluation.pca import pixel_components
+from VAE_model.evaluation.questions import inputs_of, labels_of, read_questions
+from VAE_model.evaluation.similarity import nearest, nearest_others
+from VAE_model.extraction.features import RADIUS, Space, space_of
+from VAE_model.extraction.latent_table import read_means
+from VAE_model.pipeline.files import read_parquet, write_json, write_text
+from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.preparation.stretch import Stretch
+from VAE_model.report.tables import Table, signed, write_csv
+from VAE_model.tables.joins import image_rows, join_rows
+
+sys.path.insert(0, str(ROOT))
+from benchmarks.protocol.scoring import Effort, heads
+from benchmarks.protocol.tasks import Task
+
+THEIRS, OURS, PCA = "features", "latents", "pca"
+MEASURES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1}
+Record = dict[str, Any]
+Draws = Mapping[str, NDArray[np.float64]]  # by rival: a score, and that of each resample
+
+
+@dataclass(frozen=True)
+class Config:
+    """The constants of this script."""
+
+    run: Path = Path("data/demo")
+    """Folder of the run."""
+    num_var: int = 40
+    """Number of latent variables to compare with."""
+    features: Path | None = None
+    """The table of features (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
+    label: tuple[str, ...] = ()
+    """Columns of labels.parquet, or a file of marks (.csv); none: the questions of Galaxy Zoo, or,
+    without a catalogue, every column with 2 to 20 values."""
+    trees: int = 200
+    """Trees per forest."""
+    forests: int = 3
+    """Forests that are averaged."""
+    neighbours: int = 10
+    """Training galaxies around each test galaxy."""
+    min_test: int = 50
+    """Test galaxies that a question needs for a score."""
+    min_answer: int = 5
+    """Galaxies that an answer needs in the train and in the test split; else it is left out."""
+    n_bootstrap: int = 1000
+    """Bootstrap samples behind an interval."""
+    seed: int = 0
+    """Seed of the forests, the bootstrap and the principal components."""
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The galaxies that all rivals are scored on.
+
+    table: one row per galaxy, N; numbers: of each rival, (N, d), in which classifiers are fitted;
+    places: the same in units of distances.
+    """
+
+    table: pd.DataFrame
+    numbers: dict[str, NDArray[np.float32]]
+    places: dict[str, NDArray[np.float32]]
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """True for the galaxies of the train split, (N,)."""
+        return (self.table["split"] == "train").to_numpy()
+
+
+def read_rivals(config: Config, run: Run, space: Space, packed: Packed) -> Rivals:
+    """Return the galaxies with features and latents, and the numbers of each rival."""
+    source, ours = run.latents(space.key), Space(run, config.num_var)
+    table, features = read_means(run, source, space.dimension, ("survey", "flag_"))
+    every, latents = read_means(run, run.latents(ours.key), config.num_var)
+    whole = read_parquet(run.latents(ours.key), [])  # its metadata has the scatters
+    names = (f"the features of {space.key}", run.show(run.latents(ours.key)))
+    rows = join_rows(table["path"], every["path"], names)
+    own = np.flatnonzero(rows >= 0)
+    table, features, rows = table.iloc[own].reset_index(drop=True), features[own], rows[own]
+    train = np.flatnonzero(table["split"] == "train")
+    if len(train) < 3:
+        raise Problem(f"{len(train)} training galaxies have features and latents: too few")
+    again = f"run {run.remade_by(source)}"
+    images = image_rows(run, packed, table["path"], source, again)
+    components = pixel_components(
+        packed.images, images[train], images, min(features.shape[1], len(train) - 1),
+        seed=config.seed, stretch=Stretch.of(packed.index["display"]),
+    )  # fmt: skip
+    return Rivals(
+        table,
+        {THEIRS: features, OURS: latents[rows], PCA: components},
+        {THEIRS: space.scaled(table, features), OURS: ours.scaled(whole, latents[rows]),
+         PCA: components},
+    )  # fmt: skip
+
+
+def record(
+    measure: str, question: str, n: int, chance: float, draws: Draws, by: str = ""
+) -> Record:
+    """Return a score of each rival, and the paired differences of the features from the others."""
+    scores = {name: Estimate.of(of) for name, of in draws.items()}
+    minus = {f"minus_{name}": Estimate.of(draws[THEIRS] - draws[name]) for name in (OURS, PCA)}
+    return {"measure": measure, "question": question, "by": by, "n": n, "chance": chance,
+            **scores, **minus}  # fmt: skip
+
+
+def of_answers(
+    config: Config, rivals: Rivals, packed: Packed, questions: list[Question]
+) -> list[Record]:
+    """Return the scores of forests and logistic regression: each question, and their mean."""
+    rows = np.flatnonzero(rivals.train)
+    stretch = Stretch.of(packed.index["display"])
+    task = Task("features", Run(config.run), packed, stretch, tuple(questions), rows)
+    effort = Effort(config.trees, config.forests)
+    found = {name: heads(task, x, effort, config.seed) for name, x in rivals.numbers.items()}
+    records = []
+    for measure, metric in MEASURES.items():
+        for head in ("forest", "logistic"):
+            codes = {
+                name: [np.array(of[head][q.name]) for q in questions] for name, of in found.items()
+            }
+            scores = Scores.of(questions, codes, metric, config.n_bootstrap, config.seed)
+            chances = [float(metric(_of_majority(q))) for q in questions]
+            for number, (question, chance) in enumerate(zip(questions, chances, strict=True)):
+                draws = {name: scores.of_draws(name, number) for name in codes}
+                n = len(question.test)
+                records.append(record(measure, question.name, n, chance, draws, head))
+            if len(questions) > 1:
+                n = len(np.unique(np.concatenate([q.test for q in questions])))
+                draws = {name: scores.of_draws(name) for name in codes}
+                mean = f"mean of {len(questions)}"
+                records.append(record(measure, mean, n, float(np.mean(chances)), draws, head))
+    return records
+
+
+def _of_majority(question: Question) -> NDArray[np.int64]:
+    """Return the confusion matrix of predicting the majority class of the training galaxies."""
+    most = np.full(len(question.test), np.bincount(question.train_codes).argmax())
+    return confusion_matrix(question.test_codes, most, len(question.answers))
+
+
+def of_neighbours(config: Config, rivals: Rivals, questions: list[Question]) -> list[Record]:
+    """Return the share of the nearest training galaxies with the same answer, of each question."""
+    records = []
+    for question in questions:
+        codes, count = question.test_codes, len(question.answers)
+        member = codes[:, None] == np.arange(count)
+
+        def score(same: NDArray, member: NDArray = member) -> Callable[[NDArray], NDArray]:
+            def mean(weights: NDArray) -> NDArray:
+                of = weights @ member  # galaxies of each answer
+                shares = (weights * same) @ member / np.maximum(of, 1)
+                return shares.sum(axis=1) / np.maximum((of > 0).sum(axis=1), 1)
+
+            return mean
+
+        draws = {}
+        for name, places in rivals.places.items():
+            near, _ = nearest(places[question.train], places[question.test], config.neighbours)
+            same = (question.train_codes[near] == codes[:, None]).mean(axis=1)
+            draws[name] = bootstrap(score(same), len(codes), config.n_bootstrap, config.seed)
+        measure = f"same answer among {config.neighbours} neighbours"
+        records.append(record(measure, question.name, len(codes), 1 / count, draws))
+    return records
+
+
+def of_outliers(config: Config, rivals: Rivals, run: Run) -> list[Record]:
+    """Return how well the rank of outliers finds the injected defects of a simulated sky."""
+    bad = injected_defects(run, rivals.table)[0] != ""
+    count = int(bad.sum())
+    if not 0 < count < len(bad):
+        print(f"  outliers: no score, {count} of {len(bad)} images have an injected defect")
+        return []
+    areas, shares = {}, {}
+    for name, numbers in rivals.numbers.items():
+        ranked = rank_outliers(numbers, rivals.train)
+        unusual, top = ranked["combined"].to_numpy(), (ranked["rank"] <= count).to_numpy()
+
+        def area(weights: NDArray, scores: NDArray = unusual) -> NDArray:
+            some = (weights @ bad > 0) & (weights @ ~bad > 0)  # else there is no curve
+            found = np.full(len(weights), 0.5)
+            found[some] = weighted_auc(scores, bad, weights[some])
+            return found
+
+        def share(weights: NDArray, top: NDArray = top) -> NDArray:
+            return (weights @ (top & bad)) / np.maximum(weights @ top, 1)
+
+        resample = (len(bad), config.n_bootstrap, config.seed)
+        areas[name], shares[name] = bootstrap(area, *resample), bootstrap(share, *resample)
+    what = f"{count:,} injected defects"
+    return [
+        record("AUC of the outlier rank", what, len(bad), 0.5, areas),
+        record(
+            f"precision of the {count:,} highest ranked", what, len(bad), count / len(bad), shares
+        ),
+    ]
+
+
+def of_retrieval(config: Config, rivals: Rivals) -> list[Record]:
+    """Return how often the nearest of all images is the other image of the same galaxy."""
+    pairs = close_pairs(rivals.table["ra"], rivals.table["dec"], RADIUS)
+    if not len(pairs):
+        print("  retrieval: no score, no galaxy has two images in the run")
+        return []
+    good, draws = np.full(len(rivals.table), True), {}
+    for name, places in rivals.places.items():
+        found = [nearest_others(places, good, places[one], one, 1)[0][:, 0] for one in pairs.T]
+        hits = np.mean([found[0] == pairs[:, 1], found[1] == pairs[:, 0]], axis=0)
+
+        def share(weights: NDArray, hits: NDArray = hits) -> NDArray:
+            return weights @ hits / len(hits)
+
+        draws[name] = bootstrap(share, len(pairs), config.n_bootstrap, config.seed)
+    chance = 1 / (len(rivals.table) - 1)
+    return [record("recall at 1", "two images of a galaxy", len(pairs), chance, draws)]
+
+
+def score_table(records: list[Record], space: Space, rivals: Rivals) -> Table:
+    """Return the table of all scores."""
+    sizes = {name: of.shape[1] for name, of in rivals.numbers.items()}
+    headings = {
+        "measure": "measure", "question": "of", "by": "predictor", "n": "galaxies",
+        "chance": "majority or chance", THEIRS: f"{space.key}-{sizes[THEIRS]}",
+        OURS: f"latents-{sizes[OURS]}", PCA: f"PCA-{sizes[PCA]}",
+        "minus_latents": f"{space.key} − latents", "minus_pca": f"{space.key} − PCA",
+    }  # fmt: skip
+    shown = [
+        of | {"chance": f"{of['chance']:.3f}", "minus_latents": signed(of["minus_latents"]),
+              "minus_pca": signed(of["minus_pca"])}
+        for of in records
+    ]  # fmt: skip
+    return Table.of(shown, headings)
+
+
+def main(config: Config) -> None:
+    """Score the features."""
+    if config.features is None:
+        raise Problem("no table is named: add --features with its path")
+    run = Run(config.run)
+    space = space_of(run, config.num_var, config.features, config.columns)
+    label = labels_of(run, config.label, space.key)
+    asked = bool(label) or run.class_latents(space.key).exists()
+    source = (run.latents if label else run.class_latents)(space.key)
+    inputs = [run.latents(space.key), run.latents(config.num_var), run.train_txt]
+    inputs += [*([source] if asked and not label else []), *inputs_of(run, label)]
+    inputs += [run.truth] if run.truth.exists() else []
+    outputs = [run.result(f"score_{space.key}.{ending}") for ending in ("json", "csv", "md")]
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
+    if stage.is_up_to_date():
+        return
+    stage.begin()
+    if min(config.trees, config.forests, config.neighbours, config.n_bootstrap) < 1:
+        raise Problem("trees, forests, neighbours and n_bootstrap must be at least 1")
+    packed = Packed.of(run)
+    rivals = read_rivals(config, run, space, packed)
+    records, origin = [], "none"
+    if asked:
+        galaxies = read_parquet(source)
+        answers, labelled, origin = read_questions(run, label, galaxies, source)
+        labelled = labelled.set_axis(galaxies["path"]).reindex(rivals.table["path"])
+        every = [
+            set_question(name, of, labelled[name], rivals.table["split"],
+                         min_answer=config.min_answer, min_test=config.min_test)
+            for name, of in answers.items()
+        ]  # fmt: skip
+        for question in (q for q in every if q.too_few):
+            print(f"  {question.name}: no score, {question.too_few}")
+        if questions := [q for q in every if not q.too_few]:
+            records += of_answers(config, rivals, packed, questions)
+            records += of_neighbours(config, rivals, questions)
+    else:
+        print("  questions: no score, the run has neither a catalogue nor labels")
+    records += of_outliers(config, rivals, run) if run.truth.exists() else []
+    records += of_retrieval(config, rivals)
+    table, lacking = score_table(records, space, rivals), len(packed.index) - len(rivals.table)
+    words = (
+        f"{len(rivals.table):,} images for all rivals; {lacking:,} others lack features. Labels: "
+        f"{origin}. Means with 95 % intervals of resampled galaxies; differences are paired."
+    )
+    content = [
+        {key: asdict(v) if isinstance(v, Estimate) else v for key, v in of.items()}
+        for of in records
+    ]
+    write_json(outputs[0], {"images": len(rivals.table), "lacking": lacking, "labels": origin,
+                            "dimension": space.dimension, "records": content})  # fmt: skip
+    write_csv(outputs[1], records)
+    write_text(outputs[2], f"# Scores of {space.key}\n\n{words}\n\n{table.markdown()}\n")
+    print(f"  {words}")
+    for of in records:
+        scores = ", ".join(f"{name} {of[name]}" for name in (THEIRS, OURS, PCA))
+        print(f"  {of['measure']}, {of['question']} {of['by']}: {scores}")
+    stage.finish(images=len(rivals.table), records=len(records))
+
+
+if __name__ == "__main__":
+    start(main, Config, __doc__)
