@@ -22,19 +22,14 @@ Example: python analysis/score_features.py --features statmorph.parquet --column
 """
 
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from VAE_model.api import rank_outliers
 from VAE_model.data.packed import Packed
-from VAE_model.data.sky import close_pairs
-from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
+from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
     Question,
     Scores,
@@ -46,7 +41,17 @@ from VAE_model.evaluation.classification import (
 from VAE_model.evaluation.injected import injected_defects
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.evaluation.questions import inputs_of, labels_of, read_questions
-from VAE_model.evaluation.similarity import nearest, nearest_others
+from VAE_model.evaluation.rival_scores import (
+    OURS,
+    PCA,
+    THEIRS,
+    Record,
+    Rivals,
+    of_neighbours,
+    of_outliers,
+    of_retrieval,
+    record,
+)
 from VAE_model.extraction.features import RADIUS, Space, space_of
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
@@ -60,10 +65,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.protocol.scoring import Effort, heads
 from benchmarks.protocol.tasks import Task
 
-THEIRS, OURS, PCA = "features", "latents", "pca"
 MEASURES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1}
-Record = dict[str, Any]
-Draws = Mapping[str, NDArray[np.float64]]  # by rival: a score, and that of each resample
 
 
 @dataclass(frozen=True)
@@ -97,24 +99,6 @@ class Config:
     """Seed of the forests, the bootstrap and the principal components."""
 
 
-@dataclass(frozen=True)
-class Rivals:
-    """The galaxies that all rivals are scored on.
-
-    table: one row per galaxy, N; numbers: of each rival, (N, d), in which classifiers are fitted;
-    places: the same in units of distances.
-    """
-
-    table: pd.DataFrame
-    numbers: dict[str, NDArray[np.float32]]
-    places: dict[str, NDArray[np.float32]]
-
-    @property
-    def train(self) -> NDArray[np.bool_]:
-        """True for the galaxies of the train split, (N,)."""
-        return (self.table["split"] == "train").to_numpy()
-
-
 def read_rivals(config: Config, run: Run, space: Space, packed: Packed) -> Rivals:
     """Return the galaxies with features and latents, and the numbers of each rival."""
     source, ours = run.latents(space.key), Space(run, config.num_var)
@@ -139,17 +123,9 @@ def read_rivals(config: Config, run: Run, space: Space, packed: Packed) -> Rival
         {THEIRS: features, OURS: latents[rows], PCA: components},
         {THEIRS: space.scaled(table, features), OURS: ours.scaled(whole, latents[rows]),
          PCA: components},
+        config.n_bootstrap,
+        config.seed,
     )  # fmt: skip
-
-
-def record(
-    measure: str, question: str, n: int, chance: float, draws: Draws, by: str = ""
-) -> Record:
-    """Return a score of each rival, and the paired differences of the features from the others."""
-    scores = {name: Estimate.of(of) for name, of in draws.items()}
-    minus = {f"minus_{name}": Estimate.of(draws[THEIRS] - draws[name]) for name in (OURS, PCA)}
-    return {"measure": measure, "question": question, "by": by, "n": n, "chance": chance,
-            **scores, **minus}  # fmt: skip
 
 
 def of_answers(
@@ -187,80 +163,9 @@ def _of_majority(question: Question) -> NDArray[np.int64]:
     return confusion_matrix(question.test_codes, most, len(question.answers))
 
 
-def of_neighbours(config: Config, rivals: Rivals, questions: list[Question]) -> list[Record]:
-    """Return the share of the nearest training galaxies with the same answer, of each question."""
-    records = []
-    for question in questions:
-        codes, count = question.test_codes, len(question.answers)
-        member = codes[:, None] == np.arange(count)
-
-        def score(same: NDArray, member: NDArray = member) -> Callable[[NDArray], NDArray]:
-            def mean(weights: NDArray) -> NDArray:
-                of = weights @ member  # galaxies of each answer
-                shares = (weights * same) @ member / np.maximum(of, 1)
-                return shares.sum(axis=1) / np.maximum((of > 0).sum(axis=1), 1)
-
-            return mean
-
-        draws = {}
-        for name, places in rivals.places.items():
-            near, _ = nearest(places[question.train], places[question.test], config.neighbours)
-            same = (question.train_codes[near] == codes[:, None]).mean(axis=1)
-            draws[name] = bootstrap(score(same), len(codes), config.n_bootstrap, config.seed)
-        measure = f"same answer among {config.neighbours} neighbours"
-        records.append(record(measure, question.name, len(codes), 1 / count, draws))
-    return records
-
-
-def of_outliers(config: Config, rivals: Rivals, run: Run) -> list[Record]:
-    """Return how well the rank of outliers finds the injected defects of a simulated sky."""
-    bad = injected_defects(run, rivals.table)[0] != ""
-    count = int(bad.sum())
-    if not 0 < count < len(bad):
-        print(f"  outliers: no score, {count} of {len(bad)} images have an injected defect")
-        return []
-    areas, shares = {}, {}
-    for name, numbers in rivals.numbers.items():
-        ranked = rank_outliers(numbers, rivals.train)
-        unusual, top = ranked["combined"].to_numpy(), (ranked["rank"] <= count).to_numpy()
-
-        def area(weights: NDArray, scores: NDArray = unusual) -> NDArray:
-            some = (weights @ bad > 0) & (weights @ ~bad > 0)  # else there is no curve
-            found = np.full(len(weights), 0.5)
-            found[some] = weighted_auc(scores, bad, weights[some])
-            return found
-
-        def share(weights: NDArray, top: NDArray = top) -> NDArray:
-            return (weights @ (top & bad)) / np.maximum(weights @ top, 1)
-
-        resample = (len(bad), config.n_bootstrap, config.seed)
-        areas[name], shares[name] = bootstrap(area, *resample), bootstrap(share, *resample)
-    what = f"{count:,} injected defects"
-    return [
-        record("AUC of the outlier rank", what, len(bad), 0.5, areas),
-        record(
-            f"precision of the {count:,} highest ranked", what, len(bad), count / len(bad), shares
-        ),
-    ]
-
-
-def of_retrieval(config: Config, rivals: Rivals) -> list[Record]:
-    """Return how often the nearest of all images is the other image of the same galaxy."""
-    pairs = close_pairs(rivals.table["ra"], rivals.table["dec"], RADIUS)
-    if not len(pairs):
-        print("  retrieval: no score, no galaxy has two images in the run")
-        return []
-    good, draws = np.full(len(rivals.table), True), {}
-    for name, places in rivals.places.items():
-        found = [nearest_others(places, good, places[one], one, 1)[0][:, 0] for one in pairs.T]
-        hits = np.mean([found[0] == pairs[:, 1], found[1] == pairs[:, 0]], axis=0)
-
-        def share(weights: NDArray, hits: NDArray = hits) -> NDArray:
-            return weights @ hits / len(hits)
-
-        draws[name] = bootstrap(share, len(pairs), config.n_bootstrap, config.seed)
-    chance = 1 / (len(rivals.table) - 1)
-    return [record("recall at 1", "two images of a galaxy", len(pairs), chance, draws)]
+def _none(measure: str, reason: str) -> list[Record]:
+    print(f"  {measure}: no score, {reason}")
+    return []
 
 
 def score_table(records: list[Record], space: Space, rivals: Rivals) -> Table:
@@ -315,11 +220,13 @@ def main(config: Config) -> None:
             print(f"  {question.name}: no score, {question.too_few}")
         if questions := [q for q in every if not q.too_few]:
             records += of_answers(config, rivals, packed, questions)
-            records += of_neighbours(config, rivals, questions)
+            records += of_neighbours(rivals, questions, config.neighbours)
     else:
         print("  questions: no score, the run has neither a catalogue nor labels")
-    records += of_outliers(config, rivals, run) if run.truth.exists() else []
-    records += of_retrieval(config, rivals)
+    if run.truth.exists():
+        bad = injected_defects(run, rivals.table)[0] != ""
+        records += of_outliers(rivals, bad) or _none("outliers", "no image has a defect")
+    records += of_retrieval(rivals, RADIUS) or _none("retrieval", "no galaxy has two images")
     table, lacking = score_table(records, space, rivals), len(packed.index) - len(rivals.table)
     words = (
         f"{len(rivals.table):,} images for all rivals; {lacking:,} others lack features. Labels: "

@@ -11,7 +11,7 @@ from VAE_model.tables.joins import join_rows
 
 
 def injected_defects(run: Run, table: pd.DataFrame) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """Return the defect of each image, "" for none, and whether the truth has its galaxy, (N,) both.
+    """Return the defect of each image, "" for none, and if the truth has its galaxy, (N,) both.
 
     table: iauname and survey of the images.
     """
