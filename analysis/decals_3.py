@@ -220,11 +220,17 @@ def nearest_in_cells(places: NDArray, cells: int) -> tuple[NDArray, NDArray, NDA
 
 
 def thumbnail_map(
-    places: NDArray, scheme: Scheme, packed: Packed, rows: NDArray, config: Config, words: str
+    places: NDArray,
+    scheme: Scheme,
+    packed: Packed,
+    rows: NDArray,
+    config: Config,
+    space: Space,
+    side: str,
 ) -> Figure:
     """Return the map as a grid of colour images, framed in the colour of the answer.
 
-    words: the title, and below it the side of an image.
+    side: of an image, in words.
     """
     chosen, columns, lines = nearest_in_cells(places, config.cells)
     canvas = np.full(((lines.max() + 1) * TILE, (columns.max() + 1) * TILE, 3), 255, np.uint8)
@@ -237,8 +243,7 @@ def thumbnail_map(
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
     bare(axes)
-    heading, side = words.split("\n")
-    axes.set_title(heading, fontsize=16)
+    axes.set_title(f"Map of the {space.name} in images: t-SNE of {space.words}", fontsize=16)
     framed = f",\nframed{by(scheme)}" if by(scheme) else ""
     title = f"{len(chosen):,} galaxies, {side} a side{framed}"
     add_legend(axes, scheme.of(chosen), title, marker="s")
@@ -291,8 +296,8 @@ def main(config: Config) -> None:
     figures.save_figure(point_map(places, scheme, space, total), paths[1])
     config = replace(config, crop=crop_of(run, of_map["path"], config.crop))
     side = shown_side(run, of_map["path"], config.crop)
-    words = f"Map of the {space.name} in images: t-SNE of {space.words}\n{side}"
-    figures.save_figure(thumbnail_map(places, scheme, packed, rows, config, words), paths[2])
+    tiles = thumbnail_map(places, scheme, packed, rows, config, space, side)
+    figures.save_figure(tiles, paths[2])
     of_map.insert(2, "x", places[:, 0])
     of_map.insert(3, "y", places[:, 1])
     write_parquet(run.map(number), of_map)

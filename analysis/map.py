@@ -171,14 +171,14 @@ def main(config: Config) -> None:
     run = Run(config.run)
     space = space_of(run, config.num_var, config.features, config.columns)
     number = space.key
-    if space.foreign and not run.map(number).exists():
+    inputs = [run.map(number), *map_inputs(run, number)]
+    inputs += [run.catalogue] if run.catalogue.exists() else []
+    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
+    if space.foreign and not run.map(number).exists() and not stage.dry_run:
         words = ["--features", str(config.features)]
         words += ["--columns", *config.columns] if config.columns else []
         first = command("analysis/decals_3.py", run.folder, words)
         raise Problem(f"{run.show(run.map(number))} is missing: run {first}")
-    inputs = [run.map(number), *map_inputs(run, number)]
-    inputs += [run.catalogue] if run.catalogue.exists() else []
-    stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
     if stage.is_up_to_date():
         return
     stage.begin()

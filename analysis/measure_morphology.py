@@ -30,6 +30,7 @@ from VAE_model.pipeline.stage import Stage, start
 sys.path.insert(0, str(ROOT))
 from benchmarks.protocol.morphology import PARAMETERS, check_installed, measure
 
+PART = 500  # images between two files from which an interrupted run resumes
 FAILED = -99.0  # statmorph's number for a parameter that it could not measure
 
 
@@ -39,8 +40,6 @@ class Config:
 
     run: Path = Path("data/demo")
     """Folder of the run."""
-    part: int = 500
-    """Images between two files from which an interrupted run resumes."""
     workers: int = 0
     """Processes; 0: one per core."""
 
@@ -57,8 +56,8 @@ def main(config: Config) -> None:
     index = Packed.of(run, config.workers).index
     made_from = f"{sha256(run.train_txt)[:8]}_{stage.code[:8]}"
     parts = []
-    for first in range(0, len(index), max(config.part, 1)):
-        rows = list(range(first, min(first + max(config.part, 1), len(index))))
+    for first in range(0, len(index), PART):
+        rows = list(range(first, min(first + PART, len(index))))
         parts.append(run.result(f".statmorph_{made_from}_{first}_{rows[-1]}.parquet"))
         if parts[-1].exists():
             continue

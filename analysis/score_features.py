@@ -21,21 +21,14 @@ Writes: result/score_<table>.json, .csv, .md
 Example: python analysis/score_features.py --features statmorph.parquet --columns gini m20
 """
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation.bootstrap import Estimate
 from VAE_model.evaluation.classification import (
-    Question,
-    Scores,
-    balanced_accuracy,
-    confusion_matrix,
-    macro_f1,
     set_question,
 )
 from VAE_model.evaluation.injected import injected_defects
@@ -47,25 +40,19 @@ from VAE_model.evaluation.rival_scores import (
     THEIRS,
     Record,
     Rivals,
+    of_answers,
     of_neighbours,
     of_outliers,
     of_retrieval,
-    record,
 )
 from VAE_model.extraction.features import RADIUS, Space, space_of
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline.files import read_parquet, write_json, write_text
-from VAE_model.pipeline.run import ROOT, Run
+from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.preparation.stretch import Stretch
 from VAE_model.report.tables import Table, signed, write_csv
 from VAE_model.tables.joins import image_rows, join_rows
-
-sys.path.insert(0, str(ROOT))
-from benchmarks.protocol.scoring import Effort, heads
-from benchmarks.protocol.tasks import Task
-
-MEASURES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1}
 
 
 @dataclass(frozen=True)
@@ -128,41 +115,6 @@ def read_rivals(config: Config, run: Run, space: Space, packed: Packed) -> Rival
     )  # fmt: skip
 
 
-def of_answers(
-    config: Config, rivals: Rivals, packed: Packed, questions: list[Question]
-) -> list[Record]:
-    """Return the scores of forests and logistic regression: each question, and their mean."""
-    rows = np.flatnonzero(rivals.train)
-    stretch = Stretch.of(packed.index["display"])
-    task = Task("features", Run(config.run), packed, stretch, tuple(questions), rows)
-    effort = Effort(config.trees, config.forests)
-    found = {name: heads(task, x, effort, config.seed) for name, x in rivals.numbers.items()}
-    records = []
-    for measure, metric in MEASURES.items():
-        for head in ("forest", "logistic"):
-            codes = {
-                name: [np.array(of[head][q.name]) for q in questions] for name, of in found.items()
-            }
-            scores = Scores.of(questions, codes, metric, config.n_bootstrap, config.seed)
-            chances = [float(metric(_of_majority(q))) for q in questions]
-            for number, (question, chance) in enumerate(zip(questions, chances, strict=True)):
-                draws = {name: scores.of_draws(name, number) for name in codes}
-                n = len(question.test)
-                records.append(record(measure, question.name, n, chance, draws, head))
-            if len(questions) > 1:
-                n = len(np.unique(np.concatenate([q.test for q in questions])))
-                draws = {name: scores.of_draws(name) for name in codes}
-                mean = f"mean of {len(questions)}"
-                records.append(record(measure, mean, n, float(np.mean(chances)), draws, head))
-    return records
-
-
-def _of_majority(question: Question) -> NDArray[np.int64]:
-    """Return the confusion matrix of predicting the majority class of the training galaxies."""
-    most = np.full(len(question.test), np.bincount(question.train_codes).argmax())
-    return confusion_matrix(question.test_codes, most, len(question.answers))
-
-
 def _none(measure: str, reason: str) -> list[Record]:
     print(f"  {measure}: no score, {reason}")
     return []
@@ -218,8 +170,9 @@ def main(config: Config) -> None:
         ]  # fmt: skip
         for question in (q for q in every if q.too_few):
             print(f"  {question.name}: no score, {question.too_few}")
+        seeds = range(config.seed, config.seed + config.forests)
         if questions := [q for q in every if not q.too_few]:
-            records += of_answers(config, rivals, packed, questions)
+            records += of_answers(rivals, questions, seeds, config.trees)
             records += of_neighbours(rivals, questions, config.neighbours)
     else:
         print("  questions: no score, the run has neither a catalogue nor labels")

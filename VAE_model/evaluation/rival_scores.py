@@ -1,4 +1,4 @@
-"""Scores of features of another program beside the latents, without a classifier.
+"""Scores of features of another program beside the latents.
 
 Every score is a record: the values of all rivals on the same galaxies, with intervals, and the
 paired differences of the features from the others.
@@ -6,19 +6,31 @@ paired differences of the features from the others.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
 
 from VAE_model.data.sky import close_pairs
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.bootstrap import Estimate, bootstrap, weighted_auc
-from VAE_model.evaluation.classification import Question
+from VAE_model.evaluation.classification import (
+    Question,
+    Scores,
+    answer,
+    balanced_accuracy,
+    confusion_matrix,
+    macro_f1,
+)
 from VAE_model.evaluation.similarity import nearest, nearest_others
 
 THEIRS, OURS, PCA = "features", "latents", "pca"
+MEASURES = {"balanced accuracy": balanced_accuracy, "macro F1": macro_f1}
 Record = dict[str, Any]
 Draws = Mapping[str, NDArray[np.float64]]  # by rival: a score, and that of each resample
 
@@ -56,6 +68,46 @@ def record(
             **scores, **minus}  # fmt: skip
 
 
+def of_answers(
+    rivals: Rivals, questions: Sequence[Question], seeds: Sequence[int], trees: int
+) -> list[Record]:
+    """Return the scores of forests and of logistic regression: each question, and their mean.
+
+    Both are fitted on the training galaxies with balanced class weights; the forests, one for each
+    of `seeds`, are averaged, and logistic regression is given standardised numbers. Chance: the
+    score of predicting the majority class of the training galaxies.
+    """
+    codes: dict[str, dict[str, list[NDArray[np.int64]]]] = {"forest": {}, "logistic": {}}
+    for name, numbers in tqdm(rivals.numbers.items(), desc="classifiers", unit="rival"):
+        scaled = StandardScaler().fit(numbers[rivals.train]).transform(numbers)
+        linear = LogisticRegression(class_weight="balanced", max_iter=2000)
+        codes["forest"][name] = [answer(q, numbers, seeds, trees) for q in questions]
+        codes["logistic"][name] = [
+            linear.fit(scaled[q.train], q.train_codes).predict(scaled[q.test]) for q in questions
+        ]
+    records = []
+    for measure, metric in MEASURES.items():
+        chances = [float(metric(_of_majority(question))) for question in questions]
+        for head, found in codes.items():
+            scores = Scores.of(questions, found, metric, rivals.n_bootstrap, rivals.seed)
+            for number, question in enumerate(questions):
+                draws = {name: scores.of_draws(name, number) for name in found}
+                n, chance = len(question.test), chances[number]
+                records.append(record(measure, question.name, n, chance, draws, head))
+            if len(questions) > 1:
+                draws = {name: scores.of_draws(name) for name in found}
+                n = len(np.unique(np.concatenate([q.test for q in questions])))
+                mean = f"mean of {len(questions)}"
+                records.append(record(measure, mean, n, float(np.mean(chances)), draws, head))
+    return records
+
+
+def _of_majority(question: Question) -> NDArray[np.int64]:
+    """Return the confusion matrix of predicting the majority class of the training galaxies."""
+    most = np.full(len(question.test), np.bincount(question.train_codes).argmax())
+    return confusion_matrix(question.test_codes, most, len(question.answers))
+
+
 def mean_of_classes(
     weights: NDArray[np.float64], values: NDArray[np.float64], codes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
@@ -80,10 +132,8 @@ def of_neighbours(rivals: Rivals, questions: Sequence[Question], count: int) -> 
         for name, places in rivals.places.items():
             near, _ = nearest(places[question.train], places[question.test], count)
             same = (question.train_codes[near] == codes[:, None]).mean(axis=1)
-            draws[name] = bootstrap(
-                lambda weights, same=same, codes=codes: mean_of_classes(weights, same, codes),
-                len(codes), rivals.n_bootstrap, rivals.seed,
-            )  # fmt: skip
+            score = partial(mean_of_classes, values=same, codes=codes)
+            draws[name] = bootstrap(score, len(codes), rivals.n_bootstrap, rivals.seed)
         measure, chance = f"same answer among {count} neighbours", 1 / len(question.answers)
         records.append(record(measure, question.name, len(codes), chance, draws))
     return records
@@ -137,9 +187,7 @@ def of_retrieval(rivals: Rivals, radius: float) -> list[Record]:
     for name, places in rivals.places.items():
         found = [nearest_others(places, good, places[one], one, 1)[0][:, 0] for one in pairs.T]
         hits = np.mean([found[0] == pairs[:, 1], found[1] == pairs[:, 0]], axis=0)
-        draws[name] = bootstrap(
-            lambda weights, hits=hits: weights @ hits / len(hits),
-            len(pairs), rivals.n_bootstrap, rivals.seed,
-        )  # fmt: skip
+        mean = partial(mean_of_classes, values=hits, codes=np.zeros(len(hits), int))
+        draws[name] = bootstrap(mean, len(pairs), rivals.n_bootstrap, rivals.seed)
     chance = 1 / (len(rivals.table) - 1)
     return [record("recall at 1", "two images of a galaxy", len(pairs), chance, draws)]

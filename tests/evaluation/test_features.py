@@ -1,6 +1,7 @@
 """Features of another program take the place of the latents, and the latents' results stay."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,11 @@ from VAE_model.extraction.features import (
 )
 from VAE_model.pipeline.files import sha256
 from VAE_model.pipeline.problem import Problem
-from VAE_model.pipeline.run import Run
+from VAE_model.pipeline.run import ROOT, Run
 from VAE_model.report.run_outputs import RunOutputs
 
 SMALL = ("--min-test", "5", "--min-answer", "2", "--trees", "20", "--n-bootstrap", "20")
+MORPHOLOGY = "analysis/measure_morphology.py"
 SCRIPTS = {
     "analysis/similar.py": ("--sample", "100", "--count", "3"),
     "analysis/decals_3.py": (),
@@ -197,12 +199,13 @@ def test_what_cannot_be_done_with_a_table_is_one_line(run: Run, own: Path, tmp_p
         import_features(run, other, [])
     with pytest.raises(Problem, match=r"latents_statmorph.parquet is missing: run python data/"):
         read_latents(run, "statmorph")
-    words = "--features", str(own), "--columns", "feat_*"
-    line = says_one_line(run_script("analysis/similar.py", run, *words, "--query", "a.jpg"))
-    assert "is no image of the run: its features are not in the table" in line
-    new = own.with_name("new.csv")
+    new, picture = own.with_name("new.csv"), tmp_path / "a.jpg"
     new.write_bytes(own.read_bytes())
-    line = says_one_line(run_script("analysis/map.py", run, "--features", str(new), *words[2:]))
+    picture.touch()
+    words = "--features", str(new), "--columns", "feat_*"
+    line = says_one_line(run_script("analysis/similar.py", run, *words, "--query", str(picture)))
+    assert "is no image of the run: its features are not in the table" in line
+    line = says_one_line(run_script("analysis/map.py", run, *words))
     assert f"decals_3.py --run {run.folder} --features {new} --columns 'feat_*'" in line
 
 
@@ -296,6 +299,39 @@ def test_a_table_that_changes_is_imported_again(run: Run, own: Path, outputs, ca
         assert space_of(run, 40, copy, ["feat_?"]) == Space(run, "again")
         assert f"data/import_features.py: {done}" in capsys.readouterr().out
     assert Space(run, "again").words == f"{NUM_VAR} features of again"
+
+
+def test_the_page_has_the_commands_of_the_scripts():
+    page = (ROOT / "docs" / "FEATURES.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^python (\S+)( --features \S+)?$", page, re.MULTILINE)
+    table = " --features data/demo/result/statmorph.parquet"
+    assert dict(commands) == {script: table for script in SCRIPTS} | {MORPHOLOGY: ""}
+
+
+def test_an_interrupted_measurement_resumes(run: Run, monkeypatch, capsys):
+    stage, seen = load_script(MORPHOLOGY), []
+
+    def measured(folder: Path, row: int) -> list[float]:
+        assert folder == run.folder
+        if row == 25 and 25 not in seen:
+            seen.append(row)
+            raise KeyboardInterrupt
+        seen.append(row)
+        return [row, -99.0, *np.full(len(stage.PARAMETERS) - 2, 0.5)]
+
+    monkeypatch.setattr(stage, "measure", measured)
+    monkeypatch.setattr(stage, "check_installed", lambda: None)
+    monkeypatch.setattr(stage, "PART", 20)
+    config = stage.Config(run=run.folder)
+    with pytest.raises(KeyboardInterrupt):
+        stage.main(config)
+    stage.main(config)
+    assert seen == [*range(26), *range(20, 48)]
+    table = pd.read_parquet(run.result("statmorph.parquet"))
+    assert table["path"].tolist() == read_latents(run, NUM_VAR)[0]["path"].tolist()
+    assert table["gini"].tolist() == list(range(48)) and table["m20"].isna().all()
+    assert "48 of them lack a parameter: m20 48" in capsys.readouterr().out
+    assert not list(run.result("").glob(".statmorph*"))
 
 
 # ---- the scores
