@@ -30,7 +30,7 @@ from VAE_model.pipeline.stage import Stage, start
 sys.path.insert(0, str(ROOT))
 from benchmarks.protocol.morphology import PARAMETERS, check_installed, measure
 
-PART = 500  # images between two files from which an interrupted run resumes
+PART = 100  # images between two files from which an interrupted run resumes
 FAILED = -99.0  # statmorph's number for a parameter that it could not measure
 
 

@@ -254,7 +254,7 @@ def match_rows(table: pd.DataFrame, index: pd.DataFrame, path: Path) -> NDArray[
                 raise Problem(f"{path}: {twice.iloc[0]} is the name of several images: name the "
                               "files in a column path")  # fmt: skip
             mend = "leave one row of each galaxy"
-            rows = join_rows(named, texts.iloc[known], (images, shown), name, mend=mend)
+            rows = join_rows(named, texts.iloc[known], ("train.txt", shown), name, mend=mend)
             return np.where(rows >= 0, known[rows], -1)
     if not places:
         raise Problem(why if names else f"{why}: add a column iauname, path, or ra and dec")

@@ -17,7 +17,7 @@ from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stages import command, made_by, makers, number_of, place
+from VAE_model.pipeline.stages import STAGES, command, made_by, makers, number_of, place
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
@@ -94,6 +94,9 @@ def code_of(script: str) -> str:
 
 # Constants that say where and how fast: outputs stay valid when they change.
 NOT_THE_RESULT = {"run", "workers", "device"}
+_SCRIPTS = {entry.script for entry in STAGES} | {
+    "data/import_features.py", "analysis/measure_morphology.py", "analysis/score_features.py",
+}  # fmt: skip
 _FORMER = ("features", "mu_")  # a constant that analysis/classify.py had with another meaning
 
 
@@ -107,7 +110,7 @@ def command_for(path: Path, run: Run) -> str:
         other = Run(path.parent.parent)
         return command_for(path, other) if path.parent.name == other.model(40).parent.name else ""
     own = whole_sidecar(path)
-    if own and (ROOT / own["script"]).is_file():
+    if own and own["script"] in _SCRIPTS:
         return command(own["script"], run.folder, constants(own))
     name = path.relative_to(run.folder).as_posix()
     beside, scripts = [path], [entry.script for entry in makers(name)]

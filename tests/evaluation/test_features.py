@@ -38,7 +38,7 @@ from VAE_model.report.run_outputs import RunOutputs
 SMALL = ("--min-test", "5", "--min-answer", "2", "--trees", "20", "--n-bootstrap", "20")
 MORPHOLOGY = "analysis/measure_morphology.py"
 SCRIPTS = {
-    "analysis/similar.py": ("--sample", "100", "--count", "3"),
+    "analysis/similar.py": ("--sample", "4", "--count", "3"),
     "analysis/decals_3.py": (),
     "analysis/map.py": (),
     "analysis/decals_4.py": (),
@@ -229,7 +229,7 @@ def test_the_scripts_work_on_features_and_leave_the_latents_alone(run: Run, outp
     } <= made
     first, *others = outputs.values()
     assert "5 columns are the features" in first and "(text): feat_words" in first
-    assert "kept 46 of 48 images" in first and "missing values: feat_1 1" in first
+    assert "kept 46 of 48 rows of train.txt" in first and "missing values: feat_1 1" in first
     assert all("data/import_features.py: nothing to do" in text for text in others)
     for page in (run.map_page(stem), run.outliers_page(stem)):
         text = page.read_text(encoding="utf-8")
