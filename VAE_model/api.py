@@ -19,7 +19,8 @@ from VAE_model.data.packed import Packed
 from VAE_model.data.packing import INDEX
 from VAE_model.evaluation import outliers
 from VAE_model.evaluation.similarity import nearest_others
-from VAE_model.extraction.latent_table import in_scatters, read_means
+from VAE_model.extraction.features import Space
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.extraction.single_image import weights_of
 from VAE_model.pipeline.files import parquet_columns, read_parquet
 from VAE_model.pipeline.problem import Problem
@@ -101,7 +102,7 @@ def encode(
     return np.concatenate([empty, *means]), np.concatenate([empty, *log_variances])
 
 
-def read_latents(run: Run, num_var: int = 40) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+def read_latents(run: Run, num_var: int | str = 40) -> tuple[pd.DataFrame, NDArray[np.float32]]:
     """Return the latents of every image of a run, and the other columns of their table.
 
     Parameters
@@ -109,7 +110,7 @@ def read_latents(run: Run, num_var: int = 40) -> tuple[pd.DataFrame, NDArray[np.
     run
         A run with latents (analysis/extract_latents.py).
     num_var
-        The number of latents.
+        The number of latents; or the name of a table of features (docs/FEATURES.md).
 
     Returns
     -------
@@ -135,9 +136,11 @@ def read_latents(run: Run, num_var: int = 40) -> tuple[pd.DataFrame, NDArray[np.
     """
     path = run.latents(num_var)
     if not path.exists():
-        raise Problem(f"{run.show(path)} is missing: run {run.made_by(path)}")
+        table = "python data/import_features.py --features, and the path of the table"
+        made_by = run.made_by(path) if isinstance(num_var, int) else table
+        raise Problem(f"{run.show(path)} is missing: run {made_by}")
     others = tuple(name for name in parquet_columns(path) if not name.startswith("mu_"))
-    return read_means(run, path, num_var, others)
+    return read_means(run, path, Space(run, num_var).dimension, others)
 
 
 def read_images(run: Run, paths: Sequence[str] | pd.Series) -> NDArray[np.float32]:
@@ -180,7 +183,7 @@ def neighbours(
     run: Run,
     query: str | ArrayLike,
     count: int = 10,
-    num_var: int = 40,
+    num_var: int | str = 40,
     broken: bool = False,
 ) -> pd.DataFrame:
     """Find the galaxies of a run that are most similar to one.
@@ -195,7 +198,7 @@ def neighbours(
     count
         The number of galaxies wanted.
     num_var
-        The number of latents.
+        The number of latents; or the name of a table of features (docs/FEATURES.md).
     broken
         Search among images with a defect flag too.
 
@@ -203,8 +206,8 @@ def neighbours(
     -------
     table
         One row per galaxy, nearest first, without the query itself: iauname, ra, dec, path, survey,
-        and distance, in units of the scatter between two exposures of one galaxy. The index is the
-        row in the table of `read_latents`.
+        and distance, in units of the scatter between two exposures of one galaxy, or, of features,
+        of their robust standard deviations. The index is the row in the table of `read_latents`.
 
     Raises
     ------
@@ -226,12 +229,14 @@ def neighbours(
     (3, True, False)
     """
     table, latents = read_latents(run, num_var)
+    space = Space(run, num_var)
     own = find_row(table, query) if isinstance(query, str) else -1
     asked = latents[own] if isinstance(query, str) else np.asarray(query, np.float32)
-    if asked.shape != (num_var,):
-        raise ValueError(f"the query has the shape {asked.shape}, and ({num_var},) is needed")
+    if asked.shape != latents.shape[1:]:
+        needed = f"({latents.shape[1]},)"
+        raise ValueError(f"the query has the shape {asked.shape}, and {needed} is needed")
     good = np.full(len(table), True) if broken else ~_flagged(table)
-    places, place = in_scatters(table, latents), in_scatters(table, asked[None])
+    places, place = space.scaled(table, latents), space.scaled(table, asked[None])
     rows, distances = nearest_others(places, good, place, np.array([own]), count)
     similar = table.loc[rows[0], ["iauname", "ra", "dec", "path", "survey"]]
     return similar.assign(distance=distances[0])

@@ -14,8 +14,10 @@ The forests also answer for every image, with or without a label (VAE_model/eval
 predictions.py): `bar_predicted`, `bar_p_yes` and so on, and `bar_reliability`, the share of correct
 answers among test galaxies of a similar probability. Images without a label come first.
 
+With `features`, the forests grow on the features of a table in place of the latents.
+
 Reads:  result/class_latents_40.parquet (with `label` labels.parquet or the file of marks);
-        result/latents_40.parquet; train.txt (its packed images)
+        result/latents_40.parquet, or the table `features`; train.txt (its packed images)
 Writes: result/classification_40.json, .csv, .md; result/predictions_40.parquet;
         figures/classification_40.png, confusion_40.png, reliability_40.png
 
@@ -31,14 +33,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from VAE_model.data import galaxy_zoo
 from VAE_model.data.packed import Packed
 from VAE_model.evaluation import classification
 from VAE_model.evaluation.calibration import calibration, mean_error
 from VAE_model.evaluation.classification import Question, Scores
-from VAE_model.evaluation.marks import read_marks
 from VAE_model.evaluation.pca import pixel_components
 from VAE_model.evaluation.predictions import all_probabilities, prediction_table
+from VAE_model.evaluation.questions import inputs_of, labels_of, read_questions
+from VAE_model.extraction.features import Space, space_of
 from VAE_model.pipeline.files import read_parquet, write_json, write_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
@@ -47,9 +49,6 @@ from VAE_model.report import classification as shown
 from VAE_model.report.classification import LATENTS, MAIN, PCA
 from VAE_model.report.tables import write_csv
 from VAE_model.tables.joins import image_rows, join_rows
-from VAE_model.tables.labels import questions_in, read_answers
-
-MOST_LABELS = 10  # that are predicted if the user names none
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,13 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    features: Path | None = None
+    """A table of features to work on in place of the latents (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
     label: tuple[str, ...] = ()
     """Columns of labels.parquet to predict, or a file of marks (.csv); none: the seven questions of
     Galaxy Zoo, or, without a catalogue, every column with 2 to 20 values."""
-    features: str = "mu_"
-    """Prefix of the feature columns."""
     trees: int = 200
     """Trees per forest."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -87,42 +88,14 @@ class Config:
     """Processes that pack images where that is not done yet; 0: one per core."""
 
 
-def latents_of(config: Config, run: Run) -> Path:
-    """Return the table with the features: of all images, or of those in the Galaxy Zoo classes."""
-    return (run.latents if config.label else run.class_latents)(config.num_var)
+def latents_of(config: Config, space: Space) -> Path:
+    """Return the table with the numbers: of all images, or of those in the Galaxy Zoo classes."""
+    return (space.run.latents if config.label else space.run.class_latents)(space.key)
 
 
-def marks_file(config: Config) -> list[Path]:
-    """Return the file of marks among the labels, in a list; empty where there is none."""
-    found = [Path(label).absolute() for label in config.label if label.lower().endswith(".csv")]
-    if len(found) > 1:
-        raise Problem(f"--label names {len(found)} files of marks: merge them, one is read")
-    return found
-
-
-def with_labels(config: Config, run: Run) -> Config:
-    """Return the constants with the questions of a run of one's own images: all its labels.
-
-    Raises Problem for a run with labels and a catalogue of which no classes were made.
-    """
-    if config.label or not run.labels.exists():
-        return config
-    there, path = questions_in(run), run.class_latents(config.num_var)
-    if not run.catalogue.exists():
-        if len(there) > MOST_LABELS:
-            print(f"  the first {MOST_LABELS} of {len(there)} labels: name others with --label")
-        return replace(config, label=tuple(there[:MOST_LABELS]))
-    if there and not path.exists() and not run.classes.exists():
-        raise Problem(
-            f"{run.show(path)} is missing: run {run.made_by(path)}, or name the labels that are "
-            f"the questions with --label ({run.show(run.labels)} has {', '.join(there)})"
-        )
-    return config
-
-
-def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    """Return the galaxies and their features (N, d)."""
-    path = latents_of(config, run)
+def read_galaxies(config: Config, space: Space) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    """Return the galaxies and their latents or features (N, d)."""
+    run, path = space.run, latents_of(config, space)
     name = run.show(path)
     table = read_parquet(path)
     lacking = [column for column in ("path", "split") if column not in table]
@@ -133,80 +106,54 @@ def read_galaxies(config: Config, run: Run) -> tuple[pd.DataFrame, NDArray[np.fl
         flagged = table[flags].any(axis=1)
         print(f"  dropped {int(flagged.sum()):,} of {len(table):,} galaxies: flagged images")
         table = table[~flagged].reset_index(drop=True)
-    return table, features_of(config, run, table, path)
+    return table, numbers_of(run, table, path)
 
 
-def features_of(config: Config, run: Run, table: pd.DataFrame, path: Path) -> NDArray[np.float32]:
-    """Return the feature columns of a table, (N, d), that was read from `path`."""
+def numbers_of(run: Run, table: pd.DataFrame, path: Path) -> NDArray[np.float32]:
+    """Return the latents or features of a table, (N, d), that was read from `path`."""
     name = run.show(path)
-    names = [column for column in table if column.startswith(config.features)]
+    names = [column for column in table if column.startswith("mu_")]
     if not names:
-        raise Problem(f"{name} has no column that begins with {config.features!r}: see --features")
+        raise Problem(f"{name} has no column mu_00: run {run.remade_by(path)}")
     features = table[names].to_numpy(np.float32)
     if not np.isfinite(features).all():
         raise Problem(f"{name} holds features that are not finite: run {run.remade_by(path)}")
     return features
 
 
-def read_questions(
-    config: Config, run: Run, table: pd.DataFrame
-) -> tuple[dict[str, list[str]], pd.DataFrame, str]:
-    """Return the answers of each question, the answer of each galaxy, and the origin of the labels.
-
-    The second has one row per galaxy in the table's order and one column per question.
-    """
-    if config.label:
-        answers: dict[str, list[str]] = {}
-        labels, origins = pd.DataFrame(index=range(len(table))), []
-        named = [label for label in config.label if not label.lower().endswith(".csv")]
-        if named:
-            answers, labels = read_answers(run, named, table["path"].tolist())
-            labels = labels.reset_index(drop=True)
-            origins = [f"by the table that the images came with ({run.labels.name})"]
-        for path in marks_file(config):
-            marks = read_marks(path, table)["mark"].replace("", None)
-            labels["mark"], answers["mark"] = marks, sorted(marks.dropna().unique())
-            if len(answers["mark"]) < 2:
-                what = f"has only the mark {answers['mark'][0]!r}"
-                raise Problem(f"{path} {what}: two or more different marks make a question")
-            origins.append(f"by a person's marks ({path.name})")
-        return answers, labels, " and ".join(origins)
-    answers = {name: list(of) for name, of in galaxy_zoo.questions().items()}
-    columns = {galaxy_zoo.answer_column(name): name for name in answers}
-    lacking = [name for name in columns if name not in table]
-    if lacking:
-        path = run.class_latents(config.num_var)
-        what = f"has no column {', '.join(lacking)}"
-        raise Problem(f"{run.show(path)} {what}: run {run.made_by(path)}")
-    labels = table[list(columns)].rename(columns=columns)
-    return answers, labels, table.attrs.get("labels") or "of unknown origin"
-
-
 def read_components(
-    config: Config, run: Run, table: pd.DataFrame, dimension: int
+    config: Config, space: Space, table: pd.DataFrame, dimension: int
 ) -> NDArray[np.float32]:
     """Return principal components (N, dimension) of the images, fitted on the train split.
 
+    Of many features, there are as many components as training images allow, one less than those.
     Raises Problem where the features belong to other images, or to another split of them.
     """
-    packed, path = Packed.of(run, config.workers), latents_of(config, run)
-    again = [run.latents(config.num_var)] if config.label else [run.matches, path]
+    run, path = space.run, latents_of(config, space)
+    packed = Packed.of(run, config.workers)
+    again = [run.latents(space.key)] if config.label else [run.matches, path]
     mend = f"run {' and '.join(map(run.made_by, again))}"
     rows = image_rows(run, packed, table["path"], path, mend)
     split = packed.index["split"].to_numpy()[rows]
     if (split != table["split"].to_numpy()).any():
         remedy = f"run {run.remade_by(run.model(config.num_var))}"
         raise Problem(f"{run.show(path)} has another split than {run.show(run.packed)}: {remedy}")
+    fit = packed.rows("train")
+    if space.foreign and dimension >= len(fit):
+        dimension = len(fit) - 1
+        print(f"  {dimension:,} principal components: there are {len(fit):,} training images")
     return pixel_components(
-        packed.images, packed.rows("train"), rows, dimension, config.pca_side, config.pca_images,
+        packed.images, fit, rows, dimension, config.pca_side, config.pca_images,
         config.seed, Stretch.of(packed.index["display"]),
     )  # fmt: skip
 
 
 def main(config: Config) -> None:
     """Run the stage."""
-    run, number = Run(config.run), config.num_var
-    config = with_labels(config, run)
+    run = Run(config.run)
+    space = space_of(run, config.num_var, config.features, config.columns)
+    number = space.key
+    config = replace(config, label=labels_of(run, config.label, number))
     if not config.label and run.labels.exists() and not run.catalogue.exists():
         return print(f"analysis/classify.py: nothing to do, {run.show(run.labels)} has no labels")
     json_path, csv_path, md_path = (run.classification(number, e) for e in ("json", "csv", "md"))
@@ -215,10 +162,9 @@ def main(config: Config) -> None:
         run.figure(f"confusion_{number}.png"): shown.draw_confusion,
         run.figure(f"reliability_{number}.png"): shown.draw_calibration,
     }
-    inputs = [*dict.fromkeys([latents_of(config, run), run.latents(number)]), run.train_txt]
-    marks = marks_file(config)
-    inputs += [run.labels] if len(config.label) > len(marks) else []
-    inputs += marks
+    source = latents_of(config, space)
+    inputs = [*dict.fromkeys([source, run.latents(number)]), run.train_txt]
+    inputs += inputs_of(run, config.label)
     outputs = [json_path, csv_path, md_path, run.predictions(number), *figures]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=outputs)
     if stage.is_up_to_date():
@@ -226,8 +172,8 @@ def main(config: Config) -> None:
     stage.begin()
     if not config.seeds or min(config.trees, config.n_bootstrap, config.min_answer) < 1:
         raise Problem("seeds, trees, n_bootstrap and min_answer must be at least 1")
-    table, features = read_galaxies(config, run)
-    answers, labelled, labels = read_questions(config, run, table)
+    table, features = read_galaxies(config, space)
+    answers, labelled, labels = read_questions(run, config.label, table, source)
     print(f"  labels: {labels}")
     some = labelled.notna().any(axis=1)
     print(f"  {int(some.sum()):,} of {len(table):,} images have an answer")
@@ -238,10 +184,11 @@ def main(config: Config) -> None:
         )
         for name, of in answers.items()
     ]  # fmt: skip
-    probability = predict(config, run, table, labelled, asked)
+    probability = predict(config, space, table, labelled, asked)
     content = {
-        "labels": labels, "features": config.features, "dimension": features.shape[1],
-        **evaluate(config, run, table, features, asked, probability),
+        "labels": labels, "name": str(number) if space.foreign else LATENTS,
+        "dimension": features.shape[1],
+        **evaluate(config, space, table, features, asked, probability),
     }  # fmt: skip
     words = (
         f"Labels: {labels}. Random forests of {config.trees} trees, {len(config.seeds)} seeds "
@@ -249,7 +196,7 @@ def main(config: Config) -> None:
         "bootstrap samples."
     )
     write_json(json_path, content)
-    write_csv(csv_path, shown.records(content))
+    write_csv(csv_path, shown.named_records(content))
     write_text(md_path, shown.markdown(content, words))
     for path, draw in figures.items():
         draw(content, path)
@@ -258,16 +205,17 @@ def main(config: Config) -> None:
 
 
 def predict(
-    config: Config, run: Run, table: pd.DataFrame, labelled: pd.DataFrame, asked: list[Question]
+    config: Config, space: Space, table: pd.DataFrame, labelled: pd.DataFrame, asked: list[Question]
 ) -> dict[str, NDArray[np.float64]]:
     """Write the predicted answers of every image with latents.
 
     Return the probabilities of each question's answers for its test galaxies, (M, answers).
     """
-    every = read_parquet(run.latents(config.num_var))
-    features = features_of(config, run, every, run.latents(config.num_var))
-    again = f"run {run.made_by(latents_of(config, run))}"
-    names = (run.show(latents_of(config, run)), run.show(run.latents(config.num_var)))
+    run, source, latents = space.run, latents_of(config, space), space.run.latents(space.key)
+    every = read_parquet(latents)
+    features = numbers_of(run, every, latents)
+    again = f"run {run.made_by(source)}"
+    names = run.show(source), run.show(latents)
     place = join_rows(table["path"], every["path"], names, required=again)
     questions = [
         replace(question, train=place[question.train], test=place[question.test])
@@ -280,7 +228,7 @@ def predict(
     identity = every[["iauname", "ra", "dec", "path", "survey", "split"]]
     flagged = every.filter(regex="^flag_").any(axis=1)
     predictions = prediction_table(identity.assign(flagged=flagged), labels, questions, found)
-    write_parquet(run.predictions(config.num_var), predictions)
+    write_parquet(run.predictions(space.key), predictions)
     without = int(labels.isna().all(axis=1).sum())
     print(f"  {len(every):,} images have a predicted answer, {without:,} of them have no label")
     return {q.name: p[q.test] for q, p in zip(questions, found, strict=True)}
@@ -288,7 +236,7 @@ def predict(
 
 def evaluate(
     config: Config,
-    run: Run,
+    space: Space,
     table: pd.DataFrame,
     features: NDArray[np.float32],
     asked: list[Question],
@@ -304,7 +252,7 @@ def evaluate(
     if not questions:
         content = [shown.unscored(question) for question in asked]
         return {"questions": content, "mean_of": [], "mean": None, "calibration": {}}
-    pca = read_components(config, run, table, features.shape[1])
+    pca = read_components(config, space, table, features.shape[1])
     probability = {
         PCA: [classification.probabilities(q, pca, config.seeds, config.trees) for q in questions],
         LATENTS: [of_latents[question.name] for question in questions],
@@ -314,16 +262,17 @@ def evaluate(
         metric.__name__: Scores.of(questions, predicted, metric, config.n_bootstrap, config.seed)
         for metric in classification.METRICS
     }
+    name = str(space.key) if space.foreign else LATENTS
     place = {question.name: number for number, question in enumerate(questions)}
     difference = scores[MAIN].difference(LATENTS, PCA)
     trusted = calibration(questions, probability[LATENTS], config.n_bootstrap, config.seed)
     return {
         "questions": [
-            shown.scored(scores, place[q.name]) if q.name in place else shown.unscored(q)
+            shown.scored(scores, place[q.name], name) if q.name in place else shown.unscored(q)
             for q in asked
         ],
         "mean_of": list(place),
-        "mean": shown.compared(scores[MAIN]) | {"verdict": shown.verdict(difference)},
+        "mean": shown.compared(scores[MAIN]) | {"verdict": shown.verdict(difference, name)},
         "calibration": trusted,
     }
 
@@ -331,7 +280,7 @@ def evaluate(
 def report(content: dict[str, Any]) -> None:
     """Print the main numbers."""
     for row in shown.records(content):
-        scores = f"PCA {row[PCA]}, latents {row[LATENTS]}, " if PCA in row else ""
+        scores = f"PCA {row[PCA]}, {content['name']} {row[LATENTS]}, " if PCA in row else ""
         print(f"  {row['question']}: {scores}{row['verdict']}")
     for kind, of in next(iter(content["calibration"].values()), {}).items():
         print(f"  probabilities, {kind}: calibration error {mean_error(of):.3f} (mean of the "

@@ -3,10 +3,11 @@
 The map is a t-SNE (van der Maaten & Hinton 2008): galaxies that are close in the latent space are
 close on the map; large distances, and the axes, have no meaning.
 
-The figures are coloured by class, or, for images of your own, by a column of their table.
+The figures are coloured by class, or, for images of your own, by a column of their table. With
+`features`, they show the features of a table in place of the latents.
 
-Reads:  result/class_latents_40.parquet, or, in a run without classes, result/latents_40.parquet;
-        train.txt (its packed images); where it is there: labels.parquet
+Reads:  result/class_latents_40.parquet, or, in a run without classes, result/latents_40.parquet,
+        or the table `features`; train.txt (its packed images); where it is there: labels.parquet
 Writes: figures/pca_pairs_40.png, figures/map_40.png, figures/map_thumbnails_40.png,
         result/map_40.parquet: iauname, path, x, y, class (in a run with classes)
 
@@ -26,6 +27,7 @@ from sklearn.manifold import TSNE
 
 from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
+from VAE_model.extraction.features import Space, space_of
 from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.pipeline.files import write_parquet
 from VAE_model.pipeline.run import Run
@@ -57,6 +59,10 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    features: Path | None = None
+    """A table of features to work on in place of the latents (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
     components: int = 4
     """Principal components in the pair plot."""
     most: int = 5000
@@ -115,7 +121,9 @@ def scatter(axes: Axes, x: NDArray, y: NDArray, scheme: Scheme, size: float) -> 
             )  # fmt: skip
 
 
-def pair_plot(latents: NDArray[np.float32], scheme: Scheme, components: int) -> Figure:
+def pair_plot(
+    latents: NDArray[np.float32], scheme: Scheme, components: int, space: Space
+) -> Figure:
     """Return the principal components against each other, and on the diagonal their densities."""
     model = PCA(components, random_state=0).fit(latents)
     points, shares = model.transform(latents), model.explained_variance_ratio_
@@ -140,9 +148,9 @@ def pair_plot(latents: NDArray[np.float32], scheme: Scheme, components: int) -> 
         for column in range(1, row):
             panels[row, column].sharey(panels[row, 0])
             panels[row, column].tick_params(labelleft=False)
+    width = "robust standard deviation" if space.foreign else "posterior width"
     figure.suptitle(
-        f"Principal components of {latents.shape[1]} latent variables,"
-        "\neach in units of its posterior width",
+        f"Principal components of {space.words},\neach in units of its {width}",
         x=0.6, y=0.985, ha="left", fontsize=15, fontweight="bold",
     )  # fmt: skip
     title = f"{len(points):,} galaxies" + (f", {beyond:,} beyond the axes" if beyond else "")
@@ -178,14 +186,14 @@ def densities(axes: Axes, values: NDArray, scheme: Scheme, limits: NDArray) -> N
     axes.spines["left"].set_visible(False)
 
 
-def point_map(places: NDArray, scheme: Scheme, num_var: int, total: int) -> Figure:
+def point_map(places: NDArray, scheme: Scheme, space: Space, total: int) -> Figure:
     """Return the map with a point per galaxy."""
     figure = new_figure(12, 8.2, layout="constrained")
     axes = figure.subplots()
     scatter(axes, places[:, 0], places[:, 1], scheme, float(np.clip(40_000 / len(places), 9, 60)))
     bare(axes)
     of = f" of {total:,}" if total > len(places) else ""
-    axes.set_title(f"Map of the latent space: t-SNE of {num_var} latent variables", fontsize=16)
+    axes.set_title(f"Map of the {space.name}: t-SNE of {space.words}", fontsize=16)
     add_legend(axes, scheme, f"{len(places):,}{of} galaxies{by(scheme)}")
     return figure
 
@@ -212,7 +220,13 @@ def nearest_in_cells(places: NDArray, cells: int) -> tuple[NDArray, NDArray, NDA
 
 
 def thumbnail_map(
-    places: NDArray, scheme: Scheme, packed: Packed, rows: NDArray, config: Config, side: str
+    places: NDArray,
+    scheme: Scheme,
+    packed: Packed,
+    rows: NDArray,
+    config: Config,
+    space: Space,
+    side: str,
 ) -> Figure:
     """Return the map as a grid of colour images, framed in the colour of the answer.
 
@@ -229,10 +243,7 @@ def thumbnail_map(
     axes = figure.subplots()
     axes.imshow(canvas, interpolation="lanczos")
     bare(axes)
-    axes.set_title(
-        f"Map of the latent space in images: t-SNE of {config.num_var} latent variables",
-        fontsize=16,
-    )
+    axes.set_title(f"Map of the {space.name} in images: t-SNE of {space.words}", fontsize=16)
     framed = f",\nframed{by(scheme)}" if by(scheme) else ""
     title = f"{len(chosen):,} galaxies, {side} a side{framed}"
     add_legend(axes, scheme.of(chosen), title, marker="s")
@@ -242,7 +253,8 @@ def thumbnail_map(
 def main(config: Config) -> None:
     """Run the stage."""
     run = Run(config.run)
-    number = config.num_var
+    space = space_of(run, config.num_var, config.features, config.columns)
+    number = space.key
     inputs = map_inputs(run, number)
     source, classed = inputs[0], inputs[0] == run.class_latents(number)
     names = ("pca_pairs", "map", "map_thumbnails")
@@ -252,7 +264,7 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    table, latents = read_means(run, source, number, (*CLASSES, "logvar_"))
+    table, latents = read_means(run, source, space.dimension, (*CLASSES, "logvar_"))
     latents = latents / posterior_widths(table)
     if len(table) < MIN_GALAXIES:
         more = ", or widen the cuts in VAE_model/data/galaxy_zoo.py" if classed else ""
@@ -272,17 +284,20 @@ def main(config: Config) -> None:
         of_map["class"] = figures.shown_class(table)
     surveys = packed.index["survey"].to_numpy(object)[rows]
     scheme = schemes(run, of_map, surveys, config.colour)[0]
-    components = min(config.components, number, len(latents))
-    figures.save_figure(pair_plot(latents, scheme, components), paths[0])
+    components = min(config.components, *latents.shape)
+    figures.save_figure(pair_plot(latents, scheme, components, space), paths[0])
     print(f"  t-SNE of {len(latents):,} galaxies", flush=True)
     perplexity = min(config.perplexity, (len(latents) - 1) / 3)
     places = TSNE(
-        perplexity=perplexity, init="pca" if number > 1 else "random", random_state=config.seed
+        perplexity=perplexity,
+        init="pca" if latents.shape[1] > 1 else "random",
+        random_state=config.seed,
     ).fit_transform(latents)
-    figures.save_figure(point_map(places, scheme, number, total), paths[1])
+    figures.save_figure(point_map(places, scheme, space, total), paths[1])
     config = replace(config, crop=crop_of(run, of_map["path"], config.crop))
     side = shown_side(run, of_map["path"], config.crop)
-    figures.save_figure(thumbnail_map(places, scheme, packed, rows, config, side), paths[2])
+    tiles = thumbnail_map(places, scheme, packed, rows, config, space, side)
+    figures.save_figure(tiles, paths[2])
     of_map.insert(2, "x", places[:, 0])
     of_map.insert(3, "y", places[:, 1])
     write_parquet(run.map(number), of_map)

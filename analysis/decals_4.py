@@ -12,8 +12,12 @@ are `suspect`, and of the rest those of highest `rank` are `rare`. Look at the g
 is rare about them, and mark them there: the page learns from the marks and ranks its cards again.
 With the file of marks that it saves (`--marks`), this script ranks all images by the same model.
 
-Reads:  result/latents_40.parquet, train.txt (its packed images); where they are there:
-        result/class_latents_40.parquet (the classes), truth.parquet (of a simulated sky), `marks`
+With `features`, the features of a table take the place of the latents; the ranks then lack the
+residual, since there is no reconstruction.
+
+Reads:  result/latents_40.parquet, or the table `features`; train.txt (its packed images); where
+        they are there: result/class_latents_40.parquet (the classes), truth.parquet (of a simulated
+        sky), `marks`
 Writes: result/outliers_40.parquet: iauname, ra, dec, path, survey, split, distance,
         class_distance, isolation, residual, combined, rank, background_rms_over_flux, image_rank,
         kind, flag_*, with marks also mark, mark_score (log-odds of the mark `target`), mark_error
@@ -36,6 +40,7 @@ from VAE_model.data.galaxy_zoo import CLASSES
 from VAE_model.data.packed import Packed
 from VAE_model.data.sky import sexagesimal, viewer_url
 from VAE_model.evaluation import outliers
+from VAE_model.evaluation.injected import injected_defects
 from VAE_model.evaluation.marks import (
     BACKGROUND,
     COLUMNS,
@@ -45,6 +50,7 @@ from VAE_model.evaluation.marks import (
     learn,
     read_marks,
 )
+from VAE_model.extraction.features import Space, space_of
 from VAE_model.extraction.latent_table import read_means
 from VAE_model.pipeline import files
 from VAE_model.pipeline.files import read_parquet
@@ -56,7 +62,6 @@ from VAE_model.report.gallery import Card, Kind, gallery_page
 from VAE_model.report.marking import marking_content
 from VAE_model.report.plotting import Figure
 from VAE_model.report.tables import prose
-from VAE_model.surveys import DECALS, SURVEYS
 from VAE_model.tables.joins import join_rows
 
 SCORES = {  # column: its label on a card
@@ -82,6 +87,10 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    features: Path | None = None
+    """A table of features to work on in place of the latents (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
     rare_share: float = 0.02
     """Share of the images that count as highest ranked."""
     suspect: float = 3.0
@@ -122,17 +131,17 @@ def score(
     return pd.concat([result, flags], axis=1)
 
 
-def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np.bool_]:
+def members_of_classes(run: Run, space: Space, paths: pd.Series) -> NDArray[np.bool_]:
     """Return the classes of each image, (N, C); no columns where the classes are unknown."""
-    source = run.class_latents(config.num_var)
+    source = run.class_latents(space.key)
     if not source.exists():
         if run.catalogue.exists():
             print(f"  {run.show(source)} is missing: no distances within classes "
                   f"(to have them run {run.made_by(source)})")  # fmt: skip
         return np.zeros((len(paths), 0), bool)
-    labels, _ = read_means(run, source, config.num_var, tuple(CLASSES))
+    labels, _ = read_means(run, source, space.dimension, tuple(CLASSES))
     names = [name for name in CLASSES if name in labels]
-    names_of = f"images of {run.show(run.latents(config.num_var))}", run.show(source)
+    names_of = f"images of {run.show(run.latents(space.key))}", run.show(source)
     rows = join_rows(paths, labels["path"], names_of, mend=f"run {run.made_by(source)}")
     members = labels[names].to_numpy(bool)[rows] & (rows >= 0)[:, None]
     used = members.sum(axis=0) >= outliers.SMALLEST_CLASS
@@ -143,13 +152,7 @@ def members_of_classes(run: Run, config: Config, paths: pd.Series) -> NDArray[np
 
 def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
     """Return the numbers of injected defects that are flagged or among as many top-ranked ones."""
-    known = files.parquet_columns(run.truth)
-    surveys = [s for s in SURVEYS if f"defect_{s}" in known or s == DECALS.name]
-    truth = read_parquet(run.truth, ["iauname", *(f"defect_{name}" for name in surveys)])
-    rows = join_rows(table["iauname"], truth["iauname"], ("images", run.show(run.truth)), "iauname")
-    survey = np.maximum(pd.Index(surveys).get_indexer(table["survey"]), 0)
-    defects = truth.drop(columns="iauname").fillna("").to_numpy(str)
-    defect = np.where(rows >= 0, defects[rows, survey], "")
+    defect, known = injected_defects(run, table)
     flagged = (table["kind"] == "broken").to_numpy()
     injected = defect != ""
     top = table["rank"].to_numpy() <= injected.sum()
@@ -164,7 +167,8 @@ def recovery(table: pd.DataFrame, run: Run) -> dict[str, Any]:
             "interval_95": [round(limit, 4) for limit in interval],
         }  # fmt: skip
 
-    clean = ~injected & (rows >= 0)
+    clean = ~injected & known
+    truth = read_parquet(run.truth, ["iauname", "defect_decals"])
     refused = truth.loc[~truth["iauname"].isin(table["iauname"]), "defect_decals"].fillna("")
     return {
         "images": len(table),
@@ -212,8 +216,11 @@ def words(row: pd.Series) -> tuple[str, ...]:
     return tuple(flag.removeprefix("flag_").replace("_", " ") for flag in FLAGS if row[flag])
 
 
-def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
-    """Return a contact sheet of the highest ranked images of each kind."""
+def sheet(table: pd.DataFrame, packed: Packed, place: NDArray[np.int64]) -> Figure:
+    """Return a contact sheet of the highest ranked images of each kind.
+
+    place: of each image among the packed ones, (N,).
+    """
     chosen = {kind: top(table, kind.name, ACROSS * DOWN) for kind in KINDS[:-1]}
     chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
     lines = [-(-len(rows) // ACROSS) for rows in chosen.values()]
@@ -229,18 +236,21 @@ def sheet(table: pd.DataFrame, packed: Packed) -> Figure:
             + (", ".join(words(row)) or f"rank {row[order_of(kind.name, table)]:,}")
             for _, row in rows.iterrows()
         ]
-        images = [figures.packed_thumbnail(packed, row, 256) for row in rows.index]
+        images = [figures.packed_thumbnail(packed, place[row], 256) for row in rows.index]
         figures.contact_sheet(part, images, titles, ACROSS, kind.colour)
     return figure
 
 
-def cards(table: pd.DataFrame, packed: Packed, config: Config) -> tuple[list[Card], pd.Index]:
+def cards(
+    table: pd.DataFrame, packed: Packed, place: NDArray[np.int64], config: Config
+) -> tuple[list[Card], pd.Index]:
     """Return the cards of the gallery, by rank, and the rows of their images."""
     shares = {name: outliers.percentile(table[name]) for name in SCORES}
     chosen = pd.concat([top(table, kind.name, config.cards) for kind in KINDS])
     chosen, made = chosen.sort_values(order_of("rare", table)), []
     for number, row in chosen.iterrows():
         known = np.isfinite([row["ra"], row["dec"]]).all()
+        image = figures.packed_thumbnail(packed, place[number], config.picture)
         facts = {"rank": f"{row['rank']:,}", "of images": f"{row['image_rank']:,}"}
         for name, label in SCORES.items():
             if np.isfinite(row[name]):
@@ -249,7 +259,7 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> tuple[list[Car
             Card(
                 kind=row["kind"],
                 title=row["iauname"],
-                picture=figures.jpeg(figures.packed_thumbnail(packed, number, config.picture)),
+                picture=figures.jpeg(image),
                 link=viewer_url(row["ra"], row["dec"], row["survey"]) if known else "",
                 lines=(sexagesimal(row["ra"], row["dec"]) if known else "no position",
                        f"{row['survey']}, {row['split']}"),
@@ -265,7 +275,9 @@ def cards(table: pd.DataFrame, packed: Packed, config: Config) -> tuple[list[Car
 
 def main(config: Config) -> None:
     """Run the stage."""
-    run, number = Run(config.run), config.num_var
+    run = Run(config.run)
+    space = space_of(run, config.num_var, config.features, config.columns)
+    number = space.key
     source, classes = run.latents(number), run.class_latents(number)
     numbers, drawing = run.result(f"outliers_{number}.json"), run.figure(f"outliers_{number}.png")
     inputs = [source, run.train_txt, *(path for path in (classes, run.truth) if path.exists())]
@@ -275,15 +287,16 @@ def main(config: Config) -> None:
     if stage.is_up_to_date():
         return
     stage.begin()
-    table, latents = read_means(run, source, number, ("logvar_",), ("survey", *COLUMNS))
+    table, latents = read_means(run, source, space.dimension, ("logvar_",), ("survey", *COLUMNS))
     if (training := int((table["split"] == "train").sum())) < MIN_TRAINING:
         what = f"has {training} training galaxies, and {MIN_TRAINING} are needed: add images"
         raise Problem(f"{run.show(source)} {what}")
     packed = Packed.of(run)
-    if not table["path"].equals(packed.index["path"]):
+    if not space.foreign and not table["path"].equals(packed.index["path"]):
         again = f"run {run.remade_by(source)}"
         raise Problem(f"{run.show(source)} is not of the images in train.txt: {again}")
-    members = members_of_classes(run, config, table["path"])
+    place = pd.Index(packed.index["path"]).get_indexer(table["path"])
+    members = members_of_classes(run, space, table["path"])
     result = score(table, latents, members, config)
     features = Features.of(table, latents)
     marks = read_marks(config.marks, table) if config.marks else None
@@ -301,11 +314,12 @@ def main(config: Config) -> None:
             f"top-ranked, {of['flagged']} are flagged, {of['either']} one or both; "
             f"of {found['clean']['n']:,} clean images {found['clean']['flagged']} are flagged"
         )
-    figures.save_figure(sheet(result, packed), drawing, dpi=110)
-    values = {"images": len(table), "dimension": number, "cards": config.cards, **counts}
-    lead = [prose("outliers_page", share=config.rare_share, **values), prose("ranks")]
+    figures.save_figure(sheet(result, packed, place), drawing, dpi=110)
+    values = {"images": len(table), "space": space.words, "cards": config.cards, **counts}
+    ranks = prose("ranks_of_features" if space.foreign else "ranks")
+    lead = [prose("outliers_page", share=config.rare_share, **values), ranks]
     title = "Outliers: rare galaxies and bad images"
-    shown, rows = cards(result, packed, config)
+    shown, rows = cards(result, packed, place, config)
     marking = marking_content(run, table, features, rows, marks)
     page = gallery_page(title, lead, KINDS, shown, marking)
     files.write_text(run.outliers_page(number), page)

@@ -4,12 +4,13 @@ Hover (or tap) shows a galaxy's thumbnail, name, labels or votes, and the galaxi
 it; a click keeps them, and opens the survey's viewer there; zoom in, and points become images.
 Search by a part of the name or file name, or by position; colour by class, by the answers to a
 question, by a label or number of your own table, or by survey. Mark galaxies: the page learns from
-the marks, shows what is most like them, and saves them for decals_4.py and classify.py.
+the marks, shows what is most like them, and saves them for decals_4.py and classify.py. With
+`features`, the map is that of the features of a table.
 
 Reads:  result/map_40.parquet, result/class_latents_40.parquet, or, in a run without classes,
-        result/latents_40.parquet; train.txt (its packed images); where they are there:
-        catalogue.parquet (the votes), labels.parquet. The map has the galaxies that decals_3.py
-        placed, 5,000 at most unless its constant `most` says otherwise
+        result/latents_40.parquet, or the table `features`; train.txt (its packed images); where
+        they are there: catalogue.parquet (the votes), labels.parquet. The map has the galaxies that
+        decals_3.py placed, 5,000 at most unless its constant `most` says otherwise
 Writes: figures/map_40.html
 
 Example: python analysis/map.py --num-var 40
@@ -28,11 +29,13 @@ from VAE_model.data.packed import Packed
 from VAE_model.data.sky import viewer_of
 from VAE_model.evaluation.marks import COLUMNS, Features
 from VAE_model.evaluation.similarity import nearest
-from VAE_model.extraction.latent_table import in_scatters, posterior_widths, read_means
+from VAE_model.extraction.features import Space, space_of
+from VAE_model.extraction.latent_table import posterior_widths, read_means
 from VAE_model.extraction.repeatability import SCATTER
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_text
 from VAE_model.pipeline.run import Run
 from VAE_model.pipeline.stage import Problem, Stage, start
+from VAE_model.pipeline.stages import command
 from VAE_model.report.figures import packed_thumbnail
 from VAE_model.report.latent_map import TILE, Galaxies, Vote, map_page, sheet_order
 from VAE_model.report.map_data import (
@@ -60,6 +63,10 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    features: Path | None = None
+    """A table of features to work on in place of the latents (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
     crop: int = 0
     """Side of the central part of a cutout that a thumbnail shows, pixels; 0: 140, or all of an
     image whose scale is unknown."""
@@ -119,16 +126,17 @@ def votes_of(run: Run, names: pd.Series) -> list[Vote]:
     return leading_votes(catalogue)
 
 
-def read_map(run: Run, number: int) -> tuple[pd.DataFrame, NDArray[np.float32], str]:
+def read_map(run: Run, space: Space) -> tuple[pd.DataFrame, NDArray[np.float32], str]:
     """Return the galaxies of the map, their latents and the origin of the votes.
 
     Columns: iauname, path, x, y, class and answers (in a run with classes), ra, dec. The latents
     are in units of the scatter between two exposures if that is known, else of the posterior width.
     Raises Problem where the table of latents lacks a galaxy.
     """
+    number = space.key
     places, source = read_parquet(run.map(number)), map_source(run, number)
     answers = [answer_column(question) for question in questions()]
-    others, latents = read_means(run, source, number, ("logvar_", *answers))
+    others, latents = read_means(run, source, space.dimension, ("logvar_", *answers))
     rows = join_rows(
         places["path"], others["path"], (run.show(run.map(number)), run.show(source)),
         required=f"run {run.made_by(run.map(number))}",
@@ -136,22 +144,22 @@ def read_map(run: Run, number: int) -> tuple[pd.DataFrame, NDArray[np.float32], 
     images = others
     if run.latents(number).exists():
         images = read_parquet(run.latents(number), [])
-    scattered = SCATTER in images.attrs
-    scaled = in_scatters(images, latents) if scattered else latents / posterior_widths(others)
+    scattered = SCATTER in images.attrs or space.foreign
+    scaled = space.scaled(images, latents) if scattered else latents / posterior_widths(others)
     columns = ["ra", "dec", *(name for name in answers if name in others)]
     table = pd.concat([places, others[columns].iloc[rows].reset_index(drop=True)], axis=1)
     return table, scaled[rows], str(others.attrs.get("labels", "")) or "votes"
 
 
-def marking_of(run: Run, number: int, paths: pd.Series) -> dict[str, Any] | None:
+def marking_of(run: Run, space: Space, paths: pd.Series) -> dict[str, Any] | None:
     """Return what the page needs to learn from marks of galaxies, by their paths.
 
     None where the table of all latents is missing, or lacks one of them or a measurement.
     """
-    source = run.latents(number)
+    source = run.latents(space.key)
     if not source.exists() or not set(COLUMNS) <= {*parquet_columns(source)}:
         return None
-    images, latents = read_means(run, source, number, ("logvar_",), COLUMNS)
+    images, latents = read_means(run, source, space.dimension, ("logvar_",), COLUMNS)
     rows = pd.Index(images["path"]).get_indexer(paths.to_numpy(object))
     if (rows < 0).any():
         return None
@@ -160,14 +168,21 @@ def marking_of(run: Run, number: int, paths: pd.Series) -> dict[str, Any] | None
 
 def main(config: Config) -> None:
     """Run the stage."""
-    run, number = Run(config.run), config.num_var
+    run = Run(config.run)
+    space = space_of(run, config.num_var, config.features, config.columns)
+    number = space.key
     inputs = [run.map(number), *map_inputs(run, number)]
     inputs += [run.catalogue] if run.catalogue.exists() else []
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[run.map_page(number)])
+    if space.foreign and not run.map(number).exists() and not stage.dry_run:
+        words = ["--features", str(config.features)]
+        words += ["--columns", *config.columns] if config.columns else []
+        first = command("analysis/decals_3.py", run.folder, words)
+        raise Problem(f"{run.show(run.map(number))} is missing: run {first}")
     if stage.is_up_to_date():
         return
     stage.begin()
-    table, latents, labels = read_map(run, number)
+    table, latents, labels = read_map(run, space)
     packed = Packed.of(run)
     again = f"run {run.made_by(run.map(number))}"
     rows = image_rows(run, packed, table["path"], run.map(number), again)
@@ -191,13 +206,13 @@ def main(config: Config) -> None:
         votes=votes_of(run, table["iauname"]),
         labels=labels,
         simulated=run.truth.exists(),
-        marking=marking_of(run, number, table["path"]),
+        marking=marking_of(run, space, table["path"]),
     )
     crop = crop_of(run, table["path"], config.crop)
     side = shown_side(run, table["path"], crop)
-    lead = prose("map_page", galaxies=len(table), dimension=number, side=side)
+    lead = prose("map_page", galaxies=len(table), space=space.words, side=side)
     tiles = (packed_thumbnail(packed, row, TILE, crop) for row in rows)
-    page = map_page("Map of the latent space", lead, galaxies, tiles)
+    page = map_page(f"Map of the {space.name}", lead, galaxies, tiles)
     write_text(run.map_page(number), page)
     size = run.map_page(number).stat().st_size
     print(f"  {len(table):,} galaxies, {size / 1e6:.1f} MB")

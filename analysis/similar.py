@@ -5,8 +5,11 @@ file that is in no run. For a position of `fetch` the image is downloaded. Dista
 the scatter between two exposures of one galaxy (VAE_model/extraction/repeatability.py): at 1, two
 images are as far apart as two exposures. The search is exhaustive and exact.
 
-Reads:  result/latents_40.parquet, train.txt (its packed images); for an image file the model
-        that made the latents
+With `features`, the search is among the features of a table. A query is then an image of the run,
+and a distance the root mean square over the features, in robust standard deviations.
+
+Reads:  result/latents_40.parquet, or the table `features`; train.txt (its packed images); for an
+        image file the model that made the latents
 Writes: result/similar_40.parquet: iauname, path, order (1 for the most similar), similar_iauname,
         similar_path, similar_ra, similar_dec, distance (scatters); figures/similar_40.png: each
         query galaxy and its nearest neighbours. With `query` the same as queries/similar_40.parquet
@@ -28,7 +31,8 @@ from VAE_model.data.sky import viewer_url
 from VAE_model.downloads.cutout_service import SERVICE
 from VAE_model.downloads.fetching import fetch_position
 from VAE_model.evaluation.similarity import nearest_others
-from VAE_model.extraction.latent_table import in_scatters, read_means
+from VAE_model.extraction.features import space_of
+from VAE_model.extraction.latent_table import read_means
 from VAE_model.extraction.single_image import encode_file, is_image_file, weights_of
 from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.run import ROOT, Run
@@ -59,6 +63,10 @@ class Config:
     """Folder of the run."""
     num_var: int = 40
     """Number of latent variables."""
+    features: Path | None = None
+    """A table of features to work on in place of the latents (docs/FEATURES.md)."""
+    columns: tuple[str, ...] = ()
+    """Its columns that are features, by names or patterns; none: all that may be."""
     query: tuple[str, ...] = ()
     """Query galaxies: a name or file name or a part of it, a position ("152.63 1.367" in degrees,
     "10:10:31 +01:22:01"), or an image file; none: `sample` random ones."""
@@ -133,11 +141,16 @@ def read_queries(
 
 
 def sheet(
-    queries: Queries, found: pd.DataFrame, packed: Packed, rows: pd.Series, config: Config
+    queries: Queries,
+    found: pd.DataFrame,
+    packed: Packed,
+    rows: pd.Series,
+    config: Config,
+    unit: str,
 ) -> Figure:
     """Return a figure with a row per query galaxy: itself, then its nearest neighbours.
 
-    rows: of the packed image of each path.
+    rows: of the packed image of each path; unit: of the distances.
     """
     count = len(found) // len(queries.names)
     groups = [found[first : first + count] for first in range(0, len(found), count)][: DRAWN[0]]
@@ -154,16 +167,16 @@ def sheet(
             show_image(axes, image, ROSE if place == 0 else "")
             axes.set_title(title, fontsize=9, fontweight="normal", loc="center", pad=3)
     figure.suptitle(
-        f"Galaxies, and the most similar of {len(rows):,} (distance in scatters between exposures)",
+        f"Galaxies, and the most similar of {len(rows):,} (distance in {unit})",
         fontsize=13, fontweight="bold",
     )  # fmt: skip
     return figure
 
 
-def say(result: pd.DataFrame, shown: str) -> None:
+def say(result: pd.DataFrame, shown: str, unit: str) -> None:
     """Print the neighbours of each query galaxy: name, distance, place, link to the viewer."""
     for _, group in result.groupby("path", sort=False):
-        print(f"  {group['iauname'].iloc[0]}: distance in scatters between exposures")
+        print(f"  {group['iauname'].iloc[0]}: distance in {unit}")
         for row in group.itertuples():
             known = np.isfinite(row.similar_ra) and np.isfinite(row.similar_dec)
             link = viewer_url(row.similar_ra, row.similar_dec, row.similar_survey) if known else ""
@@ -173,7 +186,9 @@ def say(result: pd.DataFrame, shown: str) -> None:
 
 def main(config: Config) -> None:
     """Write the most similar galaxies and their figure; print them if the user asked for some."""
-    run, number = Run(config.run), config.num_var
+    run = Run(config.run)
+    space = space_of(run, config.num_var, config.features, config.columns)
+    number = space.key
     source, target = run.latents(number), run.similar(number)
     figure = run.figure(f"similar_{number}.png")
     positions = [position_in(words) for words in config.fetch]
@@ -184,15 +199,19 @@ def main(config: Config) -> None:
     if by_user:
         target, figure = (run.queries(f"similar_{number}.{e}") for e in ("parquet", "png"))
     files = [ROOT / query for query in config.query if is_image_file(query)]
-    inputs = [source, run.train_txt, *files]
-    inputs += [weights_of(run, number)] if files or positions else []
+    if (files or positions) and space.foreign:
+        outside = [*map(str, files), *config.fetch][0]
+        raise Problem(f"{outside} is no image of the run: its features are not in the table")
+    models = [weights_of(run, config.num_var)] if files or positions else []
+    inputs = [source, run.train_txt, *files, *models]
     stage = Stage(__file__, run, config, inputs=inputs, outputs=[target, figure])
     if stage.is_up_to_date():
-        return say(read_parquet(target), run.show(figure)) if by_user else None
+        shown = run.show(figure), space.unit
+        return say(read_parquet(target), *shown) if by_user else None
     stage.begin()
     if config.count < 1 or config.sample < 1:
         raise Problem("count and sample must be at least 1")
-    table, latents = read_means(run, source, number, ("survey", "flag_"))
+    table, latents = read_means(run, source, space.dimension, ("survey", "flag_"))
     config = replace(config, crop=crop_of(run, table["path"], config.crop))
     flags = table.filter(regex="^flag_").to_numpy(bool)
     good = np.full(len(table), True) if config.broken else ~flags.any(axis=1)
@@ -203,7 +222,7 @@ def main(config: Config) -> None:
         )
     fetched = [fetch_position(run, *position, config.service) for position in positions if position]
     queries = read_queries(config, run, table, latents, good, fetched)
-    places, asked = in_scatters(table, latents), in_scatters(table, queries.latents)
+    places, asked = space.scaled(table, latents), space.scaled(table, queries.latents)
     similar, distances = nearest_others(places, good, asked, queries.rows, config.count)
     count = similar.shape[1]
     columns = ["iauname", "path", "ra", "dec", "survey"]
@@ -219,14 +238,14 @@ def main(config: Config) -> None:
     packed = Packed.of(run)
     rows = image_rows(run, packed, table["path"], source, f"run {run.remade_by(source)}")
     images = pd.Series(rows, table["path"])
-    save_figure(sheet(queries, result, packed, images, config), figure, dpi=110)
+    save_figure(sheet(queries, result, packed, images, config, space.unit), figure, dpi=110)
     write_parquet(target, result)
     if by_user:
-        say(result, run.show(figure))
+        say(result, run.show(figure), space.unit)
     middle = float(np.median(distances[:, 0]))
     print(
         f"  {len(queries.names):,} query galaxies among {int(good.sum()):,}, median distance of "
-        f"the nearest neighbour {middle:.3g} scatters between exposures"
+        f"the nearest neighbour {middle:.3g} {space.unit}"
     )
     stage.finish(queries=len(queries.names), among=int(good.sum()), median_distance=middle)
 

@@ -17,7 +17,7 @@ from VAE_model.pipeline.code_version import code_version
 from VAE_model.pipeline.files import read_json, sha256, write_json
 from VAE_model.pipeline.problem import Problem
 from VAE_model.pipeline.run import ROOT, Run
-from VAE_model.pipeline.stages import command, made_by, makers, number_of, place
+from VAE_model.pipeline.stages import STAGES, command, made_by, makers, number_of, place
 
 _PACKAGES = (
     "torch", "torchvision", "numpy", "scipy", "sep", "pandas", "scikit-learn", "astropy", "pyarrow",
@@ -94,6 +94,10 @@ def code_of(script: str) -> str:
 
 # Constants that say where and how fast: outputs stay valid when they change.
 NOT_THE_RESULT = {"run", "workers", "device"}
+_SCRIPTS = {entry.script for entry in STAGES} | {
+    "data/import_features.py", "analysis/measure_morphology.py", "analysis/score_features.py",
+}  # fmt: skip
+_FORMER = ("features", "mu_")  # a constant that analysis/classify.py had with another meaning
 
 
 def command_for(path: Path, run: Run) -> str:
@@ -105,6 +109,9 @@ def command_for(path: Path, run: Run) -> str:
     if not path.is_relative_to(run.folder):
         other = Run(path.parent.parent)
         return command_for(path, other) if path.parent.name == other.model(40).parent.name else ""
+    own = whole_sidecar(path)
+    if own and own["script"] in _SCRIPTS:
+        return command(own["script"], run.folder, constants(own))
     name = path.relative_to(run.folder).as_posix()
     beside, scripts = [path], [entry.script for entry in makers(name)]
     for one in (one for entry in makers(name) for one in entry.writes):
@@ -137,6 +144,8 @@ def constants(record: dict[str, Any]) -> list[str]:
         option = "--" + field.name.replace("_", "-")
         same = list(map(str, before)) if isinstance(before, tuple) else str(before)
         if field.name not in record["config"] or field.name in NOT_THE_RESULT:
+            continue
+        if (field.name, value) == _FORMER:
             continue
         if isinstance(value, bool):
             words += [] if value == before else [option if value else f"--no-{option[2:]}"]

@@ -32,11 +32,11 @@ _CALIBRATED = {BALANCED: (ROSE, "s", -0.006), CORRECTED: (INDIGO, "o", 0.006)}
 _SLANTED: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 
 
-def verdict(difference: Estimate) -> str:
-    """Return the conclusion that the interval of latents - PCA allows."""
+def verdict(difference: Estimate, name: str = LATENTS) -> str:
+    """Return the conclusion that the interval of latents - PCA allows; name: of the latents."""
     if difference.crosses_zero:
         return "undecided: the interval crosses zero"
-    return "latents better" if difference.value > 0 else "PCA better"
+    return f"{name} better" if difference.value > 0 else "PCA better"
 
 
 def compared(scores: Scores[str], question: int | None = None) -> dict[str, dict[str, Any]]:
@@ -59,21 +59,24 @@ def unscored(question: Question) -> Content:
     }  # fmt: skip
 
 
-def scored(by_metric: dict[str, Scores[str]], number: int) -> Content:
-    """Return the scores of one question, by its number, in all metrics, and its confusion."""
+def scored(by_metric: dict[str, Scores[str]], number: int, name: str = LATENTS) -> Content:
+    """Return the scores of one question, by its number, in all metrics, and its confusion.
+
+    name: of the latents, or of the features in their place, in the verdict.
+    """
     scores = by_metric[MAIN]
     question = scores.questions[number]
     parts = {metric: compared(of, number) for metric, of in by_metric.items()}
     content: Content = {
-        name: {metric: of[name] for metric, of in parts.items()}
-        for name in (PCA, LATENTS, "difference")
+        key: {metric: of[key] for metric, of in parts.items()}
+        for key in (PCA, LATENTS, "difference")
     }
-    for name in (PCA, LATENTS):
-        codes = scores.answers[name][number]
+    for key in (PCA, LATENTS):
+        codes = scores.answers[key][number]
         confusion = confusion_matrix(question.test_codes, codes, len(question.answers))
-        content[name]["confusion"] = confusion.tolist()
+        content[key]["confusion"] = confusion.tolist()
     content["mcnemar"] = scores.mcnemar(LATENTS, PCA, number)
-    content["verdict"] = verdict(scores.difference(LATENTS, PCA, number))
+    content["verdict"] = verdict(scores.difference(LATENTS, PCA, number), name)
     return unscored(question) | content
 
 
@@ -105,6 +108,13 @@ def records(content: Content) -> list[Content]:
     return rows
 
 
+def named_records(content: Content) -> list[Content]:
+    """Return the records with the name of the features in place of `latents`, for a CSV."""
+    name = content["name"]
+    return [{k.replace(LATENTS, name): value for k, value in row.items()}
+            for row in records(content)]  # fmt: skip
+
+
 def score_table(content: Content) -> Table:
     """Return the table of all questions."""
     shown = []
@@ -119,7 +129,8 @@ def score_table(content: Content) -> Table:
                 "verdict": Note(row["verdict"].split(":")[0], p),
             }
         shown.append(row)
-    return Table.named("scores", shown, len(content["mean_of"]) > 1, n=content["dimension"])
+    name, n = content.get("name", LATENTS), content["dimension"]
+    return Table.named("scores", shown, len(content["mean_of"]) > 1, n=n, what=name)
 
 
 def markdown(content: Content, words: str) -> str:
@@ -264,7 +275,9 @@ def draw_scores(content: Content, path: Path) -> None:
         for name, (colour, marker, shift) in _LOOKS.items():
             figures.draw_interval(axes, of[name], y + shift, colour, marker)
     n = content["dimension"]
-    labels = {LATENTS: f"{n} latents", PCA: f"{n} principal components"}
+    name = content.get("name", LATENTS)
+    words = f"{n} {name}" if name == LATENTS else f"{n} features of {name}"
+    labels = {LATENTS: words, PCA: f"{n} principal components"}
     legend = [(*_LOOKS[name][:2], label) for name, label in labels.items()]
     for colour, marker, label in (*legend, (GREY, "|", "majority class")):
         axes.plot([], [], marker, color=colour, label=label, markersize=8, markeredgewidth=2)

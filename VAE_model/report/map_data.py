@@ -69,18 +69,19 @@ class Scheme:
         return [self.answers[code].label for code in self.codes]
 
 
-def map_source(run: Run, num_var: int) -> Path:
+def map_source(run: Run, key: int | str) -> Path:
     """Return the table of the galaxies on the map.
 
-    They are those with a class where the run has classes, else all images.
+    They are those with a class where the run has classes, else all images. key: the number of
+    latents, or the name of a table of features.
     """
-    classed = run.class_latents(num_var)
-    return classed if classed.exists() or run.catalogue.exists() else run.latents(num_var)
+    classed = run.class_latents(key)
+    return classed if classed.exists() or run.catalogue.exists() else run.latents(key)
 
 
-def map_inputs(run: Run, num_var: int) -> list[Path]:
+def map_inputs(run: Run, key: int | str) -> list[Path]:
     """Return what the stages of the map read."""
-    source, more = map_source(run, num_var), (run.latents(num_var), run.labels)
+    source, more = map_source(run, key), (run.latents(key), run.labels)
     return [source, run.train_txt, *(path for path in more if path.exists() and path != source)]
 
 

@@ -26,11 +26,12 @@ class RunOutputs:
 
     @classmethod
     def of(cls, run: Run, num_var: int) -> "RunOutputs":
-        """Find every output of every stage, except the report itself and what is being written."""
+        """Find every output of every stage; without the report, features, and unfinished files."""
         sidecars = (path for name in _FOLDERS for path in run.folder.glob(f"{name}/*.json"))
         outputs = sorted(path.with_suffix("") for path in sidecars)
         whole = [p for p in outputs if p.exists() and p != run.report and not is_unfinished(p)]
         found = {path: read_sidecar(path) for path in whole}
+        found = {path: record for path, record in found.items() if not _of_features(record)}
         order = sorted(found, key=lambda path: (str(found[path].get("finished")), path))
         return cls(run, num_var, {path: found[path] for path in order})
 
@@ -84,3 +85,9 @@ class RunOutputs:
     def csv(self, path: Path) -> pd.DataFrame | None:
         """Return a table as text, or None where it is missing."""
         return pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else None
+
+
+def _of_features(record: dict[str, Any]) -> bool:
+    """Return True for an output that another program's features were the input of (--features)."""
+    config = record.get("config", {})
+    return bool(config.get("features")) and "columns" in config

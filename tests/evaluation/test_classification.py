@@ -289,9 +289,8 @@ def test_flagged_images_stay_unless_asked_and_small_questions_get_no_score(label
 def test_bad_input_gets_one_clear_line(labelled_run, script):
     run = labelled_run
     config = classify.Config(run=run.folder, **QUICK)
-    for constants, words in (({"features": "nu_"}, "'nu_'"), ({"pca_side": 7}, "do not divide")):
-        with pytest.raises(Problem, match=words):
-            classify.main(dataclasses.replace(config, **constants))
+    with pytest.raises(Problem, match="do not divide"):
+        classify.main(dataclasses.replace(config, pca_side=7))
     table = pd.read_parquet(run.class_latents(3))
     for broken, words in (
         (table.assign(path=table["path"] + "x"), "which is not in .*latents_3.parquet"),

@@ -20,6 +20,7 @@ from conftest import load_script, run_script, says_one_line
 from PIL import Image
 
 from VAE_model.data import galaxy_zoo
+from VAE_model.evaluation.questions import read_questions
 from VAE_model.imports.matching import rows_of_files
 from VAE_model.pipeline.files import parquet_columns, read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
@@ -28,10 +29,10 @@ from VAE_model.tables import labels
 from VAE_model.tables.columns import as_numbers, typed
 from VAE_model.tables.reading import read_table
 
-decals_1, decals_2_1, decals_2_2, classify, import_images, map_page = (
+decals_1, decals_2_1, decals_2_2, import_images, map_page = (
     load_script(f"{name}.py")
     for name in (
-        "analysis/decals_1", "analysis/decals_2_1", "analysis/decals_2_2", "analysis/classify",
+        "analysis/decals_1", "analysis/decals_2_1", "analysis/decals_2_2",
         "data/import_images", "analysis/map",
     )
 )  # fmt: skip
@@ -703,16 +704,16 @@ def test_labels_that_answer_are_those_of_the_path(copy_of_tiny_run, latents_of_p
     write_parquet(run.latents(3), latents_of_paths)
     kinds = [("None", "NA", "large")[number % 3] for number in range(len(paths))]
     table = pd.DataFrame({"path": paths, "bulge": kinds, "ring": [True, None] * 24})
-    config = classify.Config(run=run.folder, num_var=3, label=("bulge",))
+    asked = run, ("bulge",), latents_of_paths, run.latents(3)
     for made in (
         table, table.sort_values("bulge"), table.set_index("path").iloc[::-1],
         table.astype("category"), pd.concat([table.iloc[9:], table.iloc[:9]]).convert_dtypes(),
         table.assign(path=[path.encode() for path in paths]),
     ):  # fmt: skip
         made.to_parquet(run.labels)
-        answers, found, _ = classify.read_questions(config, run, latents_of_paths)
+        answers, found, _ = read_questions(*asked)
         assert answers == {"bulge": ["NA", "None", "large"]}
         assert found["bulge"].tolist() == kinds
     table.assign(path="elsewhere/" + table["path"]).to_parquet(run.labels)
     with pytest.raises(Problem, match=rf"it names elsewhere/.* lists {paths[0]}"):
-        classify.read_questions(config, run, latents_of_paths)
+        read_questions(*asked)
