@@ -89,6 +89,7 @@ class Run:
     report = _File("report.html")
 
     onnx = _Files("onnx/{}_{}.onnx")  # encoder or decoder, for other programs
+    export = _Files("exports/{}")  # tables for other programs
 
     # the second survey
     transfer = _Files("transfer/{}")
