@@ -50,12 +50,13 @@ def main(config: Config) -> None:
     unknown = [name for name in table.colnames if not table[name].description]
     if unknown:
         print(f"  {len(unknown)} columns have no description: {', '.join(unknown)}")
+    rows = len(table)
     if target.suffix:
         with atomic(target) as temporary:
             WRITERS[target.suffix](table, temporary)
     else:
-        write_hats(table, target)
-    stage.finish(columns=len(table.colnames), rows_written=len(table))
+        rows = write_hats(table, target)
+    stage.finish(columns=len(table.colnames), rows_written=rows)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ class Run:
     classes = _File("result/classes.parquet")
     class_table = _Files("result/class_{}.fits")  # for TOPCAT
     matches = _File("result/matches.parquet")
+    crossmatch = _Files("result/crossmatch_{}.parquet")  # with a HATS catalogue
     class_latents = _Files("result/class_latents_{}.parquet")
     map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
     map_page = _Files("figures/map_{}.html")  # the interactive map

@@ -167,9 +167,6 @@ _OF_TABLE = {
         "colour": ("mag", "phot.color;em.opt.B;em.opt.R", "g - r"),
         "half_light": ("arcsec", "phys.angSize", "half-light radius"),
     },
-    "crossmatch": {
-        "_dist_arcsec": ("arcsec", "pos.angDistance", "distance on the sky of the two positions"),
-    },
 }  # fmt: skip
 
 
