@@ -1,6 +1,7 @@
 """Cells of parquet files that hold an image: their content as that of an image file."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +44,7 @@ def content_of(cell: pa.Scalar, job: Job, unit: str) -> bytes:
     return _fits_of(_parts(cell), job, unit)
 
 
-def _parts(cell: pa.Scalar) -> dict[str, pa.Array | NDArray]:
+def _parts(cell: pa.Scalar) -> dict[str, Any]:
     """Return flux, band, scale and so on, each with one value per band."""
     if is_list(cell.type) and pa.types.is_struct(cell.type.value_type):
         return {one.name: cell.values.field(one.name) for one in cell.type.value_type}
@@ -57,7 +58,7 @@ def _parts(cell: pa.Scalar) -> dict[str, pa.Array | NDArray]:
     return parts
 
 
-def _fits_of(parts: dict[str, pa.Array | NDArray], job: Job, unit: str) -> bytes:
+def _fits_of(parts: dict[str, Any], job: Job, unit: str) -> bytes:
     name = next((name for name in PIXELS if name in parts), None)
     if name is None:
         raise BadCutout("no image: the cell has no flux")

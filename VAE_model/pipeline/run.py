@@ -91,6 +91,7 @@ class Run:
 
     onnx = _Files("onnx/{}_{}.onnx")  # encoder or decoder, for other programs
     export = _Files("exports/{}")  # tables for other programs
+    samp = _Files("samp/{}")  # tables sent to and received from other programs
 
     # the second survey
     transfer = _Files("transfer/{}")

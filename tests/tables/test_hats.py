@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from astropy import units
 from astropy.coordinates import SkyCoord
 from conftest import ENVIRONMENT, run_script, says_one_line, succeeded
 
@@ -24,11 +25,10 @@ SCRIPT = "analysis/crossmatch.py"
 
 def moved(ra: np.ndarray, dec: np.ndarray, arcsec: np.ndarray, angle: np.ndarray) -> tuple:
     """Positions at this distance and position angle, degrees."""
-    there = SkyCoord(ra, dec, unit="deg").directional_offset_by(angle * _RADIAN, arcsec * _ARCSEC)
+    there = SkyCoord(ra, dec, unit="deg").directional_offset_by(
+        angle * units.rad, arcsec * units.arcsec
+    )
     return there.ra.deg, there.dec.deg
-
-
-_RADIAN, _ARCSEC = (pytest.importorskip("astropy.units").Unit(name) for name in ("rad", "arcsec"))
 
 
 @pytest.fixture(scope="module")
