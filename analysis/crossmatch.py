@@ -49,8 +49,8 @@ def main(config: Config) -> None:
     run, folder = Run(config.run), ROOT / config.catalogue
     name = re.sub(r"[^A-Za-z0-9_+-]", "_", config.name or folder.name)
     source, target = run.latents(config.num_var), run.crossmatch(name)
-    if not 0 < config.radius <= 3600 or config.workers < 1:
-        raise Problem("--radius must be from 0 to 3600 arcsec, --workers at least 1")
+    if not 0 < config.radius <= 600 or config.workers < 1:
+        raise Problem("--radius must be from 0 to 600 arcsec, --workers at least 1")
     stage = Stage(__file__, run, config, [source, folder], [target])
     if stage.is_up_to_date():
         return

@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
-from conftest import load_script
+from conftest import MORPHOLOGIES, draw_galaxy, load_script, run_script, succeeded
 from PIL import Image
 
 from VAE_model.data.cutouts import SIZE, read_cutout
+from VAE_model.imports.image_tables import import_group, open_image_table, row_groups
+from VAE_model.imports.importing import Job
 from VAE_model.imports.resample import Window, regrid
 from VAE_model.pipeline.files import read_parquet
 from VAE_model.pipeline.problem import Problem
@@ -275,3 +277,50 @@ def test_a_table_of_labels_besides_and_several_columns_of_images_are_refused(tmp
     (tmp_path / "in" / "a.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(Problem, match=r"a\.parquet is no readable parquet table"):
         imported(Run(tmp_path / "run"), tmp_path / "in")
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.long)])
+def test_images_of_multimodal_universe_are_imported_trained_on_and_mapped(
+    count: int, tmp_path: Path
+):
+    """As a user runs the scripts."""
+    rng, inner, rows = np.random.default_rng(5), slice(48, 208), []
+    for number in range(count):
+        kind = MORPHOLOGIES[number % len(MORPHOLOGIES)]
+        flux = draw_galaxy(kind, rng.uniform(0, np.pi), rng)[[0, 1, 1, 2], inner, inner]
+        row = universe_row(number, flux)
+        rows.append(row | {"ra": 0.7 * number % 360, "dec": 1.1 * (number % 7)})
+    write_universe(tmp_path / "in" / "healpix=1" / "001-of-001.parquet", rows, group=50)
+    run, number = Run(tmp_path / "run"), ("--num-var", "3")
+    for script, *options in (
+        ("data/import_images.py", "--folder", str(tmp_path / "in"), "--unit", "nanomaggy"),
+        ("make_datatxt.py",),
+        ("Galaxy_VAE_n.py", *number, "--epochs", "1"),
+        ("analysis/extract_latents.py", *number),
+        ("analysis/decals_3.py", *number),
+        ("analysis/map.py", *number, "--colour", "EBV"),
+    ):
+        done = succeeded(run_script(script, run, *options))
+        if script == "data/import_images.py":
+            assert f"imported {count} of {count} images" in done.stdout
+    latents = read_parquet(run.latents(3))
+    assert len(latents) == count and np.isfinite(latents["mu_00"]).all()
+    assert set(latents["path"]) == {f"images/imported/brick-{n}.fits" for n in range(count)}
+    assert "EBV" in run.map_page(3).read_text(encoding="utf-8")
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path):
+    """A row group of 80 images, 410 KB each (their flux), is read a few rows at a time."""
+    rows = [universe_row(number, np.zeros((4, 160, 160), np.float32)) for number in range(8)]
+    write_universe(tmp_path / "a.parquet", rows, group=8)
+    table = pq.read_table(tmp_path / "a.parquet")
+    pq.write_table(pa.concat_tables([table] * 10), tmp_path / "a.parquet", compression="none",
+                   use_dictionary=False)  # fmt: skip
+    opened = open_image_table(tmp_path / "a.parquet", "a.parquet")
+    jobs = [Job(Path(name), tmp_path / "out.fits", "resample") for name in opened.names]
+    (group,) = row_groups(opened, jobs)
+    assert len(group.jobs) == 80
+    before = pa.default_memory_pool().max_memory()
+    outcomes = import_group(group)
+    assert all(one.reason.startswith("band without signal") for one in outcomes)
+    assert pa.default_memory_pool().max_memory() - before < 20e6
