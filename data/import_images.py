@@ -3,9 +3,11 @@
 FITS frames are converted to nanomaggies (BUNIT and the header's zero point, docs/DATA.md) and keep
 their WCS. JPEG, PNG, TIFF, WebP, GIF and BMP are images for display: red, green, blue become bands
 z, r, g from 0 to 1, marked BUNIT = 'display', so that no later stage treats them as calibrated
-flux. Images of 32 pixels and more are reduced or enlarged to 256; flux is conserved. Nothing is
-ever mirrored or transposed. The columns of a table are kept, matched by file name or iauname; a
-table with columns g, r, z that name files joins one file per band.
+flux. A row of a parquet file with a column of images, as Multimodal Universe and Hugging Face write
+them, is an image with its labels (docs/FORMATS.md). Images of 32 pixels and more are reduced or
+enlarged to 256; flux is conserved. Nothing is ever mirrored or transposed. The columns of a table
+are kept, matched by file name or iauname; a table with columns g, r, z that name files joins one
+file per band.
 
 Reads:  any folder with its subfolders; a table (CSV, FITS, parquet, VOTable: docs/DATA.md)
         with a column file, path, name or iauname, and perhaps ra, dec and labels
@@ -17,7 +19,6 @@ Example: python data/import_images.py --folder ~/galaxies --table ~/galaxies.csv
 """
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,11 +29,13 @@ import pyarrow as pa
 from astropy.io import fits
 
 from VAE_model.data.fits_frames import Reading
-from VAE_model.data.flux_units import UnknownUnit, conversion, doubt
+from VAE_model.data.flux_units import UnknownUnit, conversion
 from VAE_model.data.sky import iauname
 from VAE_model.imports.band_files import band_columns, match, names_of_rows
+from VAE_model.imports.image_tables import groups_of, import_group, open_tables
 from VAE_model.imports.importing import ENDINGS, Job, Outcome, import_image, target_names
 from VAE_model.imports.matching import Rows, rows_of_files
+from VAE_model.imports.remarks import report
 from VAE_model.pipeline import parallel
 from VAE_model.pipeline.files import list_files, read_parquet, write_parquet
 from VAE_model.pipeline.origin import OWN, check_origin
@@ -42,14 +45,6 @@ from VAE_model.pipeline.stage import Problem, Stage, start
 from VAE_model.tables.columns import as_text
 from VAE_model.tables.reading import read_table
 from VAE_model.tables.text import write_csv
-
-REMARKS = {  # on images with these fields of Outcome
-    "cut": "are not square: the central square was taken",
-    "mirrored": "are mirrored on the sky by their WCS, and stay so",
-    "converted": "were converted to nanomaggies",
-    "unnamed": "do not name their bands: taken as g, r, z in this order (--bands 210 reverses it)",
-    "grey": "are grey: all three bands are the same, and colours mean nothing",
-}
 
 
 @dataclass(frozen=True)
@@ -79,6 +74,11 @@ class Config:
     """Processes that convert images; 0: one a core."""
 
 
+def reading_of(config: Config) -> Reading:
+    """Return what the user says of the files."""
+    return Reading(re.sub(r"[\s,]", "", config.bands), config.unit, config.zero_point)
+
+
 def plan(
     images: list[str],
     planes: list[dict[str, str]] | None,
@@ -91,7 +91,6 @@ def plan(
     images: their paths in the folder; planes: for each image, the file of each band.
     """
     folder, target = ROOT / config.folder, Run(config.run).images(config.name)
-    reading = Reading(re.sub(r"[\s,]", "", config.bands), config.unit, config.zero_point)
     jobs = []
     for number, (file, name) in enumerate(zip(images, target_names(images), strict=True)):
         row, ra, dec = rows[number], float("nan"), float("nan")
@@ -101,7 +100,9 @@ def plan(
         files = tuple((band, folder / path) for band, path in apart)
         source = files[0][1] if files else folder / file
         refused = row if isinstance(row, str) else ""
-        jobs.append(Job(source, target / name, config.mode, ra, dec, reading, files, refused))
+        jobs.append(
+            Job(source, target / name, config.mode, ra, dec, reading_of(config), files, refused)
+        )
     return jobs
 
 
@@ -204,42 +205,6 @@ def merge_labels(run: Run, labels: pd.DataFrame, name: str) -> None:
     write_parquet(run.labels, labels)
 
 
-def report(
-    outcomes: list[Outcome],
-    refused: list[tuple[str, str]],
-    rows: Rows,
-    table: pd.DataFrame | None,
-) -> None:
-    """Print the outcomes of the images, and the rows and images without a match."""
-    good = [outcome for outcome in outcomes if not outcome.reason]
-    print(f"  imported {len(good):,} of {len(outcomes):,} images")
-    for reason, count in Counter(reason.split(":")[0] for _, reason in refused).most_common():
-        print(f"  refused {count:,}: {reason}")
-    if table is not None:
-        matched = sum(isinstance(row, int) for row in rows)
-        print(
-            f"  table: {matched:,} rows have an image, {len(table) - matched:,} have none; "
-            f"{rows.count(None):,} images have no row"
-        )
-    enlarged = [outcome.enlarged for outcome in good if outcome.enlarged > 1]
-    left_out = Counter(outcome.left_out for outcome in good if outcome.left_out)
-    remarks = [
-        (sum(np.isnan(outcome.ra) for outcome in good), "have no position"),
-        *((sum(getattr(o, flag) for o in good), remark) for flag, remark in REMARKS.items()),
-        *((n, f"lost their bands {b}: only g, r, z are taken") for b, n in left_out.items()),
-        (
-            len(enlarged),
-            f"were enlarged, up to {max(enlarged, default=1):.3g} times (column enlarged): their "
-            "latents lack the finest structure, compare them with images of the same resolution",
-        ),
-    ]
-    for count, remark in remarks:
-        if count:
-            print(f"  {count:,} {remark}")
-    if question := doubt([outcome.noise_ratio for outcome in good]):
-        print(f"  {question}")
-
-
 def main(config: Config) -> None:
     """Import the images and write their labels and the refused files."""
     run = Run(config.run)
@@ -259,7 +224,8 @@ def main(config: Config) -> None:
     table = read_table(table_path) if table_path else None
     files = [path.relative_to(folder).as_posix() for path in list_files(folder)]
     images = [file for file in files if file.lower().endswith(ENDINGS)]
-    if not images:
+    tables = open_tables(folder, files, reading_of(config), table_path)
+    if not images and not tables:
         raise Problem(f"{run.show(folder)} holds no image: FITS, JPEG and PNG are taken")
     unused: list[str] = []
     planes: list[dict[str, str]] | None = None
@@ -271,15 +237,24 @@ def main(config: Config) -> None:
         images = names_of_rows(table, columns)
     elif table is not None:
         rows = rows_of_files(images, table, table_path.name if table_path else "")
+    single = len(images)
+    if tables:
+        table = pd.concat([one.labels for one in tables.values()], ignore_index=True)
+        images += [name for one in tables.values() for name in one.names]
+        rows += range(len(table))
     jobs = plan(images, planes, rows, config, table)
     check_targets(jobs)
     target.mkdir(exist_ok=True)
-    outcomes = list(parallel.each(import_image, jobs, config.workers, "importing images"))
+    outcomes = list(parallel.each(import_image, jobs[:single], config.workers, "importing images"))
+    groups = groups_of(tables, jobs[single:])
+    for done in parallel.each(import_group, groups, config.workers, "importing row groups", few=2):
+        outcomes += done
     refused = [(file, o.reason) for file, o in zip(images, outcomes, strict=True) if o.reason]
     refused += [
         (file, "not an image: the name does not end like one's")
         for file in files
         if not file.lower().endswith(ENDINGS)
+        and file not in tables
         and not (table_path and (folder / file).samefile(table_path))
     ]
     refused += [(file, "no row: the table names it as the file of no band") for file in unused]

@@ -1,6 +1,7 @@
 """Conversion of one external image to a cutout, and the names of the new files."""
 
 import hashlib
+import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,11 +10,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 from VAE_model.data.astrometry import checked_position, handedness, number_on_card
 from VAE_model.data.cutout_writer import write_cutout
 from VAE_model.data.cutouts import GIVEN_DEC, GIVEN_RA, STEP, check_flux
-from VAE_model.data.fits_frames import BadCutout, Frame, Reading, read_frame, read_plane
+from VAE_model.data.fits_frames import BadCutout, Frame, Reading, frame_in, read_frame, read_plane
 from VAE_model.data.flux_units import DISPLAY, noise_ratio
 from VAE_model.data.sky import position_of_name
 from VAE_model.imports import display
@@ -35,7 +37,8 @@ class Job:
 
     mode: of resample.py; ra, dec: degrees, from the table that came with the images, NaN without;
     reading: options of the user; planes: (band, file) if each band has a file of its own, the first
-    being `source`; refused: why it must not be imported, if it must not.
+    being `source`; refused: why it must not be imported, if it must not; content: of the image, if
+    `source` is not a file but only its name.
     """
 
     source: Path
@@ -46,6 +49,7 @@ class Job:
     reading: Reading = Reading()
     planes: tuple[tuple[str, Path], ...] = ()
     refused: str = ""
+    content: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def import_image(job: Job) -> Outcome:
         cards |= {GIVEN_RA: ra, GIVEN_DEC: dec}
     release, survey = _plain(frame.release) or "unknown", _plain(frame.survey) or "unknown"
     write_cutout(job.target, flux, ra, dec, release, survey=survey, wcs=wcs, cards=cards)
-    fits_file = job.source.name.lower().endswith(FITS_ENDINGS)
+    fits_file = _is_fits(job.content) or job.source.name.lower().endswith(FITS_ENDINGS)
     return Outcome(
         ra, dec,
         cut=shape[0] != shape[1] and job.mode == "resample",
@@ -121,6 +125,10 @@ def import_image(job: Job) -> Outcome:
 
 
 def _read(job: Job) -> Frame:
+    if _is_fits(job.content):
+        return _shown(frame_in(job.content, reading=job.reading), job.reading)
+    if job.content:
+        return _display_frame(display.read_display(io.BytesIO(job.content)))
     if not job.planes:
         return _read_file(job.source, job.reading)
     planes = {}
@@ -138,8 +146,21 @@ def _read_file(path: Path, reading: Reading, band: str = "") -> Frame:
         flux = display.read_display(path)
         if band and (flux != flux[:1]).any():
             raise BadCutout("wrong bands: a colour image, but one band needs a grey one")
-        return Frame(flux[:1] if band else flux, fits.Header(), DISPLAY, DISPLAY, DISPLAY)
+        return _display_frame(flux[:1] if band else flux)
     frame = read_plane(path, band, reading) if band else read_frame(path, reading=reading)
+    return _shown(frame, reading)
+
+
+def _is_fits(content: bytes) -> bool:
+    return content.startswith(b"SIMPLE")
+
+
+def _display_frame(flux: NDArray[np.float32]) -> Frame:
+    return Frame(flux, fits.Header(), DISPLAY, DISPLAY, DISPLAY)
+
+
+def _shown(frame: Frame, reading: Reading) -> Frame:
+    """Return a frame of flux, or scaled for display if the user says that it is none."""
     if reading.unit == DISPLAY and str(frame.header.get("BUNIT", "")).strip() != DISPLAY:
         frame = replace(frame, flux=display.as_display(frame.flux))
     return frame

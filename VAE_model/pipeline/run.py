@@ -74,6 +74,7 @@ class Run:
     classes = _File("result/classes.parquet")
     class_table = _Files("result/class_{}.fits")  # for TOPCAT
     matches = _File("result/matches.parquet")
+    crossmatch = _Files("result/crossmatch_{}.parquet")  # with a HATS catalogue
     class_latents = _Files("result/class_latents_{}.parquet")
     map = _Files("result/map_{}.parquet")  # place of each galaxy on the map of the latent space
     map_page = _Files("figures/map_{}.html")  # the interactive map
@@ -89,6 +90,8 @@ class Run:
     report = _File("report.html")
 
     onnx = _Files("onnx/{}_{}.onnx")  # encoder or decoder, for other programs
+    export = _Files("exports/{}")  # tables for other programs
+    samp = _Files("samp/{}")  # tables sent to and received from other programs
 
     # the second survey
     transfer = _Files("transfer/{}")
