@@ -39,7 +39,7 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,onnx]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,onnx,hats]'
 	@touch $@
 
 setup: $(VENV)/installed  ## create .venv and install requirements.txt

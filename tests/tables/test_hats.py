@@ -19,7 +19,8 @@ from VAE_model.tables.descriptions import describe
 
 lsdb = pytest.importorskip("lsdb", reason="the extra `hats` (lsdb) is not installed")
 
-ROWS, MATCHED, BORDER, ALONE = 1_000_000, 1_500, 60, 500
+MATCHED, BORDER, ALONE = 1_500, 60, 500
+MILLION = pytest.param(1_000_000, marks=pytest.mark.long)
 SCRIPT = "analysis/crossmatch.py"
 
 
@@ -31,24 +32,26 @@ def moved(ra: np.ndarray, dec: np.ndarray, arcsec: np.ndarray, angle: np.ndarray
     return there.ra.deg, there.dec.deg
 
 
-@pytest.fixture(scope="module")
-def sky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, pd.DataFrame]:
-    """A run, a catalogue of 10^6 rows, and the true match of each image (-1: none).
+@pytest.fixture(scope="module", params=[20_000])
+def sky(request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, pd.DataFrame]:
+    """A run, a catalogue in some 20 partitions, and the true match of each image (-1: none).
 
     60 pairs lie on both sides of RA 90 deg in the north, a border of HEALPix pixels of all orders.
     """
-    rng = np.random.default_rng(7)
-    ra = rng.uniform(0, 360, ROWS)
-    dec = np.degrees(np.arcsin(rng.uniform(-1, 1, ROWS)))
+    rng, rows_in_all = np.random.default_rng(7), request.param
+    ra = rng.uniform(0, 360, rows_in_all)
+    dec = np.degrees(np.arcsin(rng.uniform(-1, 1, rows_in_all)))
     ra[:BORDER], dec[:BORDER] = 90 - 0.2 / 3600, np.linspace(45, 80, BORDER)
-    catalogue = pd.DataFrame({"id": np.arange(ROWS), "ra": ra, "dec": dec})
-    catalogue["mag"] = rng.normal(18, 1, ROWS).astype(np.float32)
-    catalogue["unused"] = rng.normal(size=ROWS)
+    catalogue = pd.DataFrame({"id": np.arange(rows_in_all), "ra": ra, "dec": dec})
+    catalogue["mag"] = rng.normal(18, 1, rows_in_all).astype(np.float32)
+    catalogue["unused"] = rng.normal(size=rows_in_all)
     folder = tmp_path_factory.mktemp("hats")
-    lsdb.from_dataframe(catalogue, partition_rows=50_000, catalog_name="big").write_catalog(
-        folder / "big", as_collection=False, progress_bar=False
-    )
-    rows = np.r_[np.arange(BORDER), rng.choice(np.arange(BORDER, ROWS), MATCHED, replace=False)]
+    lsdb.from_dataframe(
+        catalogue, partition_rows=rows_in_all // 20, catalog_name="big"
+    ).write_catalog(folder / "big", as_collection=False, progress_bar=False)
+    rows = np.r_[
+        np.arange(BORDER), rng.choice(np.arange(BORDER, rows_in_all), MATCHED, replace=False)
+    ]
     apart = np.r_[np.zeros(BORDER), rng.uniform(0, 0.9, MATCHED)]
     here = np.array(moved(ra[rows], dec[rows], apart, rng.uniform(0, 2 * np.pi, len(rows))))
     here[0, :BORDER] = 90 + 0.2 / 3600
@@ -72,7 +75,8 @@ def sky(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, pd.DataFra
     return run, folder / "big", images
 
 
-def test_a_million_rows_are_matched_across_borders_in_bounded_memory(sky, tmp_path: Path):
+@pytest.mark.parametrize("sky", [20_000, MILLION], indirect=True)
+def test_a_catalogue_is_matched_across_borders_in_bounded_memory(sky, tmp_path: Path):
     run, catalogue, images = sky
     options = ("--num-var", "2", "--catalogue", str(catalogue), "--columns", "id", "mag")
     command = [sys.executable, str(ROOT / SCRIPT), "--run", str(run.folder), *options]
