@@ -1,12 +1,23 @@
 """A search in an index on disk gives what a search in memory gives, to the last bit."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+from conftest import run_command, says_one_line, succeeded
+from latents_of_tiny_run import NUM_VAR, with_latents
 
 from VAE_model.evaluation import latent_index
 from VAE_model.evaluation.latent_index import LatentIndex, build
 from VAE_model.evaluation.similarity import nearest
+from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.pipeline.problem import Problem
+from VAE_model.pipeline.run import Run
+
+SCRIPT = "analysis/search_survey.py"
 
 
 @pytest.fixture(autouse=True)
@@ -88,3 +99,38 @@ def test_what_cannot_be_searched_is_one_line(tmp_path):
         file.truncate(100)
     with pytest.raises(Problem, match=r"codes.int8 is missing or cut short"):
         LatentIndex(tmp_path)
+
+
+def test_a_survey_of_two_runs_is_searched_by_name_path_and_position(tiny_run, tmp_path):
+    one = with_latents(tiny_run, tmp_path / "one")
+    shutil.copytree(one.folder, tmp_path / "two", copy_function=os.link)
+    two = Run(tmp_path / "two")
+    tables = [read_parquet(run.latents(NUM_VAR)) for run in (one, two)]
+    tables[1]["iauname"] += "b"
+    tables[1]["dec"] += 1.0
+    tables[1]["mu_00"] += np.float32(0.001)
+    two.latents(NUM_VAR).unlink()
+    write_parquet(two.latents(NUM_VAR), tables[1])
+    index = ("--index", str(tmp_path / "index"), "--num-var", str(NUM_VAR))
+    runs = ("--runs", str(one.folder), str(two.folder))
+    succeeded(run_command([SCRIPT, *index, *runs]))
+    galaxy = tables[0].iloc[20]
+    queries = [tables[1]["iauname"][20], f"{galaxy['ra']} {galaxy['dec']}",
+               f"one/{galaxy['path']}"]  # fmt: skip
+    succeeded(run_command([SCRIPT, *index, "--count", "4", "--query", *queries]))
+    found = read_parquet(tmp_path / "index" / "search.parquet")
+    both = pd.concat(tables, ignore_index=True)
+    good = ~both.filter(regex="^flag_").any(axis=1).to_numpy()
+    means = both.filter(regex="^mu_").to_numpy(float)
+    for query, own in zip(queries, (20 + len(tables[0]), 20, 20), strict=True):
+        distance = np.linalg.norm(means - means[own], axis=1)
+        distance[~good], distance[own] = np.inf, np.inf
+        part = found[found["query"] == query]
+        best = np.argsort(distance)[:4]
+        assert part["iauname"].tolist() == both["iauname"][best].tolist()
+        assert np.allclose(part["distance"], distance[best], rtol=1e-4)
+        assert part["order"].tolist() == [1, 2, 3, 4]
+    wrong = run_command([SCRIPT, *index, "--query", Path(galaxy["path"]).name])
+    assert "fits 2 images" in says_one_line(wrong)
+    wrong = run_command([SCRIPT, *index, "--query", "J000000.00+000000.0"])
+    assert "has no galaxy 'J000000.00+000000.0'" in says_one_line(wrong)
