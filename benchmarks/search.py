@@ -158,7 +158,7 @@ def new_index(name: str, config: Config) -> Any:
 
 
 def build_index(name: str, config: Config) -> dict[str, Any]:
-    """Build and write the index of a method; return seconds, bytes on disk, and where it stopped."""
+    """Build and write the index of a method; return seconds, and bytes or where it ended."""
     began = time.perf_counter()
     if name in ("ours", "sklearn"):
         files = ["latents.float32"]
@@ -282,8 +282,8 @@ def run_task(config: Config) -> None:
 def measured(config: Config, task: str) -> dict[str, Any]:
     """Return the result of a process of its own, and its peak memory (MiB)."""
     print(f"  {task}", flush=True)
-    options = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in
-               ("folder", "rows", "repeats", "limit", "outlier_rows", "threads", "seed")]  # fmt: skip
+    names = ("folder", "rows", "repeats", "limit", "outlier_rows", "threads", "seed")
+    options = [f"--{name.replace('_', '-')}={getattr(config, name)}" for name in names]
     _, peak = watch(__file__, *options, f"--task={task}")
     return {**read_json(config.folder / f"{task}.json"), "peak": peak}
 
