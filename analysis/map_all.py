@@ -88,9 +88,9 @@ def main(config: Config) -> None:
     crop = crop_of(run, made["path"], config.crop)
     lead = (
         f"{len(made):,} galaxies by {number} latent variables. {len(of_map):,} are placed by "
-        f"t-SNE, each other one at the weighted mean of the {NEIGHBOURS} of them that are most similar to "
-        "it. Galaxies that are close look alike to the network; large distances and the axes have "
-        f"no meaning. {len(sample):,} have a thumbnail."
+        f"t-SNE, each other one at the weighted mean of the {NEIGHBOURS} of them that are most "
+        "similar to it. Galaxies that are close look alike to the network; large distances and "
+        f"the axes have no meaning. {len(sample):,} have a thumbnail."
     )
     text = large_map_page(
         "Map of the latent space", lead, made[["x", "y"]].to_numpy(), made["iauname"].astype(str),
