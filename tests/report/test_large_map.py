@@ -6,10 +6,13 @@ import gzip
 import numpy as np
 import pytest
 from browser import Browser
+from conftest import run_script, succeeded
+from latents_of_tiny_run import NUM_VAR, with_latents
 from test_latent_map import HOSTILE, needs_chromium, tiles
 from test_report import Page
 
 from VAE_model.evaluation.placing import NEIGHBOURS, place_among
+from VAE_model.pipeline.files import read_parquet, write_parquet
 from VAE_model.report.large_map import large_map_page
 from VAE_model.report.map_data import Answer, Scheme
 
@@ -96,3 +99,17 @@ def test_a_browser_draws_pans_finds_and_colours(tmp_path):
         browser.wait("!drawing && rested()")
         assert browser.ask(f"nearest(toX({right}), toY({right}), 1)") == -1
         assert browser.ask("window.hacked === undefined") and browser.complaints() == []
+
+
+def test_the_stage_places_every_galaxy_of_the_table(tiny_run, tmp_path):
+    run = with_latents(tiny_run, tmp_path / "run")
+    source = read_parquet(run.class_latents(NUM_VAR))
+    places = source[["iauname", "path"]].assign(x=source["mu_00"], y=source["mu_01"])[::2]
+    write_parquet(run.map(NUM_VAR), places)
+    succeeded(run_script("analysis/map_all.py", run, "--num-var", str(NUM_VAR)))
+    found = read_parquet(run.result(f"map_all_{NUM_VAR}.parquet")).set_index("path")
+    assert set(found.index) == set(source["path"]) and found["placed"].sum() == len(places)
+    same = found.loc[places["path"], ["x", "y"]].to_numpy()
+    assert np.allclose(same, places[["x", "y"]].to_numpy(), atol=1e-4)
+    page = run.figure(f"map_all_{NUM_VAR}.html").read_text(encoding="utf-8")
+    assert not Page(page).wrong and "48 galaxies by 5 latent variables. 24 are placed" in page
