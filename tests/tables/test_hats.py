@@ -1,7 +1,6 @@
 """HATS catalogues by LSDB: a table as a catalogue, and a cross-match with 10^6 rows."""
 
 import resource
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,8 +131,9 @@ def test_a_table_becomes_a_catalogue_with_units_and_ucds(sky, tmp_path: Path):
     xml = notes[b"IVOA.VOTable-Parquet.content"].decode()
     known = describe("flux_r", "latents_3")
     assert known.ucd in xml and 'unit="deg"' in xml and known.description in " ".join(xml.split())
-    shutil.rmtree(target)
-    target.mkdir()
-    (target / "thesis.txt").write_text("mine")
-    done = run_script("analysis/export_table.py", run, *options)
+    other = tmp_path / "thesis"
+    other.mkdir()
+    (other / "chapter.txt").write_text("mine")
+    done = run_script("analysis/export_table.py", run, *options[:3], str(other))
     assert "holds no HATS catalogue: choose another name" in says_one_line(done)
+    assert (other / "chapter.txt").read_text() == "mine"
