@@ -223,9 +223,9 @@ def sheet(table: pd.DataFrame, packed: Packed, place: NDArray[np.int64]) -> Figu
     """
     chosen = {kind: top(table, kind.name, ACROSS * DOWN) for kind in KINDS[:-1]}
     chosen = {kind: rows for kind, rows in chosen.items() if len(rows)}
-    lines = [-(-len(rows) // ACROSS) for rows in chosen.values()]
-    figure = figures.new_figure(17, 2.65 * sum(lines), layout="constrained")
-    parts = figure.subfigures(len(chosen), 1, hspace=0.02, squeeze=False, height_ratios=lines)
+    heights = [0.4 + 2.6 * -(-len(rows) // ACROSS) for rows in chosen.values()]  # titles and images
+    figure = figures.new_figure(17, sum(heights), layout="constrained")
+    parts = figure.subfigures(len(chosen), 1, hspace=0.02, squeeze=False, height_ratios=heights)
     for part, (kind, rows) in zip(parts.ravel(), chosen.items(), strict=True):
         count = int((table["kind"] == kind.name).sum())
         of = f"{len(rows)} of {count:,}" if count > len(rows) else f"{count:,}"
