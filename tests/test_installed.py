@@ -51,7 +51,7 @@ def imported() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(str(node.module).split(".")[0])
-    own = {"VAE_model", *(path.stem for path in files)}
+    own = {"VAE_model", "benchmarks", *(path.stem for path in files)}
     return {DISTRIBUTIONS.get(n, n) for n in names - own - set(sys.stdlib_module_names)}
 
 
@@ -61,12 +61,13 @@ def names_of(requirements: list[str]) -> set[str]:
 
 def test_every_import_is_declared_and_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    dev, onnx = (names_of(project["optional-dependencies"][extra]) for extra in ("dev", "onnx"))
+    of = {extra: names_of(names) for extra, names in project["optional-dependencies"].items()}
+    dev, extras = of["dev"], of["onnx"] | of["hats"]
     needed = {name.lower() for name in imported()}
-    assert needed - names_of(project["dependencies"]) <= onnx | dev & {"nbclient", "nbformat"}
+    assert needed - names_of(project["dependencies"]) <= extras | dev & {"nbclient", "nbformat"}
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pinned = names_of([line for line in lines if "==" in line])
-    assert needed - dev - onnx <= pinned
+    assert needed - dev - extras <= pinned
     assert names_of(project["dependencies"]) == pinned, "the two lists say the same"
 
 
