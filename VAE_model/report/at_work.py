@@ -1,4 +1,4 @@
-"""What goes on in a run: the script at work on it and, of a training, the epochs so far."""
+"""The script that is at work on a run and, of a training, the epochs so far."""
 
 import json
 import time

@@ -76,7 +76,7 @@ def own(run: Run) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(run: Run, own: Path) -> dict[str, str]:
-    """What each script prints as a user runs it with the features."""
+    """The lines that each script prints as a user runs it with the features."""
     (run.folder / "before.json").write_text(json.dumps(hashes(run)))
     words = ("--features", str(own), "--columns", "feat_*")
     return {
