@@ -61,7 +61,7 @@ class Config:
     mark: str = "selected"
     """Mark that received galaxies get."""
     seconds: float = 300.0
-    """How long to wait for a selection."""
+    """Seconds to wait for a selection."""
 
 
 class Client(SAMPIntegratedClient):

@@ -84,7 +84,7 @@ class Config:
     write: bool = False
     """Write the table into docs/BENCHMARKS.md."""
     task: str = ""
-    """What this process measures (the benchmark starts such processes itself)."""
+    """Method that this process measures (the benchmark starts such processes itself)."""
 
 
 def drawn(count: int, seed: int, number: int) -> NDArray[np.float32]:

@@ -41,7 +41,7 @@ _ROUNDING = 2.0**-24  # of float32
 
 @dataclass(frozen=True)
 class Copy:
-    """Scale of the int8 numbers that stand for latents: latent = centre + step * code, to within `error`.
+    """Scale of the int8 copy of latents: latent = centre + step * code, to within `error`.
 
     centre, step: (D,); error: largest distance of a latent from its copy; reach: of a copy from
     the centre.
